@@ -1,0 +1,7 @@
+//! What it means: verdicts from counts. Pure: the caller brings counts and the time.
+
+mod judge;
+mod verdict;
+
+pub use judge::{AnalysisSpec, Judge, Limits, Reading};
+pub use verdict::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};

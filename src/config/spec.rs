@@ -1,0 +1,188 @@
+//! What the program may rely on: the checked configuration. Every index is in range, every name
+//! is unique in its list, every limit is above 0.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::analysis::AnalysisSpec;
+use crate::name::Name;
+use crate::rollout::Plan;
+use crate::route::{AccessLog, CohortSpec, KeySpec, LoadBalancing, Match};
+
+/// One whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spec {
+    /// Free label of the place this process serves, such as `prod`.
+    pub environment: Option<String>,
+    /// At least one.
+    pub listeners: Vec<Listener>,
+    /// Peers whose forwarded headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Where the admin API listens.
+    pub admin: SocketAddr,
+    /// What is logged and how.
+    pub log: Log,
+    /// Where rollout states and weights set by hand are kept; absolute, or relative to the file's directory.
+    pub state_directory: PathBuf,
+    /// At least one.
+    pub backends: Vec<Backend>,
+    /// At least one.
+    pub routes: Vec<Route>,
+    /// At most one per route.
+    pub rollouts: Vec<Rollout>,
+}
+
+/// An address we accept connections on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listener {
+    /// Unique among listeners.
+    pub name: Name,
+    /// Port 0 asks the system for a free one.
+    pub address: SocketAddr,
+    /// `None`: clear text.
+    pub tls: Option<Tls>,
+    /// Clocks of a client's connection.
+    pub timeouts: ListenerTimeouts,
+    /// Bounds of what clients may ask for.
+    pub limits: ListenerLimits,
+}
+
+/// The simplest TLS: one certificate chain and its key, both PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key of the leaf.
+    pub key: PathBuf,
+    /// Refuse TLS 1.2.
+    pub only_1_3: bool,
+}
+
+/// Clocks of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerTimeouts {
+    /// From the first byte of a head to its end. Default 10 s.
+    pub request_head: Duration,
+    /// Between two reads of a body. Default 30 s.
+    pub body: Duration,
+    /// Between two requests. Default 60 s.
+    pub idle: Duration,
+}
+
+/// Bounds of what clients may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// Open connections of the whole process. Default 16,384.
+    pub connections: u32,
+    /// Fields in a head. Default 100.
+    pub headers: u32,
+    /// Bytes of a head. Default 64 KiB.
+    pub header_bytes: u32,
+    /// Bytes of a request target. Default 16 KiB.
+    pub uri_bytes: u32,
+}
+
+/// A range of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Any address inside.
+    pub address: IpAddr,
+    /// Leading bits that count: 0 to 32, or 0 to 128.
+    pub prefix_bits: u8,
+}
+
+/// What is logged and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    /// One JSON object a line; otherwise text.
+    pub json: bool,
+    /// Which exchanges get a line.
+    pub access: AccessLog,
+}
+
+/// A named version of a service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// Unique among backends.
+    pub name: Name,
+    /// Image tag, git revision; compared by value.
+    pub release: Option<String>,
+    /// At least one, no two alike.
+    pub endpoints: Vec<Endpoint>,
+    /// How the next endpoint is picked.
+    pub load_balancing: LoadBalancing,
+    /// What this backend is asked to bear.
+    pub limits: BackendLimits,
+}
+
+/// `host:port` of one address of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Endpoint {
+    /// An IP address (no brackets) or a DNS name.
+    pub host: String,
+    /// 1 to 65,535.
+    pub port: u16,
+}
+
+/// What one backend is asked to bear, over all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendLimits {
+    /// Exchanges at once; more are answered 503. Default 65,536.
+    pub max_in_flight: u32,
+    /// Open connections; more are answered 503. Default 65,536.
+    pub max_connections: u32,
+    /// Default 1 s.
+    pub connect_timeout: Duration,
+}
+
+/// A match, and the split it leads to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Unique among routes.
+    pub name: Name,
+    /// Which requests.
+    pub matches: Match,
+    /// Until the response head. Default 5 s.
+    pub timeout: Duration,
+    /// What keeps a user on one side; `None`: each request draws anew.
+    pub key: Option<KeySpec>,
+    /// In file order; at least one; weights add up to more than 0.
+    pub variants: Vec<Variant>,
+    /// Tried in order, before the weights.
+    pub cohorts: Vec<CohortSpec>,
+    /// Responses carry `x-serin-variant` and `x-serin-generation`. Default true.
+    pub expose_variant: bool,
+}
+
+/// One side of a split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// Unique in the split.
+    pub name: Name,
+    /// Index in `Spec::backends`.
+    pub backend: usize,
+    /// Relative; 0 to 1,000,000.
+    pub weight: u32,
+}
+
+/// One trial of a canary on one route.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rollout {
+    /// Unique among rollouts.
+    pub name: Name,
+    /// Index in `Spec::routes`.
+    pub route: usize,
+    /// Index of stable in the route's variants; a neighbour of `to`.
+    pub from: usize,
+    /// Index of the canary in the route's variants.
+    pub to: usize,
+    /// A changed `release` of `to`'s backend starts the plan.
+    pub auto_start: bool,
+    /// What is judged; the limits.
+    pub analysis: AnalysisSpec,
+    /// Steps; empty for a standing guard.
+    pub plan: Plan,
+}

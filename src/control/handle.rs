@@ -1,0 +1,96 @@
+//! By which others ask control: a channel of closed questions, each with its answer.
+
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::view::{BackendView, Entry, EventRecord, ReloadView, RolloutView, RouteView, StatusView};
+use crate::rollout::Verb;
+
+/// Who asks, for the record.
+pub type By = String;
+
+/// Why control did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 404: no such route, rollout or backend.
+    NotFound(String),
+    /// 422: the body's fields, each named.
+    Invalid(Vec<Entry>),
+    /// 412: the generation moved on.
+    Stale {
+        /// The present one.
+        generation: u64,
+    },
+    /// 409: not in this phase; says what is possible.
+    Conflict(String),
+    /// 503: could not be made durable; nothing was changed.
+    Unavailable(String),
+}
+
+/// `PUT /v1/routes/{route}/weights`
+#[derive(Clone, Debug)]
+pub struct SetWeights {
+    /// The route's name.
+    pub route: String,
+    /// Variant to weight, as posted: names and numbers are unchecked.
+    pub weights: Vec<(String, serde_json::Value)>,
+    /// Why, in the person's words.
+    pub reason: String,
+    /// Who.
+    pub by: By,
+    /// The `If-Match` header as sent.
+    pub if_match: Option<String>,
+    /// Check and answer, change nothing.
+    pub dry_run: bool,
+}
+
+/// A question with the place for its answer.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub enum Asked {
+    Status(oneshot::Sender<StatusView>),
+    Routes(oneshot::Sender<Vec<RouteView>>),
+    Backends(oneshot::Sender<Vec<BackendView>>),
+    Rollouts(oneshot::Sender<Vec<RolloutView>>),
+    /// The live file as YAML or JSON text, secrets hidden.
+    Config(oneshot::Sender<String>),
+    SetWeights(SetWeights, oneshot::Sender<Result<RouteView, Refusal>>),
+    Command {
+        rollout: String,
+        verb: Verb,
+        reason: String,
+        by: By,
+        reply: oneshot::Sender<Result<RolloutView, Refusal>>,
+    },
+    Reload {
+        by: By,
+        reply: oneshot::Sender<ReloadView>,
+    },
+    /// Past events after this id (those still kept), and the live ones from there on.
+    Events(
+        Option<u64>,
+        oneshot::Sender<(Vec<EventRecord>, broadcast::Receiver<EventRecord>)>,
+    ),
+}
+
+/// Asks control. Cheap to clone; every call waits for control's turn, some microseconds.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    tx: mpsc::Sender<Asked>,
+}
+
+impl Handle {
+    /// A handle, and the end that control listens on.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Asked>) {
+        let (tx, rx) = mpsc::channel(64);
+        (Self { tx }, rx)
+    }
+
+    /// Puts one question and waits for its answer; `None` when control has ended (the process is
+    /// then ending too).
+    pub async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.tx.send(question(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}

@@ -1,0 +1,10 @@
+//! The one writer: it owns the checked configuration and the rollout states, and publishes tables.
+
+mod handle;
+mod view;
+
+pub use handle::{Asked, By, Handle, Refusal, SetWeights};
+pub use view::{
+    BackendView, EndpointView, Entry, EventRecord, ListenerView, ReloadView, RolloutView, RouteView, StatusView,
+    VariantStats, VariantView,
+};

@@ -1,0 +1,198 @@
+//! What control shows: plain values, converted to JSON by `admin::api`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::analysis::Verdict;
+use crate::name::Name;
+use crate::rollout::Phase;
+
+/// `GET /v1/status`
+#[derive(Clone, Debug)]
+pub struct StatusView {
+    /// The live table's.
+    pub generation: u64,
+    /// Seconds since the start.
+    pub uptime_seconds: f64,
+    /// The file we run with.
+    pub config_file: String,
+    /// Free label.
+    pub environment: Option<String>,
+    /// Where we accept.
+    pub listeners: Vec<ListenerView>,
+    /// The last reading of the file.
+    pub last_reload: ReloadView,
+    /// Phases by rollout.
+    pub rollouts: Vec<(Name, Phase)>,
+    /// Changed weights of the file that a rollout keeps from being applied, in words.
+    pub kept: Vec<String>,
+    /// Why the state directory cannot be written just now.
+    pub state_problem: Option<String>,
+    /// Number of worker threads.
+    pub workers: usize,
+}
+
+/// A listener as bound.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct ListenerView {
+    pub name: Name,
+    pub address: SocketAddr,
+    pub tls: bool,
+}
+
+/// The last reading of the file.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadView {
+    /// When, in Unix milliseconds.
+    pub at_ms: u64,
+    /// Whether it is live.
+    pub ok: bool,
+    /// Empty when it is.
+    pub problems: Vec<Entry>,
+}
+
+/// One problem of a file or of a request's body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// `file:line:column`, empty for bodies.
+    pub place: String,
+    /// `routes.checkout.split`, or the field of a body.
+    pub path: String,
+    /// What is wrong and how to mend it.
+    pub message: String,
+}
+
+/// `GET /v1/routes/{route}`
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// Its name.
+    pub name: Name,
+    /// The table's generation.
+    pub generation: u64,
+    /// In file order.
+    pub variants: Vec<VariantView>,
+    /// The rollout on it, if any, and its phase.
+    pub rollout: Option<(Name, Phase)>,
+}
+
+/// One side of a split.
+#[derive(Clone, Debug)]
+pub struct VariantView {
+    /// Its name.
+    pub name: Name,
+    /// Where it leads.
+    pub backend: Name,
+    /// The backend's release.
+    pub release: Option<String>,
+    /// As in force: as written by file or person; parts per million once a rollout moved it.
+    pub weight: u32,
+    /// 0 to 1.
+    pub share: f64,
+    /// Of the last window.
+    pub stats: VariantStats,
+}
+
+/// What happened in the last window (some 10 s).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct VariantStats {
+    /// Length of the window in seconds.
+    pub window_seconds: f64,
+    /// Attempts that were evidence.
+    pub requests: u64,
+    /// Failures among them.
+    pub failures: u64,
+    /// `None` without requests.
+    pub error_rate: Option<f64>,
+    /// Quantiles in microseconds; `None` without answers.
+    pub p50_us: Option<u64>,
+    /// See `p50_us`.
+    pub p95_us: Option<u64>,
+    /// See `p50_us`.
+    pub p99_us: Option<u64>,
+    /// Open now.
+    pub in_flight: u64,
+}
+
+/// `GET /v1/backends/{backend}`
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct BackendView {
+    pub name: Name,
+    pub release: Option<String>,
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct EndpointView {
+    pub address: Arc<str>,
+    pub healthy: bool,
+    pub ejected: bool,
+    pub in_flight: u32,
+    pub connections: u32,
+    pub idle: u32,
+}
+
+/// `GET /v1/rollouts/{rollout}`
+#[derive(Clone, Debug)]
+pub struct RolloutView {
+    /// Its name.
+    pub name: Name,
+    /// The route.
+    pub route: Name,
+    /// Stable's variant.
+    pub from: Name,
+    /// The canary's variant.
+    pub to: Name,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Index of the step in force.
+    pub step: Option<usize>,
+    /// Number of steps of the plan.
+    pub steps: usize,
+    /// The canary's weight in the pair by plan, 0 to 1, of each step.
+    pub step_weights: Vec<f64>,
+    /// When phase and step began, in Unix milliseconds.
+    pub since_ms: u64,
+    /// How long the step has baked, and must, in seconds.
+    pub baked_seconds: f64,
+    /// See `baked_seconds`.
+    pub bake_seconds: f64,
+    /// The canary's share of the split, 0 to 1.
+    pub share: f64,
+    /// The last verdict; `None` before the first.
+    pub verdict: Option<Verdict>,
+    /// Why it stands where it stands.
+    pub reason: String,
+    /// Newest last.
+    pub history: Vec<EventRecord>,
+}
+
+/// One change or verdict: in the journal, the events and a rollout's history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRecord {
+    /// Rises by one each; resumable with `Last-Event-ID`.
+    pub id: u64,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// `weights`, `rollout`, `verdict`, `reload`, `start`.
+    pub kind: &'static str,
+    /// The live generation after it.
+    pub generation: u64,
+    /// Who: `file`, `serin`, `api`, or a person's name.
+    pub by: String,
+    /// Whom it concerns.
+    pub route: Option<Name>,
+    /// Whom it concerns.
+    pub rollout: Option<Name>,
+    /// What it was before, in words: a phase, or weights such as `stable=90 canary=10`.
+    pub from: String,
+    /// What it is now.
+    pub to: String,
+    /// In words, with figures.
+    pub reason: String,
+    /// The verdict of that moment, where one decided.
+    pub verdict: Option<Verdict>,
+}

@@ -1,0 +1,12 @@
+//! Serin: a progressive-delivery traffic proxy.
+pub mod analysis;
+pub mod compile;
+pub mod config;
+pub mod control;
+pub mod head;
+pub mod live;
+pub mod measure;
+pub mod name;
+pub mod rollout;
+pub mod route;
+pub mod share;

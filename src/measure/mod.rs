@@ -1,0 +1,15 @@
+//! What happened: outcomes, counters, histograms, and windows over them. Pure.
+
+mod histogram;
+mod outcome;
+mod proxy_cells;
+mod recorder;
+mod snapshot;
+mod window;
+
+pub use histogram::{Histogram, LatencyHistogram};
+pub use outcome::{CodeClass, Outcome, Track};
+pub use proxy_cells::{ProxyCells, RejectReason};
+pub use recorder::{Cell, LIMITS, NO_LIMIT, Recorder, RecorderKey};
+pub use snapshot::{Counts, Snapshot};
+pub use window::Window;

@@ -1,0 +1,105 @@
+//! What one exchange shows about its backend.
+
+/// What one exchange shows about its backend (design rule 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The backend answered, and not with an error of its own.
+    Success,
+    /// The backend's fault: 5xx, connect error, reset, timeout, malformed response.
+    Failure,
+    /// The client's fault or ours: says nothing about the backend.
+    NoEvidence,
+}
+
+impl Outcome {
+    /// All, in the order of their counters.
+    pub const ALL: [Self; 3] = [Self::Success, Self::Failure, Self::NoEvidence];
+
+    /// The word in logs, labels and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::NoEvidence => "noEvidence",
+        }
+    }
+
+    /// The outcome of a backend's own answer with this status: 5xx is its failure, 4xx shows
+    /// nothing about it, the rest is success.
+    #[must_use]
+    pub const fn of_status(status: u16) -> Self {
+        match status {
+            500.. => Self::Failure,
+            400..=499 => Self::NoEvidence,
+            _ => Self::Success,
+        }
+    }
+}
+
+/// The class of the status that the client was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CodeClass {
+    /// 101 and other interim statuses that ended the exchange.
+    Informational,
+    /// 2xx
+    Success,
+    /// 3xx
+    Redirection,
+    /// 4xx
+    ClientError,
+    /// 5xx
+    ServerError,
+    /// The client got no status at all.
+    None,
+}
+
+impl CodeClass {
+    /// All, in the order of their counters.
+    pub const ALL: [Self; 6] = [
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+        Self::None,
+    ];
+
+    /// The class of `status`; 0 means that none was sent.
+    #[must_use]
+    pub const fn of(status: u16) -> Self {
+        match status {
+            0..=99 => Self::None,
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            500.. => Self::ServerError,
+        }
+    }
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Which book an exchange is kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Track {
+    /// The draw placed it: evidence, in the slot of the epoch it was dispatched in (its parity).
+    Draw {
+        /// 0 or 1: the epoch's parity.
+        slot: u8,
+    },
+    /// A cohort placed it: measured and exported, but it does not vote.
+    Cohort,
+}

@@ -1,0 +1,112 @@
+//! Counters of one worker that belong to no route: connections, refusals, panics.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+/// Why we ourselves refused something. The label values of `serin_rejected_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectReason {
+    /// A listener's connection limit.
+    Connections,
+    /// The head is no HTTP that we pass on.
+    BadRequest,
+    /// The head did not come in time.
+    HeadTimeout,
+    /// The body did not come in time.
+    BodyTimeout,
+    /// Too many or too large header fields.
+    Headers,
+    /// The request target is too long.
+    Uri,
+    /// No route matches.
+    NoRoute,
+    /// A backend's own limit of requests or connections.
+    BackendLimit,
+    /// A protocol change or method that we do not pass on.
+    Unsupported,
+    /// TLS handshakes that failed.
+    Handshake,
+    /// A panic while serving; one request each.
+    Panic,
+    /// Access log lines dropped because the writer fell behind.
+    LogLine,
+}
+
+impl RejectReason {
+    /// All, in the order of their counters.
+    pub const ALL: [Self; 12] = [
+        Self::Connections,
+        Self::BadRequest,
+        Self::HeadTimeout,
+        Self::BodyTimeout,
+        Self::Headers,
+        Self::Uri,
+        Self::NoRoute,
+        Self::BackendLimit,
+        Self::Unsupported,
+        Self::Handshake,
+        Self::Panic,
+        Self::LogLine,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::BadRequest => "bad_request",
+            Self::HeadTimeout => "head_timeout",
+            Self::BodyTimeout => "body_timeout",
+            Self::Headers => "headers",
+            Self::Uri => "uri",
+            Self::NoRoute => "no_route",
+            Self::BackendLimit => "backend_limit",
+            Self::Unsupported => "unsupported",
+            Self::Handshake => "handshake",
+            Self::Panic => "panic",
+            Self::LogLine => "log_line",
+        }
+    }
+}
+
+/// One worker's counters. That worker alone writes.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct ProxyCells {
+    rejected: [AtomicU64; RejectReason::ALL.len()],
+    connections: Box<[AtomicI64]>,
+}
+
+impl ProxyCells {
+    /// All at 0, for `listeners` listeners.
+    #[must_use]
+    pub fn new(listeners: usize) -> Self {
+        Self {
+            rejected: Default::default(),
+            connections: (0..listeners).map(|_| AtomicI64::new(0)).collect(),
+        }
+    }
+
+    /// One more refusal.
+    pub fn reject(&self, reason: RejectReason) {
+        let counter = &self.rejected[reason as usize];
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Refusals for `reason` so far.
+    #[must_use]
+    pub fn rejected(&self, reason: RejectReason) -> u64 {
+        self.rejected[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// A connection on `listener` came (+1) or went (-1).
+    pub fn connection(&self, listener: usize, change: i64) {
+        let gauge = &self.connections[listener];
+        gauge.store(gauge.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+    }
+
+    /// Connections open on `listener`.
+    #[must_use]
+    pub fn connections(&self, listener: usize) -> i64 {
+        self.connections[listener].load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,44 @@
+//! What a canary may still cost: whether it may be used at all. Asked at every dispatch.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The breaker of one rollout's canary. It outlives swaps, so that requests that chose the canary
+/// by an older table meet it too.
+#[derive(Debug)]
+pub struct Breaker {
+    open: AtomicBool,
+}
+
+/// What the breaker says to a request that is about to be dispatched to the canary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Go on.
+    Canary,
+    /// Send it to stable.
+    Stable,
+}
+
+impl Breaker {
+    /// A breaker that admits (`true`) or not.
+    #[must_use]
+    pub fn new(admits: bool) -> Self {
+        Self {
+            open: AtomicBool::new(!admits),
+        }
+    }
+
+    /// Asked at every dispatch.
+    #[must_use]
+    pub fn admit(&self) -> Admission {
+        if self.open.load(Ordering::Acquire) {
+            Admission::Stable
+        } else {
+            Admission::Canary
+        }
+    }
+
+    /// From now on nothing more goes to the canary (`true`), or it may again.
+    pub fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
+    }
+}

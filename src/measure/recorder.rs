@@ -175,12 +175,12 @@ impl Cell {
             .store(self.in_flight.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// Its response head came after `latency_us`. Limits below `limits_counted` were met by the
+    /// Its response head came after `latency_us`. Limits whose bit is set in `counted` were met by the
     /// clock before and are not counted again.
-    pub fn headed(&self, track: Track, recorder: &Recorder, latency_us: u64, limits_counted: usize) {
+    pub fn headed(&self, track: Track, recorder: &Recorder, latency_us: u64, counted: u8) {
         let book = self.book(track);
         bump(&book.headed, Ordering::Relaxed);
-        for index in limits_counted..LIMITS {
+        for index in (0..LIMITS).filter(|index| counted & (1 << index) == 0) {
             let limit_us = recorder.limit_us(index);
             if limit_us != NO_LIMIT {
                 let side = if latency_us > limit_us { &book.slow } else { &book.fast };

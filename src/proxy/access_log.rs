@@ -1,0 +1,159 @@
+//! One line for each exchange, written by a thread of its own; lossy rather than slow.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+use crate::head::RequestHead;
+use crate::measure::Outcome;
+use crate::name::Name;
+
+/// Lines that may wait for the writer; more are dropped and counted.
+const QUEUE: usize = 8192;
+
+/// What is known of one exchange.
+pub(super) struct AccessLine {
+    at_ms: u64,
+    client: IpAddr,
+    method: String,
+    host: String,
+    path: String,
+    request_id: Bytes,
+    pub(super) route: Option<Name>,
+    pub(super) variant: Option<Name>,
+    pub(super) cohort: Option<Name>,
+    pub(super) backend: Option<Name>,
+    pub(super) endpoint: Option<Arc<str>>,
+    outcome: &'static str,
+    status: u16,
+    latency_us: u64,
+    duration_us: u64,
+    /// Written whatever the outcome.
+    pub(super) always: bool,
+}
+
+impl AccessLine {
+    /// Of a request whose head has just come.
+    pub(super) fn new(head: &RequestHead, client: IpAddr, request_id: Bytes, always: bool) -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
+            client,
+            method: head.method().as_str().into(),
+            host: head.host().into(),
+            path: head.path().into(),
+            request_id,
+            route: None,
+            variant: None,
+            cohort: None,
+            backend: None,
+            endpoint: None,
+            outcome: Outcome::NoEvidence.as_str(),
+            status: 0,
+            latency_us: 0,
+            duration_us: 0,
+            always,
+        }
+    }
+
+    /// How it ended.
+    pub(super) fn finish(&mut self, outcome: Outcome, status: u16, latency_us: u64, duration_us: u64) {
+        self.outcome = outcome.as_str();
+        self.status = status;
+        self.latency_us = latency_us;
+        self.duration_us = duration_us;
+    }
+
+    fn write(&self, json: bool, out: &mut Vec<u8>) {
+        let name = |name: &Option<Name>| name.as_ref().map_or(String::new(), ToString::to_string);
+        let endpoint = self.endpoint.as_deref().unwrap_or("");
+        let request_id = String::from_utf8_lossy(&self.request_id);
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let _ = if json {
+            writeln!(
+                out,
+                "{{\"access\":true,\"time\":{},\"client\":\"{}\",\"method\":{},\"host\":{},\"path\":{},\"status\":{},\
+                 \"route\":\"{}\",\"variant\":\"{}\",\"cohort\":\"{}\",\"backend\":\"{}\",\"endpoint\":{},\
+                 \"outcome\":\"{}\",\"latencyMs\":{:.3},\"durationMs\":{:.3},\"requestId\":{}}}",
+                self.at_ms,
+                self.client,
+                text(&self.method),
+                text(&self.host),
+                text(&self.path),
+                self.status,
+                name(&self.route),
+                name(&self.variant),
+                name(&self.cohort),
+                name(&self.backend),
+                text(endpoint),
+                self.outcome,
+                millis(self.latency_us),
+                millis(self.duration_us),
+                text(&request_id),
+            )
+        } else {
+            writeln!(
+                out,
+                "access {} {} {} {}{} {} {} route={} variant={} endpoint={} latency={:.3}ms duration={:.3}ms id={}",
+                self.at_ms,
+                self.client,
+                self.method.escape_default(),
+                self.host.escape_default(),
+                self.path.escape_default(),
+                self.status,
+                self.outcome,
+                name(&self.route),
+                name(&self.variant),
+                endpoint,
+                millis(self.latency_us),
+                millis(self.duration_us),
+                request_id,
+            )
+        };
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // far below 2^52
+fn millis(us: u64) -> f64 {
+    us as f64 / 1000.0
+}
+
+/// Where workers put their lines. `false` when the line was dropped.
+#[derive(Clone)]
+pub(crate) struct AccessLog(SyncSender<AccessLine>);
+
+impl AccessLog {
+    /// Starts the writer, to standard output.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(crate) fn start(json: bool) -> std::io::Result<Self> {
+        let (tx, rx) = sync_channel(QUEUE);
+        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&rx, json))?;
+        Ok(Self(tx))
+    }
+
+    pub(super) fn put(&self, line: AccessLine) -> bool {
+        self.0.try_send(line).is_ok()
+    }
+}
+
+fn write_all(lines: &Receiver<AccessLine>, json: bool) {
+    let mut out = Vec::with_capacity(64 * 1024);
+    while let Ok(line) = lines.recv() {
+        line.write(json, &mut out);
+        while let Ok(line) = lines.try_recv() {
+            line.write(json, &mut out);
+            if out.len() > 60 * 1024 {
+                break;
+            }
+        }
+        // Nobody reads the output any longer: serving goes on.
+        let _ = std::io::stdout().lock().write_all(&out);
+        out.clear();
+    }
+}

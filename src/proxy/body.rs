@@ -1,0 +1,147 @@
+//! Bodies as they pass the seam: frames of data, then perhaps trailers.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use super::forward::BackendBody;
+use crate::head::Fields;
+
+/// A part of a body.
+#[derive(Debug)]
+pub(super) enum Frame {
+    /// Bytes of the content.
+    Data(Bytes),
+    /// Trailer fields; nothing follows.
+    Trailers(Fields),
+}
+
+/// The body did not come whole. Whose fault it is stands in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body did not come whole")]
+pub(super) struct Broken;
+
+/// How long a body is, as far as its head says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// Nothing comes.
+    Empty,
+    /// This many bytes.
+    Known(u64),
+    /// Until it ends.
+    Unknown,
+}
+
+/// The body of an answer to a client.
+pub(super) enum AnswerBody {
+    /// Written by us.
+    Own(Option<Bytes>),
+    /// Streamed from a backend.
+    Backend(BackendBody),
+}
+
+impl AnswerBody {
+    /// The next part.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
+        match self {
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::Data(bytes)))),
+            Self::Backend(body) => body.poll_frame(cx),
+        }
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_end(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_none(),
+            Self::Backend(body) => body.is_end(),
+        }
+    }
+
+    /// What is still to come.
+    pub(super) fn length(&self) -> Length {
+        match self {
+            Self::Own(None) => Length::Empty,
+            Self::Own(Some(bytes)) => Length::Known(bytes.len() as u64),
+            Self::Backend(body) => body.length(),
+        }
+    }
+}
+
+/// What happens to a client's body while it streams up; shared with the exchange's clock, which
+/// stands still while we wait for the client.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    /// Since when we have waited for the client, in worker microseconds; 0: we do not.
+    waiting_since_us: Cell<u64>,
+    /// Time spent waiting so far, without the present wait.
+    waited_us: Cell<u64>,
+    /// The client's framing was broken, or it left.
+    broken: Cell<bool>,
+    /// A byte of it has been taken: it cannot be sent again.
+    begun: Cell<bool>,
+    /// All of it has come.
+    complete: Cell<bool>,
+}
+
+impl Upload {
+    /// A body of which nothing has come yet.
+    pub(super) fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// Nothing has come; we wait from `now_us` on.
+    pub(super) fn wait(&self, now_us: u64) {
+        if self.waiting_since_us.get() == 0 {
+            self.waiting_since_us.set(now_us.max(1));
+        }
+    }
+
+    /// Something has come.
+    pub(super) fn arrived(&self, now_us: impl FnOnce() -> u64) {
+        let since = self.waiting_since_us.replace(0);
+        if since != 0 {
+            self.waited_us.set(self.waited_us.get() + now_us().saturating_sub(since));
+        }
+        self.begun.set(true);
+    }
+
+    /// It ended as its framing said.
+    pub(super) fn complete(&self) {
+        self.complete.set(true);
+    }
+
+    /// It broke.
+    pub(super) fn break_off(&self) {
+        self.broken.set(true);
+    }
+
+    /// Whether it broke: then what follows upstream is the client's fault.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.get()
+    }
+
+    /// Whether part of it is gone.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// Whether all of it has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.complete.get()
+    }
+
+    /// How long we have waited for the client until `now_us`, all together.
+    pub(super) fn waited_us(&self, now_us: u64) -> u64 {
+        self.waited_us.get() + self.present_wait_us(now_us)
+    }
+
+    /// How long we have waited since the last byte; 0 when we do not wait.
+    pub(super) fn present_wait_us(&self, now_us: u64) -> u64 {
+        match self.waiting_since_us.get() {
+            0 => 0,
+            since => now_us.saturating_sub(since),
+        }
+    }
+}

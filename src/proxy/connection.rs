@@ -1,0 +1,103 @@
+//! What a client's connection is doing, and since when: the clock that closes idle and slow ones.
+
+use std::cell::{Cell, RefCell};
+use std::task::{Context, Poll, Waker};
+
+use super::wheel::TICK_US;
+use crate::route::ListenerSettings;
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// For the first byte of a request.
+    Idle,
+    /// For the rest of a head.
+    Head,
+    /// For a backend, or for a body in either direction: its exchange has a clock of its own.
+    Busy,
+}
+
+/// The clock of one connection. Written as bytes pass, read once a second or so.
+#[derive(Debug)]
+pub(super) struct ConnectionClock {
+    pub(super) settings: ListenerSettings,
+    phase: Cell<Phase>,
+    since_us: Cell<u64>,
+    /// Since when the client takes no bytes; 0: it does.
+    blocked_since_us: Cell<u64>,
+    late: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl ConnectionClock {
+    pub(super) fn new(settings: ListenerSettings, phase: Phase, now_us: u64) -> Self {
+        Self {
+            settings,
+            phase: Cell::new(phase),
+            since_us: Cell::new(now_us),
+            blocked_since_us: Cell::new(0),
+            late: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    pub(super) fn enter(&self, phase: Phase, now_us: u64) {
+        self.phase.set(phase);
+        self.since_us.set(now_us);
+    }
+
+    pub(super) fn blocked(&self, now_us: impl FnOnce() -> u64) {
+        if self.blocked_since_us.get() == 0 {
+            self.blocked_since_us.set(now_us().max(1));
+        }
+    }
+
+    pub(super) fn unblocked(&self) {
+        self.blocked_since_us.set(0);
+    }
+
+    /// How often to look: a quarter of the shortest limit, at most a second.
+    pub(super) fn interval_us(&self) -> u64 {
+        let settings = &self.settings;
+        let shortest = settings.request_head.min(settings.idle).min(settings.body);
+        u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX).div_euclid(4).clamp(TICK_US, 1_000_000)
+    }
+
+    /// Looks at the clock; the answer is the tick at which to look again.
+    pub(super) fn tick(&self, now_us: u64) -> u64 {
+        let age_us = u128::from(now_us.saturating_sub(self.since_us.get()));
+        let settings = &self.settings;
+        let overdue = match self.phase.get() {
+            Phase::Idle => age_us >= settings.idle.as_micros(),
+            Phase::Head => age_us >= settings.request_head.as_micros(),
+            Phase::Busy => false,
+        };
+        let blocked_since_us = self.blocked_since_us.get();
+        let blocked = blocked_since_us != 0
+            && u128::from(now_us.saturating_sub(blocked_since_us)) >= settings.body.as_micros();
+        if overdue || blocked {
+            self.late.set(true);
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+        (now_us + self.interval_us()) / TICK_US + 1
+    }
+
+    /// Ready when the client was too slow.
+    pub(super) fn poll_late(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.late.get() {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker.borrow_mut();
+        match waker.as_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,155 @@
+//! What went wrong, on whose side, and the answer that follows from it.
+
+use bytes::Bytes;
+
+use crate::measure::{Outcome, RejectReason};
+
+/// Why an exchange did not end with the backend's own answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// No route matches.
+    NoRoute,
+    /// The head is no request that we pass on; says what is wrong with it.
+    BadRequest(&'static str),
+    /// The target is longer than `limits.uriBytes`.
+    UriTooLong,
+    /// More or larger header fields than this listener takes.
+    HeadTooLarge,
+    /// The head did not come in time.
+    HeadTimeout,
+    /// CONNECT and TRACE.
+    MethodNotAllowed,
+    /// The client's body broke its own framing, or ended too early.
+    ClientBody,
+    /// The client's body did not come in time.
+    ClientBodyTimeout,
+    /// The backend bears all the requests or connections that its limits allow.
+    BackendFull,
+    /// No connection could be made.
+    Connect,
+    /// No connection could be made in time.
+    ConnectTimeout,
+    /// The backend closed or reset a fresh connection, or one that had begun to answer.
+    Closed,
+    /// What came is no HTTP response.
+    Malformed,
+    /// No response head in time.
+    ResponseTimeout,
+    /// Our own fault: a panic.
+    Panic,
+}
+
+impl Fault {
+    /// What it shows about the backend.
+    pub(super) const fn outcome(self) -> Outcome {
+        match self {
+            Self::Connect | Self::ConnectTimeout | Self::Closed | Self::Malformed | Self::ResponseTimeout => {
+                Outcome::Failure
+            }
+            Self::NoRoute
+            | Self::BadRequest(_)
+            | Self::UriTooLong
+            | Self::HeadTooLarge
+            | Self::HeadTimeout
+            | Self::MethodNotAllowed
+            | Self::ClientBody
+            | Self::ClientBodyTimeout
+            | Self::BackendFull
+            | Self::Panic => Outcome::NoEvidence,
+        }
+    }
+
+    /// The counter of our own refusals that it belongs to.
+    pub(super) const fn reject_reason(self) -> Option<RejectReason> {
+        match self {
+            Self::NoRoute => Some(RejectReason::NoRoute),
+            Self::BadRequest(_) | Self::ClientBody => Some(RejectReason::BadRequest),
+            Self::UriTooLong => Some(RejectReason::Uri),
+            Self::HeadTooLarge => Some(RejectReason::Headers),
+            Self::HeadTimeout => Some(RejectReason::HeadTimeout),
+            Self::MethodNotAllowed => Some(RejectReason::Unsupported),
+            Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
+            Self::BackendFull => Some(RejectReason::BackendLimit),
+            Self::Panic => Some(RejectReason::Panic),
+            Self::Connect | Self::ConnectTimeout | Self::Closed | Self::Malformed | Self::ResponseTimeout => None,
+        }
+    }
+
+    /// The status that the client is sent.
+    pub(super) const fn status(self) -> u16 {
+        match self {
+            Self::NoRoute => 404,
+            Self::BadRequest(_) | Self::ClientBody => 400,
+            Self::UriTooLong => 414,
+            Self::MethodNotAllowed => 405,
+            Self::HeadTooLarge => 431,
+            Self::ClientBodyTimeout | Self::HeadTimeout => 408,
+            Self::BackendFull => 503,
+            Self::Connect | Self::Closed | Self::Malformed => 502,
+            Self::ConnectTimeout | Self::ResponseTimeout => 504,
+            Self::Panic => 500,
+        }
+    }
+
+    /// Whether the client's connection must not serve another request.
+    pub(super) const fn closes(self) -> bool {
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::UriTooLong
+                | Self::HeadTooLarge
+                | Self::HeadTimeout
+                | Self::ClientBody
+                | Self::ClientBodyTimeout
+                | Self::Panic
+        )
+    }
+
+    /// The short reason that the client is told.
+    pub(super) const fn detail(self) -> &'static str {
+        match self {
+            Self::NoRoute => "no route matches this request",
+            Self::BadRequest(detail) => detail,
+            Self::UriTooLong => "the request target is longer than this listener's limit",
+            Self::HeadTooLarge => "the request's header fields are more or larger than this listener takes",
+            Self::HeadTimeout => "the request's head did not come in time",
+            Self::MethodNotAllowed => "this method is not passed on",
+            Self::ClientBody => "the request body ended early or broke its framing",
+            Self::ClientBodyTimeout => "the request body did not come in time",
+            Self::BackendFull => "the backend has all the requests it may; try again",
+            Self::Connect => "no connection to the backend",
+            Self::ConnectTimeout => "no connection to the backend in time",
+            Self::Closed => "the backend closed the connection before its answer was complete",
+            Self::Malformed => "the backend's answer is not valid HTTP",
+            Self::ResponseTimeout => "the backend did not answer in time",
+            Self::Panic => "an internal error; it has been counted and logged",
+        }
+    }
+
+    /// The reason phrase of its status (RFC 9110 §15).
+    pub(super) const fn title(self) -> &'static str {
+        match self.status() {
+            400 => "Bad Request",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            408 => "Request Timeout",
+            414 => "URI Too Long",
+            431 => "Request Header Fields Too Large",
+            500 => "Internal Server Error",
+            502 => "Bad Gateway",
+            503 => "Service Unavailable",
+            _ => "Gateway Timeout",
+        }
+    }
+
+    /// The problem document (RFC 9457).
+    pub(super) fn problem(self) -> Bytes {
+        // None of the texts holds a quote, a backslash or a control character.
+        Bytes::from(format!(
+            "{{\"type\":\"about:blank\",\"title\":\"{}\",\"status\":{},\"detail\":\"{}\"}}\n",
+            self.title(),
+            self.status(),
+            self.detail()
+        ))
+    }
+}

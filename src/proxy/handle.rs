@@ -1,0 +1,191 @@
+//! The life of a request, on one screen.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::access_log::AccessLine;
+use super::body::{AnswerBody, Upload};
+use super::fault::Fault;
+use super::forward::{self, BackendBody};
+use super::headers::{Forwarding, Made, asks_for_websocket};
+use super::hyper_client::Outgoing;
+use super::ledger::{Ledger, Opening};
+use super::worker::Worker;
+use crate::head::{Method, RequestHead, ResponseHead, Version};
+use crate::measure::{Outcome, Track};
+use crate::route::{AccessLog, Admission, ListenerSettings, Route, Table};
+
+/// What is known of the connection that a request came on.
+pub(super) struct Client {
+    pub(super) peer: IpAddr,
+    pub(super) https: bool,
+    pub(super) settings: ListenerSettings,
+}
+
+/// What the client is sent.
+pub(super) enum Answer {
+    /// A backend's response.
+    Backend { head: ResponseHead, body: AnswerBody, stamp: Option<Stamp> },
+    /// A backend has switched protocols: from here on bytes pass both ways.
+    Switched { head: ResponseHead, tunnel: BackendBody, stamp: Option<Stamp> },
+    /// Ours.
+    Own(Fault, Option<Stamp>),
+}
+
+/// Which variant of which generation answered.
+pub(super) struct Stamp {
+    pub(super) variant: Bytes,
+    pub(super) generation: Bytes,
+}
+
+/// Where a request goes: what it takes from the one table that it sees.
+struct Course {
+    route: Arc<Route>,
+    variant: usize,
+    cohort: Option<usize>,
+    track: Track,
+    generation: Bytes,
+    peer_trusted: bool,
+    client: IpAddr,
+    access: AccessLog,
+}
+
+/// Serves one request: choose, ask the breaker, forward. The ledger records on drop.
+pub(super) async fn handle(
+    worker: &Rc<Worker>,
+    client: &Client,
+    head: RequestHead,
+    body: Outgoing,
+    upload: Option<Rc<Upload>>,
+) -> Answer {
+    let start_us = worker.now_us();
+    let course = match check(&head, client).and_then(|()| choose(worker, &head, client)) {
+        Ok(course) => course,
+        Err(fault) => return refuse(worker, client, &head, fault),
+    };
+    let (variant, track) = admit(&course);
+    let chosen = &course.route.variants[variant];
+    let made = Made::new(&head, client.peer, course.peer_trusted, client.https, random(worker));
+    let access = access_line(&course, &head, &made);
+    let opening = Opening {
+        route: Arc::clone(&course.route),
+        variant,
+        track,
+        upload: upload.clone(),
+        start_us,
+        body_timeout: client.settings.body,
+        access,
+    };
+    let forwarding = Forwarding {
+        head: &head,
+        peer_trusted: course.peer_trusted,
+        upgrade: head.version() == Version::Http11 && upload.is_none() && asks_for_websocket(&head),
+        route: &course.route.header,
+        variant: &chosen.header,
+        cohort: course.cohort.map(|index| &course.route.cohorts[index].header),
+        made: &made,
+    };
+    let stamp = course
+        .route
+        .expose_variant
+        .then(|| Stamp { variant: chosen.header.clone(), generation: course.generation.clone() });
+    let ledger = Ledger::open(worker, opening);
+    match forward::exchange(ledger, &chosen.backend, &forwarding, body, upload).await {
+        Ok(response) if response.head.status == 101 && forwarding.upgrade => {
+            Answer::Switched { head: response.head, tunnel: response.body, stamp }
+        }
+        Ok(response) => Answer::Backend { head: response.head, body: AnswerBody::Backend(response.body), stamp },
+        Err(fault) => {
+            if let Some(reason) = fault.reject_reason() {
+                worker.cells().reject(reason);
+            }
+            Answer::Own(fault, stamp)
+        }
+    }
+}
+
+/// What we do not pass on, whatever the routes say.
+fn check(head: &RequestHead, client: &Client) -> Result<(), Fault> {
+    if matches!(head.method(), Method::Connect | Method::Trace) {
+        return Err(Fault::MethodNotAllowed);
+    }
+    if head.target().len() > client.settings.uri_bytes as usize {
+        return Err(Fault::UriTooLong);
+    }
+    Ok(())
+}
+
+/// One look at the table. Its guard ends here, before anything is awaited.
+fn choose(worker: &Worker, head: &RequestHead, client: &Client) -> Result<Course, Fault> {
+    let draw = worker.draw();
+    worker.with_table(|table| {
+        let peer_trusted = table.trusts(client.peer);
+        let origin = if peer_trusted { origin(table, head, client.peer) } else { client.peer };
+        let choice = table.choose(head, origin, draw).ok_or(Fault::NoRoute)?;
+        Ok(Course {
+            route: Arc::clone(choice.route),
+            variant: choice.variant,
+            cohort: choice.cohort,
+            track: choice.track,
+            generation: table.generation_text.clone(),
+            peer_trusted,
+            client: origin,
+            access: table.access_log,
+        })
+    })
+}
+
+/// The rightmost address of `x-forwarded-for` that is no trusted proxy.
+fn origin(table: &Table, head: &RequestHead, peer: IpAddr) -> IpAddr {
+    let mut origin = peer;
+    let values: smallvec::SmallVec<[&[u8]; 4]> = head.fields().get_all("x-forwarded-for").collect();
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(|&b| b == b','));
+    for hop in hops {
+        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse::<IpAddr>().ok()) else {
+            break;
+        };
+        origin = address.to_canonical();
+        if !table.trusts(origin) {
+            break;
+        }
+    }
+    origin
+}
+
+/// Asks the breaker; what it refuses goes to stable and is no evidence for it.
+fn admit(course: &Course) -> (usize, Track) {
+    match &course.route.variants[course.variant].breaker {
+        Some((breaker, stable)) if breaker.admit() == Admission::Stable => (*stable, Track::Cohort),
+        _ => (course.variant, course.track),
+    }
+}
+
+fn random(worker: &Worker) -> [u64; 4] {
+    std::array::from_fn(|_| worker.draw())
+}
+
+fn access_line(course: &Course, head: &RequestHead, made: &Made) -> Option<Box<AccessLine>> {
+    (course.access != AccessLog::Off).then(|| {
+        let always = course.access == AccessLog::All;
+        let mut line = AccessLine::new(head, course.client, made.request_id.clone(), always);
+        line.route = Some(course.route.name.clone());
+        line.cohort = course.cohort.map(|index| course.route.cohorts[index].name.clone());
+        Box::new(line)
+    })
+}
+
+/// An answer of ours to a request that has no course.
+fn refuse(worker: &Worker, client: &Client, head: &RequestHead, fault: Fault) -> Answer {
+    if let Some(reason) = fault.reject_reason() {
+        worker.cells().reject(reason);
+    }
+    if worker.with_table(|table| table.access_log) != AccessLog::Off {
+        let mut line = AccessLine::new(head, client.peer, Bytes::new(), true);
+        line.finish(Outcome::NoEvidence, fault.status(), 0, 0);
+        worker.log_access(line, Outcome::NoEvidence);
+    }
+    Answer::Own(fault, None)
+}

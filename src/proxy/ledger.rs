@@ -1,0 +1,319 @@
+//! One for each exchange: whose fault, how long, recorded exactly once, on drop.
+//!
+//! The entry itself lives in the worker's wheel, so that one tick finds what is late without a
+//! timer for each request; [`Ledger`] is the key to it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::access_log::AccessLine;
+use super::body::Upload;
+use super::fault::Fault;
+use super::wheel::{Key, TICK_US};
+use super::worker::{Timed, Worker};
+use crate::measure::{CodeClass, LIMITS, NO_LIMIT, Outcome, Track};
+use crate::route::{Endpoint, Route};
+
+/// What one exchange with a backend has come to so far.
+pub(super) struct Exchange {
+    route: Arc<Route>,
+    variant: usize,
+    track: Track,
+    endpoint: Option<Arc<Endpoint>>,
+    start_us: u64,
+    upload: Option<Rc<Upload>>,
+    stage: Stage,
+    /// The first blame wins.
+    outcome: Option<Outcome>,
+    /// Latency limits met by the clock, a bit each.
+    slow: u8,
+    /// Sent to the client; 0 while nothing was.
+    status: u16,
+    latency_us: u64,
+    timeout_us: u64,
+    /// Between two reads of a body.
+    idle_us: u64,
+    late: Option<Late>,
+    waker: Option<Waker>,
+    access: Option<Box<AccessLine>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// No response head yet.
+    Head,
+    /// The head has come; waiting for the backend's next bytes since then, or (0) for the client.
+    Body { waiting_since_us: u64 },
+}
+
+/// Who was too slow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// The backend: no head in `timeout`, or no more of its body.
+    Backend,
+    /// The client: no more of its body.
+    Client,
+}
+
+/// What opens a ledger.
+pub(super) struct Opening {
+    pub(super) route: Arc<Route>,
+    pub(super) variant: usize,
+    pub(super) track: Track,
+    pub(super) upload: Option<Rc<Upload>>,
+    /// When the request's head was complete, in worker microseconds.
+    pub(super) start_us: u64,
+    pub(super) body_timeout: Duration,
+    pub(super) access: Option<Box<AccessLine>>,
+}
+
+/// The key to one exchange's entry. Dropping it records the exchange.
+pub(super) struct Ledger {
+    worker: Rc<Worker>,
+    key: Key,
+}
+
+impl Ledger {
+    /// Opens an entry: the request counts as dispatched from here on.
+    pub(super) fn open(worker: &Rc<Worker>, opening: Opening) -> Self {
+        let variant = &opening.route.variants[opening.variant];
+        variant.recorder.cell(worker.id).dispatched(opening.track);
+        let exchange = Exchange {
+            timeout_us: micros(opening.route.timeout),
+            route: opening.route,
+            variant: opening.variant,
+            track: opening.track,
+            endpoint: None,
+            start_us: opening.start_us,
+            upload: opening.upload,
+            stage: Stage::Head,
+            outcome: None,
+            slow: 0,
+            status: 0,
+            latency_us: 0,
+            idle_us: micros(opening.body_timeout),
+            late: None,
+            waker: None,
+            access: opening.access,
+        };
+        let due = exchange.due_us(opening.start_us) / TICK_US + 1;
+        let key = worker.begin_exchange(due, Timed::Exchange(exchange));
+        Self { worker: Rc::clone(worker), key }
+    }
+
+    /// The worker it belongs to.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// The endpoint that is tried.
+    pub(super) fn set_endpoint(&self, endpoint: &Arc<Endpoint>) {
+        self.with(|exchange| {
+            let cell = |endpoint: &Arc<Endpoint>, change| endpoint.cell(self.worker.id).add_in_flight(change);
+            if let Some(before) = exchange.endpoint.replace(Arc::clone(endpoint)) {
+                cell(&before, -1);
+            }
+            cell(endpoint, 1);
+        });
+    }
+
+    /// Says whose fault it is, unless that is known already.
+    pub(super) fn blame(&self, outcome: Outcome) {
+        self.with(|exchange| {
+            exchange.outcome.get_or_insert(outcome);
+        });
+    }
+
+    /// Books a fault, and the status that the client is sent for it.
+    pub(super) fn fault(&self, fault: Fault) {
+        self.blame(fault.outcome());
+        self.with(|exchange| exchange.status = fault.status());
+    }
+
+    /// The response head has come.
+    pub(super) fn headed(&self, status: u16) {
+        let now_us = self.worker.now_us();
+        self.with(|exchange| {
+            exchange.latency_us = exchange.age_us(now_us);
+            exchange.status = status;
+            exchange.stage = Stage::Body { waiting_since_us: 0 };
+            let recorder = &exchange.route.variants[exchange.variant].recorder;
+            recorder.cell(self.worker.id).headed(exchange.track, recorder, exchange.latency_us, exchange.slow);
+            match Outcome::of_status(status) {
+                Outcome::Success => {}
+                other => {
+                    exchange.outcome.get_or_insert(other);
+                }
+            }
+        });
+    }
+
+    /// We wait for the backend's next bytes, or no longer.
+    pub(super) fn wait_for_backend(&self, waiting: bool) {
+        let now_us = if waiting { self.worker.now_us() } else { 0 };
+        self.with(|exchange| {
+            if let Stage::Body { waiting_since_us } = &mut exchange.stage {
+                if waiting && *waiting_since_us == 0 {
+                    *waiting_since_us = now_us.max(1);
+                } else if !waiting {
+                    *waiting_since_us = 0;
+                }
+            }
+        });
+    }
+
+    /// The whole response has gone out.
+    pub(super) fn complete(&self) {
+        self.blame(Outcome::Success);
+    }
+
+    /// Ready when somebody was too slow.
+    pub(super) fn poll_late(&self, cx: &Context<'_>) -> Poll<Late> {
+        self.with(|exchange| match exchange.late {
+            Some(late) => Poll::Ready(late),
+            None => {
+                match &mut exchange.waker {
+                    Some(waker) => waker.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
+        })
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Exchange) -> R) -> R {
+        self.worker.with_exchange(self.key, f)
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        let exchange = self.worker.end_exchange(self.key);
+        exchange.record(&self.worker);
+    }
+}
+
+impl Exchange {
+    /// Serves a tick: counts what grew slow, notes who is late. The answer is when to look again.
+    pub(super) fn tick(&mut self, worker_id: usize, now_us: u64) -> Option<u64> {
+        match self.stage {
+            Stage::Head => {
+                let age_us = self.age_us(now_us);
+                let recorder = &self.route.variants[self.variant].recorder;
+                for index in 0..LIMITS {
+                    if self.slow & (1 << index) == 0 && age_us > recorder.limit_us(index) {
+                        self.slow |= 1 << index;
+                        recorder.cell(worker_id).slow(self.track, index);
+                    }
+                }
+                if age_us >= self.timeout_us {
+                    return self.expire(Late::Backend);
+                }
+                if self.upload_wait_us(now_us) >= self.idle_us {
+                    return self.expire(Late::Client);
+                }
+            }
+            Stage::Body { waiting_since_us } => {
+                if waiting_since_us != 0 && now_us.saturating_sub(waiting_since_us) >= self.idle_us {
+                    // While the client still uploads, it is the client that we wait for.
+                    let waits_for_client = self.upload_wait_us(now_us) > 0;
+                    return self.expire(if waits_for_client { Late::Client } else { Late::Backend });
+                }
+            }
+        }
+        Some(self.due_us(now_us) / TICK_US + 1)
+    }
+
+    fn expire(&mut self, late: Late) -> Option<u64> {
+        self.late = Some(late);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+        None
+    }
+
+    /// When something may have to be done, in worker microseconds.
+    fn due_us(&self, now_us: u64) -> u64 {
+        match self.stage {
+            Stage::Head => {
+                let waiting = self.upload_wait_us(now_us);
+                if waiting > 0 {
+                    // The clock stands still: look again when the client may be late, soon enough
+                    // for limits once it goes on.
+                    return now_us + (self.idle_us.saturating_sub(waiting)).clamp(TICK_US, 100_000);
+                }
+                let recorder = &self.route.variants[self.variant].recorder;
+                let next_limit = (0..LIMITS)
+                    .filter(|index| self.slow & (1 << index) == 0)
+                    .map(|index| recorder.limit_us(index))
+                    .filter(|&limit_us| limit_us != NO_LIMIT)
+                    .fold(self.timeout_us, u64::min);
+                now_us + next_limit.saturating_sub(self.age_us(now_us))
+            }
+            Stage::Body { waiting_since_us: 0 } => now_us + self.idle_us.min(1_000_000),
+            Stage::Body { waiting_since_us } => (waiting_since_us + self.idle_us).min(now_us + 1_000_000),
+        }
+    }
+
+    /// Age without the time in which we waited for the client.
+    fn age_us(&self, now_us: u64) -> u64 {
+        let waited = self.upload.as_ref().map_or(0, |upload| upload.waited_us(now_us));
+        now_us.saturating_sub(self.start_us).saturating_sub(waited)
+    }
+
+    fn upload_wait_us(&self, now_us: u64) -> u64 {
+        self.upload.as_ref().map_or(0, |upload| upload.present_wait_us(now_us))
+    }
+
+    /// The outcome where nobody was blamed: the exchange was dropped before its end, because the
+    /// client left. A client that got no head for longer than the critical latency, or half the
+    /// timeout, left because of the backend.
+    fn abandoned(&self, now_us: u64) -> Outcome {
+        let critical_us = self.route.variants[self.variant].recorder.limit_us(1);
+        let patience_us = critical_us.min(self.timeout_us / 2);
+        if self.stage == Stage::Head && self.age_us(now_us) > patience_us {
+            Outcome::Failure
+        } else {
+            Outcome::NoEvidence
+        }
+    }
+
+    fn record(mut self, worker: &Worker) {
+        let broken = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
+        let outcome = match self.outcome {
+            Some(outcome) => outcome,
+            None if broken => Outcome::NoEvidence,
+            None => self.abandoned(worker.now_us()),
+        };
+        let variant = &self.route.variants[self.variant];
+        let cell = variant.recorder.cell(worker.id);
+        let streak = cell.resolved(self.track, outcome);
+        cell.answered(outcome, CodeClass::of(self.status));
+        if streak >= STREAK && variant.breaker.is_some() {
+            worker.live.ring();
+        }
+        if let Some(endpoint) = &self.endpoint {
+            let cell = endpoint.cell(worker.id);
+            cell.add_in_flight(-1);
+            if outcome == Outcome::Failure {
+                cell.add_failure();
+            }
+        }
+        if let Some(mut line) = self.access.take() {
+            line.finish(outcome, self.status, self.latency_us, worker.now_us().saturating_sub(self.start_us));
+            line.variant = Some(variant.name.clone());
+            line.backend = Some(variant.backend.name.clone());
+            line.endpoint = self.endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.authority));
+            worker.log_access(*line, outcome);
+        }
+    }
+}
+
+/// So many failures in a row wake control before its next tick.
+const STREAK: u32 = 4;
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4)
+}

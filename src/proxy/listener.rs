@@ -1,0 +1,197 @@
+//! Accepts connections, within limits; tells HTTP/1 from HTTP/2; closes so that answers arrive; drains.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::fault::Fault;
+use super::handle::Client;
+use super::hyper_server::{End, serve_http1, serve_http2};
+use super::stream::Stream;
+use super::tunnel;
+use super::worker::{Stage, Worker};
+use crate::measure::RejectReason;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long, and for how many bytes, we read on after our last byte, so that it is not lost to a
+/// reset (RFC 9112 §9.6).
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A listening socket of one worker.
+pub struct Listening {
+    /// Index in the table's listeners.
+    pub index: usize,
+    /// The socket, not blocking.
+    pub socket: std::net::TcpListener,
+    /// For TLS.
+    pub tls: Option<Arc<ServerConfig>>,
+}
+
+/// Accepts until the process is closing; then takes what is still in the queue, and ends.
+pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Result<()> {
+    let socket = TcpListener::from_std(listening.socket)?;
+    let acceptor = listening.tls.map(TlsAcceptor::from);
+    let mut stage = worker.stage.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            _ = stage.wait_for(|stage| *stage == Stage::Closing) => break,
+        };
+        match accepted {
+            Ok((tcp, peer)) => admit(&worker, listening.index, acceptor.clone(), tcp, peer),
+            Err(error) => back_off(&error).await,
+        }
+    }
+    // Nobody who got through the handshake is turned away by a reset.
+    while let Ok(Ok((tcp, peer))) = timeout(Duration::ZERO, socket.accept()).await {
+        admit(&worker, listening.index, acceptor.clone(), tcp, peer);
+    }
+    Ok(())
+}
+
+/// Out of descriptors, or a connection that broke before we took it: wait a little, go on.
+async fn back_off(error: &io::Error) {
+    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+        return;
+    }
+    tracing::warn!(%error, "cannot accept; trying again in 100 ms");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: TcpStream, peer: SocketAddr) {
+    let settings = worker.with_table(|table| table.listeners[index]);
+    if worker.connections(index) >= u64::from(settings.connections) {
+        worker.cells().reject(RejectReason::Connections);
+        return; // closes it
+    }
+    let _ = tcp.set_nodelay(true); // without it only slower
+    let client = Rc::new(Client { peer: peer.ip().to_canonical(), https: acceptor.is_some(), settings });
+    let counted = Counted::new(worker, index);
+    let worker = Rc::clone(worker);
+    tokio::task::spawn_local(async move {
+        let _counted = counted;
+        match acceptor {
+            Some(acceptor) => serve_tls(&worker, &acceptor, tcp, client).await,
+            None => serve_clear(&worker, tcp, client).await,
+        }
+    });
+}
+
+async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, client: Rc<Client>) {
+    let Ok(Ok(tls)) = timeout(client.settings.request_head, acceptor.accept(tcp)).await else {
+        worker.cells().reject(RejectReason::Handshake);
+        return;
+    };
+    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
+    serve(worker, Stream::tls(tls), client, http2).await;
+}
+
+async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>) {
+    // No buffer is kept for a client that says nothing yet.
+    if !matches!(timeout(client.settings.idle, tcp.readable()).await, Ok(Ok(()))) {
+        return;
+    }
+    let ahead = match timeout(client.settings.request_head, read_first(&mut tcp)).await {
+        Ok(Ok(ahead)) => ahead,
+        Ok(Err(_)) => return,
+        Err(_) => {
+            worker.cells().reject(RejectReason::HeadTimeout);
+            return refuse(Stream::clear(tcp, Bytes::new()), Fault::HeadTimeout).await;
+        }
+    };
+    let http2 = ahead.as_ref() == PREFACE;
+    serve(worker, Stream::clear(tcp, ahead), client, http2).await;
+}
+
+/// Reads until it is plain whether the client speaks HTTP/2.
+async fn read_first(tcp: &mut TcpStream) -> io::Result<Bytes> {
+    let mut first = BytesMut::new();
+    loop {
+        let want = PREFACE.len() - first.len();
+        let mut part = [0; PREFACE.len()];
+        let n = tcp.read(&mut part[..want]).await?;
+        first.extend_from_slice(&part[..n]);
+        if n == 0 || first.len() == PREFACE.len() || !PREFACE.starts_with(&first) {
+            return Ok(first.freeze());
+        }
+    }
+}
+
+async fn serve(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>, http2: bool) {
+    if http2 {
+        return serve_http2(worker, stream, client).await;
+    }
+    let idle = client.settings.idle;
+    match serve_http1(worker, stream, client).await {
+        End::Gone => {}
+        End::Closed(stream) => linger(stream).await,
+        End::Refused(stream, fault) => refuse(stream, fault).await,
+        End::Switched(stream, body) => tunnel::run(worker, stream, body, idle).await,
+    }
+}
+
+/// Answers a head that we refuse, and closes.
+async fn refuse(mut stream: Stream, fault: Fault) {
+    let problem = fault.problem();
+    let mut answer = format!(
+        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nserver: serin\r\nconnection: close\r\n\
+         content-length: {}\r\n\r\n",
+        fault.status(),
+        fault.title(),
+        problem.len()
+    )
+    .into_bytes();
+    answer.extend_from_slice(&problem);
+    if matches!(timeout(LINGER, stream.write_all(&answer)).await, Ok(Ok(()))) {
+        linger(stream).await;
+    }
+}
+
+/// Ends our side, and reads on for a little.
+async fn linger(mut stream: Stream) {
+    let _ = timeout(LINGER, async {
+        stream.shutdown().await?;
+        let mut left = LINGER_BYTES;
+        let mut sink = [0; 4096];
+        loop {
+            let n = stream.read(&mut sink).await?;
+            left = left.saturating_sub(n);
+            if n == 0 || left == 0 {
+                return io::Result::Ok(());
+            }
+        }
+    })
+    .await;
+}
+
+/// Counts a connection for as long as it lives.
+struct Counted {
+    worker: Rc<Worker>,
+    index: usize,
+}
+
+impl Counted {
+    fn new(worker: &Rc<Worker>, index: usize) -> Self {
+        worker.cells().connection(index, 1);
+        Self { worker: Rc::clone(worker), index }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.worker.cells().connection(self.index, -1);
+    }
+}

@@ -1,0 +1,77 @@
+//! The data plane: workers that serve requests by the live table. Knows nothing of control.
+
+mod access_log;
+mod body;
+mod connection;
+mod fault;
+mod forward;
+mod handle;
+mod headers;
+mod hyper_client;
+mod hyper_server;
+mod ledger;
+mod listener;
+mod pool;
+mod stream;
+mod tls;
+mod tunnel;
+mod wheel;
+mod worker;
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+pub(crate) use access_log::AccessLog as AccessLogWriter;
+pub(crate) use listener::Listening;
+pub(crate) use tls::{TlsError, load as load_tls};
+pub(crate) use worker::Stage;
+use worker::Worker;
+
+use crate::live::Live;
+use crate::measure::ProxyCells;
+
+/// What one worker is given.
+pub(crate) struct WorkerOptions {
+    /// Its number; its index in `cells` and in every recorder.
+    pub(crate) id: usize,
+    /// Where the table is.
+    pub(crate) live: Arc<Live>,
+    /// One for each worker.
+    pub(crate) cells: Arc<[ProxyCells]>,
+    /// Its own listening sockets.
+    pub(crate) listening: Vec<Listening>,
+    /// How far the process is on its way out.
+    pub(crate) stage: watch::Receiver<Stage>,
+    /// Where lines go.
+    pub(crate) access_log: AccessLogWriter,
+    /// Of its generator.
+    pub(crate) seed: u64,
+}
+
+/// Runs one worker on this thread until the process is closing and its last connection has ended.
+///
+/// # Errors
+/// When the runtime or a socket cannot be set up.
+pub(crate) fn run_worker(options: WorkerOptions) -> io::Result<()> {
+    let runtime = tokio::runtime::LocalRuntime::new()?;
+    runtime.block_on(async move {
+        let WorkerOptions { id, live, cells, listening, stage, access_log, seed } = options;
+        let listeners = listening.len();
+        let worker = Rc::new(Worker::new(id, live, cells, stage, access_log, seed));
+        tokio::task::spawn_local(Rc::clone(&worker).tick());
+        let accepting: Vec<_> = listening
+            .into_iter()
+            .map(|listening| tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listening)))
+            .collect();
+        for task in accepting {
+            task.await.map_err(io::Error::other)??;
+        }
+        while (0..listeners).any(|listener| worker.cells().connections(listener) > 0) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        Ok(())
+    })
+}

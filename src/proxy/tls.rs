@@ -1,0 +1,50 @@
+//! Certificates and handshakes: rustls with aws-lc-rs, one certificate for each listener.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::config::Tls;
+
+/// Why a listener's TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum TlsError {
+    #[error("{file}: {cause}; give a PEM file with the certificate chain, leaf first")]
+    Certificate { file: String, cause: String },
+    #[error("{file}: {cause}; give a PEM file with the private key of the leaf certificate")]
+    Key { file: String, cause: String },
+    #[error("{file}: certificate and key do not fit: {cause}")]
+    Pair { file: String, cause: String },
+}
+
+/// Reads certificate and key, and makes what handshakes need: TLS 1.2 and 1.3, ALPN `h2` and `http/1.1`.
+///
+/// # Errors
+/// [`TlsError`] names the file and how to mend it.
+pub fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+    let file = |path: &Path| path.display().to_string();
+    let certificate = |cause: String| TlsError::Certificate { file: file(&tls.certificate), cause };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&tls.certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| certificate(error.to_string()))?;
+    if chain.is_empty() {
+        return Err(certificate("no certificate in it".into()));
+    }
+    let key = PrivateKeyDer::from_pem_file(&tls.key)
+        .map_err(|error| TlsError::Key { file: file(&tls.key), cause: error.to_string() })?;
+    let versions = if tls.only_1_3 { &[&rustls::version::TLS13][..] } else { rustls::ALL_VERSIONS };
+    let pair = |error: rustls::Error| TlsError::Pair { file: file(&tls.certificate), cause: error.to_string() };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions)
+        .map_err(pair)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(pair)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

@@ -1,0 +1,192 @@
+//! One worker thread's own things: its view of the table, its wheel, its pools, its counters.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+
+use super::access_log::{AccessLine, AccessLog};
+use super::connection::ConnectionClock;
+use super::ledger::Exchange;
+use super::pool::Pools;
+use super::wheel::{Key, TICK_US, Wheel};
+use crate::live::{Live, Reader};
+use crate::measure::{Outcome, ProxyCells, RejectReason};
+
+/// How far the process is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Serving.
+    Running,
+    /// Still serving, but every answer asks the client to leave.
+    Announcing,
+    /// Idle connections are closed, nothing new is accepted.
+    Closing,
+}
+
+/// What waits in the wheel.
+pub(super) enum Timed {
+    /// An exchange with a backend.
+    Exchange(Exchange),
+    /// A client's connection.
+    Connection(Rc<ConnectionClock>),
+}
+
+/// One worker's own things. Shared by its tasks, never by threads.
+pub(super) struct Worker {
+    pub(super) id: usize,
+    pub(super) live: Arc<Live>,
+    pub(super) pools: RefCell<Pools>,
+    pub(super) stage: watch::Receiver<Stage>,
+    reader: RefCell<Reader>,
+    all_cells: Arc<[ProxyCells]>,
+    epoch: Instant,
+    wheel: RefCell<Wheel<Timed>>,
+    /// Exchanges in the wheel.
+    exchanges: Cell<usize>,
+    /// Wakes the tick when it sleeps long.
+    tick_wanted: Notify,
+    tick_sleeps: Cell<bool>,
+    random: RefCell<fastrand::Rng>,
+    access_log: AccessLog,
+}
+
+impl Worker {
+    pub(super) fn new(
+        id: usize,
+        live: Arc<Live>,
+        all_cells: Arc<[ProxyCells]>,
+        stage: watch::Receiver<Stage>,
+        access_log: AccessLog,
+        seed: u64,
+    ) -> Self {
+        Self {
+            id,
+            reader: RefCell::new(live.reader()),
+            live,
+            pools: RefCell::new(Pools::default()),
+            stage,
+            all_cells,
+            epoch: Instant::now(),
+            wheel: RefCell::new(Wheel::new(0)),
+            exchanges: Cell::new(0),
+            tick_wanted: Notify::new(),
+            tick_sleeps: Cell::new(false),
+            random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            access_log,
+        }
+    }
+
+    /// Microseconds since this worker began.
+    pub(super) fn now_us(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).expect("younger than 500,000 years")
+    }
+
+    /// Looks at the table of this moment. `f` must not look again.
+    pub(super) fn with_table<R>(&self, f: impl FnOnce(&crate::route::Table) -> R) -> R {
+        f(self.reader.borrow_mut().table())
+    }
+
+    /// A fresh uniform number.
+    pub(super) fn draw(&self) -> u64 {
+        self.random.borrow_mut().u64(..)
+    }
+
+    /// This worker's counters.
+    pub(super) fn cells(&self) -> &ProxyCells {
+        &self.all_cells[self.id]
+    }
+
+    /// Connections open on `listener`, all workers together.
+    pub(super) fn connections(&self, listener: usize) -> u64 {
+        let sum: i64 = self.all_cells.iter().map(|cells| cells.connections(listener)).sum();
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Number of workers.
+    pub(super) fn workers(&self) -> usize {
+        self.all_cells.len()
+    }
+
+    /// Where the process is on its way out.
+    pub(super) fn stage(&self) -> Stage {
+        *self.stage.borrow()
+    }
+
+    pub(super) fn begin_exchange(&self, due: u64, timed: Timed) -> Key {
+        self.exchanges.set(self.exchanges.get() + 1);
+        self.insert(due, timed)
+    }
+
+    pub(super) fn end_exchange(&self, key: Key) -> Exchange {
+        self.exchanges.set(self.exchanges.get() - 1);
+        match self.wheel.borrow_mut().remove(key) {
+            Timed::Exchange(exchange) => exchange,
+            Timed::Connection(_) => unreachable!("a ledger's key leads to its exchange"),
+        }
+    }
+
+    pub(super) fn with_exchange<R>(&self, key: Key, f: impl FnOnce(&mut Exchange) -> R) -> R {
+        match self.wheel.borrow_mut().get_mut(key) {
+            Timed::Exchange(exchange) => f(exchange),
+            Timed::Connection(_) => unreachable!("a ledger's key leads to its exchange"),
+        }
+    }
+
+    pub(super) fn watch_connection(&self, clock: Rc<ConnectionClock>) -> Key {
+        let due = (self.now_us() + clock.interval_us()) / TICK_US + 1;
+        self.insert(due, Timed::Connection(clock))
+    }
+
+    pub(super) fn forget_connection(&self, key: Key) {
+        drop(self.wheel.borrow_mut().remove(key));
+    }
+
+    pub(super) fn log_access(&self, line: AccessLine, outcome: Outcome) {
+        if (line.always || outcome != Outcome::Success) && !self.access_log.put(line) {
+            self.cells().reject(RejectReason::LogLine);
+        }
+    }
+
+    fn insert(&self, due: u64, timed: Timed) -> Key {
+        if self.tick_sleeps.get() {
+            self.tick_wanted.notify_one();
+        }
+        self.wheel.borrow_mut().insert(due, timed)
+    }
+
+    /// The one timer of this worker: every 10 ms while an exchange is open (and a second longer),
+    /// every 100 ms while connections are, not at all when there are none.
+    pub(super) async fn tick(self: Rc<Self>) {
+        let mut quiet_ticks = 0u32;
+        let mut next_sweep_us = 0;
+        loop {
+            let idle = self.wheel.borrow().is_empty() && self.pools.borrow().is_empty();
+            if idle || quiet_ticks > 100 {
+                self.tick_sleeps.set(true);
+                let wanted = self.tick_wanted.notified();
+                if idle {
+                    wanted.await;
+                } else {
+                    let _ = tokio::time::timeout(Duration::from_millis(100), wanted).await;
+                }
+                self.tick_sleeps.set(false);
+            } else {
+                tokio::time::sleep(Duration::from_micros(TICK_US)).await;
+            }
+            quiet_ticks = if self.exchanges.get() == 0 { quiet_ticks.saturating_add(1) } else { 0 };
+            let now_us = self.now_us();
+            let id = self.id;
+            self.wheel.borrow_mut().advance(now_us / TICK_US, |timed| match timed {
+                Timed::Exchange(exchange) => exchange.tick(id, now_us),
+                Timed::Connection(clock) => Some(clock.tick(now_us)),
+            });
+            if now_us >= next_sweep_us {
+                next_sweep_us = now_us + 1_000_000;
+                self.pools.borrow_mut().sweep(now_us);
+            }
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! Builds and joins everything: reads the file, binds, starts control and workers; drains and ends.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+use crate::admin::{self, AdminContext};
+use crate::config::{self, Spec};
+use crate::control::{self, Asked, Controller, Entry, Handle, ListenerView, Start};
+use crate::live::Live;
+use crate::measure::ProxyCells;
+use crate::proxy::{self, AccessLogWriter, Listening, Stage, WorkerOptions};
+
+/// Answers still announce the end for so long before idle connections are closed: long enough for
+/// those who balance load to look at `/readyz`.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// How Serin runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub config_file: PathBuf,
+    /// Worker threads; `None`: one for each core.
+    pub workers: Option<usize>,
+    /// How long open requests may take once the process is asked to end.
+    pub drain_timeout: Duration,
+    /// Set up logging by the configuration (once in a process).
+    pub init_logging: bool,
+}
+
+/// Why Serin does not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StartError {
+    #[error("{}", config_report(.file, .problems))]
+    Config { file: String, problems: Vec<Entry> },
+    #[error("listener {name} cannot listen on {address}: {cause}; is another process using it?")]
+    Bind { name: String, address: SocketAddr, cause: io::Error },
+    #[error("{0}")]
+    Tls(String),
+    #[error("{0}")]
+    Control(String),
+    #[error("no thread: {0}")]
+    Thread(io::Error),
+    #[error("{0} has ended by itself; see the log")]
+    Died(&'static str),
+}
+
+/// A running Serin.
+pub struct Server {
+    handle: Handle,
+    admin_address: SocketAddr,
+    listeners: Vec<ListenerView>,
+    ready: Arc<AtomicBool>,
+    stage: watch::Sender<Stage>,
+    cells: Arc<[ProxyCells]>,
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    control: Option<JoinHandle<()>>,
+    stop_control: Option<oneshot::Sender<()>>,
+    drain_timeout: Duration,
+}
+
+/// Starts Serin, and answers when it is ready: a configuration is live and the listeners accept.
+///
+/// # Errors
+/// [`StartError`] says what to mend; nothing keeps running.
+pub fn start(options: Options) -> Result<Server, StartError> {
+    let file = options.config_file.display().to_string();
+    let loaded = control::read_config(&options.config_file)
+        .map_err(|problems| StartError::Config { file, problems })?;
+    if options.init_logging {
+        init_logging(&loaded.spec.log);
+    }
+    let workers = options.workers.unwrap_or_else(cores).max(1);
+    let bound = bind_all(&loaded.spec, workers)?;
+    let admin_socket = bind(loaded.spec.admin, false)
+        .map_err(|cause| StartError::Bind { name: "admin".into(), address: loaded.spec.admin, cause })?;
+    let admin_address = admin_socket.local_addr().unwrap_or(loaded.spec.admin);
+    let listeners = bound.views.clone();
+    let cells: Arc<[ProxyCells]> = (0..workers).map(|_| ProxyCells::new(listeners.len())).collect();
+    let access_log = AccessLogWriter::start(loaded.spec.log.json).map_err(StartError::Thread)?;
+    let ready = Arc::new(AtomicBool::new(false));
+
+    let (stop_control, stopped) = oneshot::channel();
+    let context = AdminContext {
+        ready: Arc::clone(&ready),
+        cells: Arc::clone(&cells),
+        listeners: listeners.iter().map(|listener| listener.name.clone()).collect(),
+    };
+    let begin = Start { config_file: options.config_file, loaded, workers, listeners: listeners.clone() };
+    let (control, handle, live) = start_control(begin, admin_socket, context, stopped)?;
+
+    let (stage, stages) = watch::channel(Stage::Running);
+    let mut threads = Vec::with_capacity(workers);
+    for (id, listening) in bound.by_worker.into_iter().enumerate() {
+        let options = WorkerOptions {
+            id,
+            live: Arc::clone(&live),
+            cells: Arc::clone(&cells),
+            listening,
+            stage: stages.clone(),
+            access_log: access_log.clone(),
+            seed: fastrand::u64(..),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{id}"))
+            .spawn(move || proxy::run_worker(options))
+            .map_err(StartError::Thread)?;
+        threads.push(thread);
+    }
+    ready.store(true, Ordering::Release);
+    for listener in &listeners {
+        tracing::info!(listener = %listener.name, address = %listener.address, tls = listener.tls, "listening");
+    }
+    tracing::info!(address = %admin_address, workers, "ready; admin API");
+    Ok(Server {
+        handle,
+        admin_address,
+        listeners,
+        ready,
+        stage,
+        cells,
+        workers: threads,
+        control: Some(control),
+        stop_control: Some(stop_control),
+        drain_timeout: options.drain_timeout,
+    })
+}
+
+/// Starts Serin, serves until SIGTERM or SIGINT, drains. SIGHUP reads the file again; a second
+/// SIGTERM or SIGINT ends at once.
+///
+/// # Errors
+/// As [`start`], or when a thread died.
+pub fn run(options: Options) -> Result<(), StartError> {
+    let mut server = start(options)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    runtime.block_on(async {
+        let (mut hangup, mut terminate, mut interrupt) = (
+            signal(SignalKind::hangup()).map_err(StartError::Thread)?,
+            signal(SignalKind::terminate()).map_err(StartError::Thread)?,
+            signal(SignalKind::interrupt()).map_err(StartError::Thread)?,
+        );
+        loop {
+            tokio::select! {
+                _ = hangup.recv() => {
+                    let handle = server.handle.clone();
+                    tokio::spawn(async move {
+                        handle.ask(|reply| Asked::Reload { by: "SIGHUP".into(), reply }).await
+                    });
+                }
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                () = tokio::time::sleep(Duration::from_millis(100)) => server.check_alive()?,
+            }
+        }
+        tracing::info!(timeout = ?server.drain_timeout, "draining; a second signal ends at once");
+        tokio::select! {
+            () = server.drain() => {}
+            _ = terminate.recv() => tracing::warn!("ended at once"),
+            _ = interrupt.recv() => tracing::warn!("ended at once"),
+        }
+        Ok(())
+    })?;
+    server.end_control();
+    Ok(())
+}
+
+impl Server {
+    /// Asks control.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Where the admin API listens.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Where requests are taken.
+    #[must_use]
+    pub fn listeners(&self) -> &[ListenerView] {
+        &self.listeners
+    }
+
+    /// Drains and ends.
+    pub fn stop(mut self) {
+        if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            runtime.block_on(self.drain());
+        }
+        self.end_control();
+    }
+
+    /// A worker or control that ended by itself ends the process: no canary is left unwatched.
+    fn check_alive(&self) -> Result<(), StartError> {
+        if self.workers.iter().any(JoinHandle::is_finished) {
+            return Err(StartError::Died("a worker"));
+        }
+        if self.control.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Err(StartError::Died("the control task"));
+        }
+        Ok(())
+    }
+
+    /// readyz fails first; then answers ask clients to leave; after a quiet period idle connections
+    /// are closed and nothing new is taken; open requests have until the drain timeout.
+    async fn drain(&mut self) {
+        let deadline = Instant::now() + self.drain_timeout;
+        self.ready.store(false, Ordering::Release);
+        self.stage.send_replace(Stage::Announcing);
+        let quiet_end = Instant::now() + QUIET.min(self.drain_timeout / 4);
+        while Instant::now() < quiet_end {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.stage.send_replace(Stage::Closing);
+        while Instant::now() < deadline && !self.workers.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let left: i64 = self
+            .cells
+            .iter()
+            .map(|cells| (0..self.listeners.len()).map(|listener| cells.connections(listener)).sum::<i64>())
+            .sum();
+        if left > 0 {
+            tracing::warn!(connections = left, "the drain timeout is over; what is still open is cut off");
+        } else {
+            tracing::info!("drained");
+        }
+    }
+
+    fn end_control(&mut self) {
+        if let Some(stop) = self.stop_control.take() {
+            let _ = stop.send(());
+        }
+        if let Some(control) = self.control.take() {
+            let _ = control.join();
+        }
+    }
+}
+
+struct Bound {
+    by_worker: Vec<Vec<Listening>>,
+    views: Vec<ListenerView>,
+}
+
+/// A socket for each listener and worker; the workers of one listener share its port.
+fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
+    let mut by_worker: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut views = Vec::new();
+    for (index, listener) in spec.listeners.iter().enumerate() {
+        let tls = listener.tls.as_ref().map(proxy::load_tls).transpose();
+        let tls = tls.map_err(|error| StartError::Tls(format!("listeners.{}.tls: {error}", listener.name)))?;
+        let mut address = listener.address;
+        if address.port() != 0 {
+            // SO_REUSEPORT would let a second Serin share the port in silence.
+            drop(bind(address, false).map_err(|cause| cannot_bind(listener, cause))?);
+        }
+        for listening in &mut by_worker {
+            let socket = bind(address, true).map_err(|cause| cannot_bind(listener, cause))?;
+            address = socket.local_addr().map_err(|cause| cannot_bind(listener, cause))?;
+            listening.push(Listening { index, socket, tls: tls.clone() });
+        }
+        views.push(ListenerView { name: listener.name.clone(), address, tls: tls.is_some() });
+    }
+    Ok(Bound { by_worker, views })
+}
+
+fn cannot_bind(listener: &config::Listener, cause: io::Error) -> StartError {
+    StartError::Bind { name: listener.name.to_string(), address: listener.address, cause }
+}
+
+fn bind(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+/// Control and the admin API have a thread of their own, and cannot delay a request.
+fn start_control(
+    begin: Start,
+    admin_socket: TcpListener,
+    context: AdminContext,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(JoinHandle<()>, Handle, Arc<Live>), StartError> {
+    let (started, starting) = mpsc::channel();
+    let thread = std::thread::Builder::new().name("control".into()).spawn(move || {
+        let runtime = match tokio::runtime::LocalRuntime::new() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = started.send(Err(error.to_string()));
+                return;
+            }
+        };
+        runtime.block_on(async move {
+            let (controller, live, handle) = match Controller::start(begin) {
+                Ok(parts) => parts,
+                Err(error) => {
+                    let _ = started.send(Err(error.to_string()));
+                    return;
+                }
+            };
+            let _ = started.send(Ok((handle.clone(), live)));
+            let serving = admin::serve(admin_socket, handle, context);
+            tokio::select! {
+                () = controller.run() => {}
+                result = serving => {
+                    if let Err(error) = result {
+                        tracing::error!(%error, "the admin API has ended");
+                    }
+                }
+                _ = stopped => {}
+            }
+        });
+    });
+    let thread = thread.map_err(StartError::Thread)?;
+    match starting.recv() {
+        Ok(Ok((handle, live))) => Ok((thread, handle, live)),
+        Ok(Err(cause)) => Err(StartError::Control(cause)),
+        Err(_) => Err(StartError::Died("the control task")),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn init_logging(log: &config::Log) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A second set-up in one process is refused; the first one stays.
+    let _ = if log.json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(false).try_init() };
+}
+
+fn config_report(file: &str, problems: &[Entry]) -> String {
+    let count = if problems.len() == 1 { "1 problem".into() } else { format!("{} problems", problems.len()) };
+    let mut report = format!("{file}: {count}, nothing was started");
+    for problem in problems {
+        report.push_str("\n  ");
+        for part in [&problem.place, &problem.path] {
+            if !part.is_empty() {
+                report.push_str(part);
+                report.push_str(": ");
+            }
+        }
+        report.push_str(&problem.message);
+    }
+    report
+}

@@ -1,5 +1,6 @@
 //! What it means: verdicts from counts. Pure: the caller brings counts and the time.
 
+pub(crate) mod figures;
 mod judge;
 mod verdict;
 

@@ -103,3 +103,40 @@ pub enum Track {
     /// A cohort placed it: measured and exported, but it does not vote.
     Cohort,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_the_backends_failure_from_500_on() {
+        let check = |status, expected| assert_eq!(Outcome::of_status(status), expected, "{status}");
+        check(101, Outcome::Success);
+        check(200, Outcome::Success);
+        check(304, Outcome::Success);
+        check(400, Outcome::NoEvidence);
+        check(404, Outcome::NoEvidence);
+        check(499, Outcome::NoEvidence);
+        check(500, Outcome::Failure);
+        check(503, Outcome::Failure);
+        check(999, Outcome::Failure);
+    }
+
+    #[test]
+    fn a_class_is_the_first_digit() {
+        let check = |status, expected: &str| assert_eq!(CodeClass::of(status).as_str(), expected, "{status}");
+        check(0, "none");
+        check(101, "1xx");
+        check(204, "2xx");
+        check(301, "3xx");
+        check(429, "4xx");
+        check(502, "5xx");
+        check(799, "5xx");
+    }
+
+    #[test]
+    fn counters_are_in_the_order_of_all() {
+        assert!(Outcome::ALL.iter().enumerate().all(|(i, &o)| o as usize == i));
+        assert!(CodeClass::ALL.iter().enumerate().all(|(i, &c)| c as usize == i));
+    }
+}

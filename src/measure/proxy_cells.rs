@@ -110,3 +110,30 @@ impl ProxyCells {
         self.connections[listener].load(Ordering::Relaxed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_counter_and_a_label_of_its_own() {
+        let cells = ProxyCells::new(0);
+        for (index, reason) in RejectReason::ALL.into_iter().enumerate() {
+            (0..=index).for_each(|_| cells.reject(reason));
+        }
+        let mut labels = std::collections::HashSet::new();
+        for (index, reason) in RejectReason::ALL.into_iter().enumerate() {
+            assert_eq!(cells.rejected(reason), index as u64 + 1);
+            assert!(labels.insert(reason.as_str()));
+        }
+    }
+
+    #[test]
+    fn connections_come_and_go_by_listener() {
+        let cells = ProxyCells::new(2);
+        cells.connection(1, 1);
+        cells.connection(1, 1);
+        cells.connection(1, -1);
+        assert_eq!((cells.connections(0), cells.connections(1)), (0, 1));
+    }
+}

@@ -179,7 +179,7 @@ impl Cell {
     /// clock before and are not counted again.
     pub fn headed(&self, track: Track, recorder: &Recorder, latency_us: u64, counted: u8) {
         let book = self.book(track);
-        bump(&book.headed, Ordering::Relaxed);
+        bump(&book.headed, Ordering::Release);
         for index in (0..LIMITS).filter(|index| counted & (1 << index) == 0) {
             let limit_us = recorder.limit_us(index);
             if limit_us != NO_LIMIT {
@@ -242,7 +242,164 @@ impl Cell {
     }
 }
 
-/// One more, by the only writer.
+/// One more, by the only writer. Inlined, it is a load and a store.
 fn bump(counter: &AtomicU64, order: Ordering) {
     counter.store(counter.load(Ordering::Relaxed) + 1, order);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Name;
+    use std::sync::atomic::AtomicBool;
+
+    const DRAWN: Track = Track::Draw { slot: 0 };
+
+    fn recorder(workers: usize) -> Recorder {
+        let name = |text: &str| Name::new(text).unwrap();
+        let key = RecorderKey {
+            route: name("shop"),
+            variant: name("canary"),
+            backend: name("shop-v2"),
+        };
+        Recorder::new(key, workers)
+    }
+
+    #[test]
+    fn each_track_has_a_book_of_its_own() {
+        let recorder = recorder(1);
+        let cell = recorder.cell(0);
+        let tracks = [DRAWN, Track::Draw { slot: 1 }, Track::Cohort];
+        for (n, track) in tracks.into_iter().enumerate() {
+            for _ in 0..=n {
+                cell.dispatched(track);
+                cell.resolved(track, Outcome::ALL[n]);
+            }
+        }
+        let check = |track, expected: [u64; 4]| {
+            let found = recorder.counts(track);
+            assert_eq!(
+                [found.dispatched, found.success, found.failure, found.no_evidence],
+                expected
+            );
+        };
+        check(tracks[0], [1, 1, 0, 0]);
+        check(tracks[1], [2, 0, 2, 0]);
+        check(tracks[2], [3, 0, 0, 3]);
+        assert_eq!(recorder.all_counts().dispatched, 6);
+    }
+
+    #[test]
+    fn a_head_is_fast_or_slow_at_each_limit_that_is_on() {
+        let recorder = recorder(1);
+        recorder.set_limit_us(0, 500);
+        recorder.set_limit_us(1, 1000);
+        let cell = recorder.cell(0);
+        let check = |latency_us, fast: [u64; 2], slow: [u64; 2]| {
+            cell.headed(DRAWN, &recorder, latency_us, 0);
+            let found = recorder.counts(DRAWN);
+            assert_eq!(
+                (found.fast[..2].to_vec(), found.slow[..2].to_vec()),
+                (fast.to_vec(), slow.to_vec())
+            );
+            assert_eq!(
+                (found.fast[2..].to_vec(), found.slow[2..].to_vec()),
+                (vec![0, 0], vec![0, 0])
+            );
+        };
+        check(500, [1, 1], [0, 0]);
+        check(501, [1, 2], [1, 0]);
+        check(1001, [1, 2], [2, 1]);
+    }
+
+    #[test]
+    fn a_request_that_the_clock_found_slow_is_not_counted_again() {
+        let recorder = recorder(1);
+        recorder.set_limit_us(0, 500);
+        recorder.set_limit_us(1, 1000);
+        let cell = recorder.cell(0);
+        cell.dispatched(DRAWN);
+        cell.slow(DRAWN, 0);
+        cell.headed(DRAWN, &recorder, 700, 1);
+        let found = recorder.counts(DRAWN);
+        assert_eq!((found.slow[0], found.fast[0]), (1, 0));
+        assert_eq!((found.slow[1], found.fast[1]), (0, 1));
+        assert_eq!(found.headed, 1);
+    }
+
+    #[test]
+    fn a_streak_counts_failures_in_a_row() {
+        let recorder = recorder(1);
+        let check = |outcome, expected| assert_eq!(recorder.cell(0).resolved(DRAWN, outcome), expected);
+        check(Outcome::Failure, 1);
+        check(Outcome::Failure, 2);
+        check(Outcome::NoEvidence, 2);
+        check(Outcome::Failure, 3);
+        check(Outcome::Success, 0);
+        check(Outcome::NoEvidence, 0);
+    }
+
+    #[test]
+    fn in_flight_is_what_was_dispatched_and_is_not_over() {
+        let recorder = recorder(2);
+        recorder.cell(0).dispatched(DRAWN);
+        recorder.cell(1).dispatched(Track::Cohort);
+        recorder.cell(1).dispatched(DRAWN);
+        recorder.cell(1).resolved(DRAWN, Outcome::Success);
+        assert_eq!(recorder.in_flight(), 2);
+    }
+
+    #[test]
+    fn answers_and_latencies_of_all_workers_add_up() {
+        let recorder = recorder(2);
+        for worker in [0, 1, 1] {
+            let cell = recorder.cell(worker);
+            cell.headed(DRAWN, &recorder, 40, 0);
+            cell.answered(Outcome::Failure, CodeClass::ServerError);
+        }
+        assert_eq!(
+            recorder.answers()[Outcome::Failure as usize][CodeClass::ServerError as usize],
+            3
+        );
+        let snapshot = recorder.snapshot();
+        assert_eq!((snapshot.latency.count(), snapshot.latency.sum_us()), (3, 120));
+        assert_eq!(snapshot.counts.headed, 3);
+    }
+
+    #[test]
+    fn a_reader_never_sees_more_outcomes_than_requests() {
+        const REQUESTS: u64 = 20_000;
+        let recorder = recorder(2);
+        recorder.set_limit_us(0, 500);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    let found = recorder.counts(DRAWN);
+                    let over = found.success + found.failure + found.no_evidence;
+                    assert!(over <= found.dispatched, "{found:?}");
+                    assert!(found.headed <= found.dispatched, "{found:?}");
+                    assert!(found.fast[0] + found.slow[0] <= found.dispatched, "{found:?}");
+                }
+            });
+            let writers = [0, 1].map(|worker| {
+                let recorder = &recorder;
+                scope.spawn(move || {
+                    let cell = recorder.cell(worker);
+                    for n in 0..REQUESTS {
+                        cell.dispatched(DRAWN);
+                        cell.headed(DRAWN, recorder, n % 1000, 0);
+                        cell.resolved(DRAWN, Outcome::ALL[(n % 3) as usize]);
+                    }
+                })
+            });
+            for writer in writers {
+                writer.join().unwrap();
+            }
+            done.store(true, Ordering::Release);
+        });
+        let found = recorder.counts(DRAWN);
+        assert_eq!((found.dispatched, found.headed), (2 * REQUESTS, 2 * REQUESTS));
+        assert_eq!(found.success + found.failure + found.no_evidence, 2 * REQUESTS);
+    }
 }

@@ -1,6 +1,6 @@
 //! Plain copies of counters: added, subtracted, turned into rates and quantiles.
 
-use std::ops::{Add, Sub};
+use std::ops::{Add, AddAssign, Sub};
 
 use super::histogram::Histogram;
 use super::recorder::LIMITS;
@@ -49,6 +49,24 @@ impl Counts {
     }
 }
 
+impl Snapshot {
+    /// What happened since `earlier`; never below 0.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            counts: self.counts - earlier.counts,
+            latency: self.latency.since(&earlier.latency),
+        }
+    }
+}
+
+impl AddAssign<&Self> for Snapshot {
+    fn add_assign(&mut self, other: &Self) {
+        self.counts = self.counts + other.counts;
+        self.latency += &other.latency;
+    }
+}
+
 impl Add for Counts {
     type Output = Self;
 
@@ -67,6 +85,15 @@ impl Sub for Counts {
 }
 
 impl Counts {
+    /// Whether some counter is lower than it was in `earlier`: the two are not of one recorder's life.
+    #[must_use]
+    pub const fn went_back_from(&self, earlier: &Self) -> bool {
+        self.dispatched < earlier.dispatched
+            || self.success < earlier.success
+            || self.failure < earlier.failure
+            || self.no_evidence < earlier.no_evidence
+    }
+
     fn zip(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
         Self {
             dispatched: f(self.dispatched, other.dispatched),
@@ -77,5 +104,55 @@ impl Counts {
             fast: std::array::from_fn(|i| f(self.fast[i], other.fast[i])),
             slow: std::array::from_fn(|i| f(self.slow[i], other.slow[i])),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(dispatched: u64, success: u64, failure: u64) -> Counts {
+        Counts {
+            dispatched,
+            success,
+            failure,
+            slow: [failure; LIMITS],
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn sums_and_differences_are_field_by_field() {
+        let (a, b) = (counts(9, 5, 3), counts(4, 2, 1));
+        assert_eq!(a + b, counts(13, 7, 4));
+        assert_eq!(a - b, counts(5, 3, 2));
+        assert_eq!(b - a, Counts::default());
+        assert!(b.went_back_from(&a) && !a.went_back_from(&b));
+    }
+
+    #[test]
+    fn the_rate_is_of_evidence_only() {
+        let check = |found: Counts, expected| assert_eq!(found.error_rate(), expected);
+        check(counts(10, 6, 2), Some(0.25));
+        check(counts(10, 0, 0), None);
+        let no_evidence = Counts {
+            no_evidence: 90,
+            ..counts(100, 9, 1)
+        };
+        check(no_evidence, Some(0.1));
+    }
+
+    #[test]
+    fn a_snapshot_is_taken_apart_as_it_was_put_together() {
+        let mut latency = Histogram::default();
+        latency.record(700);
+        let part = Snapshot {
+            counts: counts(3, 2, 1),
+            latency,
+        };
+        let mut whole = part.clone();
+        whole += &part;
+        assert_eq!((whole.counts.dispatched, whole.latency.count()), (6, 2));
+        assert_eq!(whole.since(&part), part);
     }
 }

@@ -2,80 +2,48 @@
 
 use std::time::Duration;
 
+use super::phase::Phase;
 use super::plan::Plan;
-use crate::analysis::Verdict;
+use crate::analysis::{Verdict, VerdictKind, figures};
+use crate::share::MILLION;
 
-/// The word for where a rollout stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Phase {
-    Idle,
-    Watching,
-    Progressing,
-    Paused,
-    Promoting,
-    Succeeded,
+/// One rollout's place in its plan, and since when and why it stands there. It is rebuilt from a
+/// stored form with [`State::restore`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    pub(super) at: At,
+    pub(super) since_ms: u64,
+    pub(super) reason: String,
+}
+
+/// Where it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum At {
+    /// The weights of file or person stand, and give the canary none. `withheld`: the canary gets
+    /// nothing even if they give it some, until weights are set anew (it was aborted before).
+    Idle { withheld: bool },
+    /// The weights of file or person stand. `left_ppm`: no, those that a plan left when it was
+    /// taken out of the file.
+    Watching { left_ppm: Option<u32> },
+    /// A step is in force: progressing below 100 %, promoting at 100 %.
+    Running(Place),
+    /// A person has stopped it in `place`. `by_hand`: other weights than the step's stand.
+    Paused { place: Place, by_hand: bool },
+    /// The canary has everything, or what a person gave it afterwards (`by_hand`).
+    Succeeded { by_hand: bool },
+    /// The canary has nothing. No tick leads out: only a person or a new release.
     Aborted,
 }
 
-impl Phase {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Idle,
-        Self::Watching,
-        Self::Progressing,
-        Self::Paused,
-        Self::Promoting,
-        Self::Succeeded,
-        Self::Aborted,
-    ];
-
-    /// The word in JSON, labels and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Watching => "watching",
-            Self::Progressing => "progressing",
-            Self::Paused => "paused",
-            Self::Promoting => "promoting",
-            Self::Succeeded => "succeeded",
-            Self::Aborted => "aborted",
-        }
-    }
-
-    /// Whether weights may be set by hand (design §5): idle, watching, paused, succeeded.
-    #[must_use]
-    pub const fn allows_weights_by_hand(self) -> bool {
-        matches!(self, Self::Idle | Self::Watching | Self::Paused | Self::Succeeded)
-    }
-}
-
-/// What a person may say to a rollout.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// Begin the plan at its first step.
-    Start,
-    /// Go on to the next step without waiting; `full`: to the end.
-    Promote {
-        /// Straight to 100 %.
-        full: bool,
-    },
-    /// The canary gets nothing; the trial is over.
-    Abort,
-    /// Stay where it is.
-    Pause,
-    /// Go on.
-    Resume,
-    /// Begin anew after an abort.
-    Retry,
-}
-
-/// One rollout's place in its plan. Fields are private to the state machine; it is rebuilt from
-/// a stored form with [`State::restore`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct State {
-    phase: Phase,
+/// A place in a plan that has steps.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Place {
+    /// The step; in range.
+    pub step: usize,
+    /// What it put in force. It outlives a change of the plan, until the next step.
+    pub weight_ppm: u32,
+    /// Time spent in it while nothing was paused.
+    pub baked: Duration,
 }
 
 /// A new state, and why.
@@ -87,81 +55,465 @@ pub struct Move {
     pub reason: String,
 }
 
-/// Why a command cannot be done now: 409.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(pub String);
-
 impl State {
     /// Not begun: the weights of file or person stand. `Watching` when they give the canary weight.
     #[must_use]
-    pub fn initial(_canary_has_weight: bool, _now_ms: u64) -> Self {
-        todo!()
+    pub fn initial(canary_has_weight: bool, now_ms: u64) -> Self {
+        Self {
+            at: At::unplanned(canary_has_weight),
+            since_ms: now_ms,
+            reason: "not started".to_owned(),
+        }
     }
 
     /// Where it stands.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.phase
+        match self.at {
+            At::Idle { .. } => Phase::Idle,
+            At::Watching { .. } => Phase::Watching,
+            At::Running(place) if place.weight_ppm < MILLION => Phase::Progressing,
+            At::Running(_) => Phase::Promoting,
+            At::Paused { .. } => Phase::Paused,
+            At::Succeeded { .. } => Phase::Succeeded,
+            At::Aborted => Phase::Aborted,
+        }
     }
 
-    /// Index of the step in force, while there is one.
+    /// Index of the step in force (progressing, paused, promoting); `None` in other phases.
     #[must_use]
     pub fn step(&self) -> Option<usize> {
-        todo!()
+        self.place().map(|place| place.step)
     }
 
     /// When this phase and step began, in Unix milliseconds.
     #[must_use]
-    pub fn since_ms(&self) -> u64 {
-        todo!()
+    pub const fn since_ms(&self) -> u64 {
+        self.since_ms
     }
 
-    /// How long the present step has baked. Time that Serin was down does not count.
+    /// Why it stands there, in words.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// How long the present step has baked. Time in a pause, or that Serin was down, does not count.
     #[must_use]
     pub fn baked(&self) -> Duration {
-        todo!()
+        self.place().map_or(Duration::ZERO, |place| place.baked)
     }
 
     /// What the rollout puts in force: the canary's part of the pair in parts per million.
-    /// `None`: the weights of file or person stand.
+    /// `None`: the weights of file or person stand. Always the weight of a step, 0, or the whole;
+    /// a step that was changed in the file keeps the weight it began with.
     #[must_use]
-    pub fn canary_ppm(&self, _plan: &Plan) -> Option<u32> {
-        todo!()
+    pub const fn canary_ppm(&self, _plan: &Plan) -> Option<u32> {
+        match self.at {
+            At::Idle { withheld: true } | At::Aborted => Some(0),
+            At::Watching { left_ppm } => left_ppm,
+            At::Running(place) | At::Paused { place, by_hand: false } => Some(place.weight_ppm),
+            At::Succeeded { by_hand: false } => Some(MILLION),
+            At::Idle { withheld: false } | At::Paused { by_hand: true, .. } | At::Succeeded { by_hand: true } => None,
+        }
     }
 
     /// One tick: `elapsed` since the last one. `Ok(new state)` moved on for a reason (weights,
-    /// phase or step changed); `Err(new state)` only baked on.
-    pub fn tick(&self, _plan: &Plan, _verdict: &Verdict, _elapsed: Duration, _now_ms: u64) -> Result<Move, Self> {
-        todo!()
+    /// phase or step changed); `Err(new state)` only baked on. A failed verdict aborts wherever the
+    /// canary is judged; a passed one counts only after the whole bake time; others wait.
+    pub fn tick(&self, plan: &Plan, verdict: &Verdict, elapsed: Duration, now_ms: u64) -> Result<Move, Self> {
+        match (self.at, verdict.kind) {
+            (At::Idle { .. } | At::Succeeded { .. } | At::Aborted, _) => Err(self.clone()),
+            (At::Watching { .. }, VerdictKind::Fail) => Ok(At::Aborted.because(verdict.reason.clone(), now_ms)),
+            (At::Running(place) | At::Paused { place, .. }, VerdictKind::Fail) => {
+                Ok(At::Aborted.because(format!("{}: {}", place.words(plan), verdict.reason), now_ms))
+            }
+            (At::Watching { .. } | At::Paused { .. }, _) => Err(self.clone()),
+            (At::Running(mut place), kind) => {
+                place.baked = place.baked.saturating_add(elapsed);
+                let bake_time = plan.steps().get(place.step).map(|step| step.bake_time);
+                if kind != VerdictKind::Pass || bake_time.is_none_or(|bake_time| place.baked < bake_time) {
+                    return Err(self.with(At::Running(place)));
+                }
+                let next = At::after(plan, place.weight_ppm);
+                let reason = format!(
+                    "{} passed after {}: {}",
+                    place.words(plan),
+                    figures::time(place.baked),
+                    verdict.reason
+                );
+                Ok(next.because(reason, now_ms))
+            }
+        }
     }
 
-    /// What a person asks.
-    ///
-    /// # Errors
-    /// [`Refused`] says what is possible instead.
-    pub fn command(&self, _plan: &Plan, _verb: Verb, _now_ms: u64) -> Result<Move, Refused> {
-        todo!()
-    }
-
-    /// Weights were set by a person or the file; `canary_has_weight` by them.
-    ///
-    /// # Errors
-    /// [`Refused`] where the phase does not allow it.
-    pub fn weights_set(&self, _canary_has_weight: bool, _now_ms: u64) -> Result<Move, Refused> {
-        todo!()
-    }
-
-    /// The plan was changed from `old` to `new`: phase stays, the step is the nearest that exists.
+    /// The plan was changed from `old` to `new`: phase and weight stay, the step is the nearest by
+    /// weight. Steps that are all gone leave their weight, watched.
     #[must_use]
-    pub fn plan_changed(&self, _old: &Plan, _new: &Plan, _now_ms: u64) -> Self {
-        todo!()
+    pub fn plan_changed(&self, old: &Plan, new: &Plan, now_ms: u64) -> Self {
+        let (At::Running(place) | At::Paused { place, .. }) = self.at else {
+            return self.clone();
+        };
+        if old == new {
+            return self.clone();
+        }
+        let by_hand = matches!(self.at, At::Paused { by_hand: true, .. });
+        let Some(step) = new.nearest(place.weight_ppm) else {
+            let left_ppm = (!by_hand).then_some(place.weight_ppm);
+            let reason = "the plan has no steps any more; its last weight stands, watched".to_owned();
+            return At::Watching { left_ppm }.because(reason, now_ms).state;
+        };
+        let place = Place { step, ..place };
+        self.with(match self.at {
+            At::Paused { by_hand, .. } => At::Paused { place, by_hand },
+            _ => At::Running(place),
+        })
     }
 
-    /// The `release` of the canary's backend was changed: starts the plan when `auto_start`; leads
-    /// from aborted to idle otherwise. `None`: nothing follows from it.
+    /// The `release` of the canary's backend was changed; `None`: nothing follows from it. With
+    /// `auto_start` the plan begins at its first step, also while it was running; a pause stays a
+    /// pause, at the first step. Without, it leads from aborted to idle, where the canary has no
+    /// weight until somebody gives it some. A guard has no plan to start.
     #[must_use]
-    pub fn release_changed(&self, _plan: &Plan, _auto_start: bool, _now_ms: u64) -> Option<Move> {
-        todo!()
+    pub fn release_changed(&self, plan: &Plan, auto_start: bool, now_ms: u64) -> Option<Move> {
+        let why = "the release of the canary changed";
+        match (self.at, At::first(plan).filter(|_| auto_start)) {
+            (At::Aborted, None) => {
+                let reason = format!("{why}; the canary gets no weight until it is started");
+                Some(At::Idle { withheld: true }.because(reason, now_ms))
+            }
+            (_, None) => None,
+            (At::Paused { by_hand, .. }, Some(_)) => {
+                let place = Place::of(plan, 0)?;
+                let reason = format!("{why}: {}, still paused", place.words(plan));
+                Some(At::Paused { place, by_hand }.because(reason, now_ms))
+            }
+            (_, Some(at)) => Some(at.because(format!("{why}: {}", at.words(plan)), now_ms)),
+        }
+    }
+
+    pub(super) const fn place(&self) -> Option<Place> {
+        match self.at {
+            At::Running(place) | At::Paused { place, .. } => Some(place),
+            At::Idle { .. } | At::Watching { .. } | At::Succeeded { .. } | At::Aborted => None,
+        }
+    }
+
+    fn with(&self, at: At) -> Self {
+        Self {
+            at,
+            since_ms: self.since_ms,
+            reason: self.reason.clone(),
+        }
+    }
+}
+
+impl At {
+    /// Without a plan: watched while the canary has weight.
+    pub(super) const fn unplanned(canary_has_weight: bool) -> Self {
+        if canary_has_weight {
+            Self::Watching { left_ppm: None }
+        } else {
+            Self::Idle { withheld: false }
+        }
+    }
+
+    /// The beginning of the plan; `None` for a guard.
+    pub(super) fn first(plan: &Plan) -> Option<Self> {
+        (!plan.is_guard()).then(|| Self::after(plan, 0))
+    }
+
+    /// What comes after the step that gave the canary `weight_ppm`: the next one, or success.
+    pub(super) fn after(plan: &Plan, weight_ppm: u32) -> Self {
+        plan.next_above(weight_ppm)
+            .map_or(Self::Succeeded { by_hand: false }, |step| Self::entering(plan, step))
+    }
+
+    /// In force at `step`. A step of 100 % that bakes no time is success at once (rule 13).
+    pub(super) fn entering(plan: &Plan, step: usize) -> Self {
+        match Place::of(plan, step) {
+            Some(place) if place.weight_ppm < MILLION || !plan.steps()[step].bake_time.is_zero() => {
+                Self::Running(place)
+            }
+            _ => Self::Succeeded { by_hand: false },
+        }
+    }
+
+    /// As a move to here.
+    pub(super) fn because(self, reason: String, since_ms: u64) -> Move {
+        Move {
+            state: State {
+                at: self,
+                since_ms,
+                reason: reason.clone(),
+            },
+            reason,
+        }
+    }
+
+    /// `step 2 of 4 (25 %)`, or the phase.
+    pub(super) fn words(self, plan: &Plan) -> String {
+        match self {
+            Self::Running(place) | Self::Paused { place, .. } => place.words(plan),
+            Self::Succeeded { .. } => "the canary has everything".to_owned(),
+            Self::Idle { .. } | Self::Aborted => "the canary has nothing".to_owned(),
+            Self::Watching { .. } => "the canary is watched".to_owned(),
+        }
+    }
+}
+
+impl Place {
+    fn of(plan: &Plan, step: usize) -> Option<Self> {
+        plan.steps().get(step).map(|found| Self {
+            step,
+            weight_ppm: found.weight_ppm,
+            baked: Duration::ZERO,
+        })
+    }
+
+    pub(super) fn words(self, plan: &Plan) -> String {
+        let steps = plan.steps().len();
+        format!("step {} of {steps} ({})", self.step + 1, figures::ppm(self.weight_ppm))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::super::plan::Step;
+    use super::*;
+    use crate::analysis::Evidence;
+    use crate::rollout::Verb;
+
+    /// Steps as (percent, seconds of baking).
+    pub(in crate::rollout) fn plan(steps: &[(u32, u64)]) -> Plan {
+        let step = |&(percent, seconds): &(u32, u64)| Step {
+            weight_ppm: percent * 10_000,
+            bake_time: Duration::from_secs(seconds),
+        };
+        Plan::new(steps.iter().map(step).collect()).unwrap()
+    }
+
+    pub(in crate::rollout) fn three_steps() -> Plan {
+        plan(&[(5, 10), (25, 10), (100, 10)])
+    }
+
+    fn verdict(kind: VerdictKind) -> Verdict {
+        Verdict {
+            kind,
+            metric: None,
+            reason: format!("the verdict is {}", kind.as_str()),
+            evidence: Evidence::default(),
+        }
+    }
+
+    /// The state after one tick of `seconds`.
+    fn ticked(state: &State, plan: &Plan, kind: VerdictKind, seconds: u64) -> State {
+        match state.tick(plan, &verdict(kind), Duration::from_secs(seconds), 99) {
+            Ok(moved) => moved.state,
+            Err(baked) => baked,
+        }
+    }
+
+    /// A state in `phase`, in the second step where there is one.
+    pub(in crate::rollout) fn in_phase(phase: Phase) -> State {
+        let plan = three_steps();
+        let verb = |state: State, verb| state.command(&plan, verb, 1).unwrap().state;
+        let begun = verb(State::initial(false, 1), Verb::Start);
+        let second = verb(begun.clone(), Verb::Promote { full: false });
+        let found = match phase {
+            Phase::Idle => State::initial(false, 1),
+            Phase::Watching => State::initial(true, 1),
+            Phase::Progressing => second,
+            Phase::Paused => verb(second, Verb::Pause),
+            Phase::Promoting => verb(begun, Verb::Promote { full: true }),
+            Phase::Succeeded => ticked(&in_phase(Phase::Promoting), &plan, VerdictKind::Pass, 10),
+            Phase::Aborted => verb(begun, Verb::Abort),
+        };
+        assert_eq!(found.phase(), phase);
+        found
+    }
+
+    #[test]
+    fn a_verdict_and_a_tick_move_each_phase_only_as_the_table_says() {
+        use Phase::{Aborted, Idle, Paused, Progressing, Promoting, Succeeded, Watching};
+        use VerdictKind::{Fail, Hold, Inconclusive, Pass};
+        let check = |phase, kind, seconds, expected| {
+            let found = ticked(&in_phase(phase), &three_steps(), kind, seconds).phase();
+            assert_eq!(found, expected, "{phase:?} {kind:?} {seconds} s");
+        };
+        for waits in [Hold, Inconclusive] {
+            for phase in Phase::ALL {
+                check(phase, waits, 10_000, phase);
+            }
+        }
+        for settled in [Idle, Succeeded, Aborted] {
+            for kind in VerdictKind::ALL {
+                check(settled, kind, 10_000, settled);
+            }
+        }
+        for judged in [Watching, Progressing, Paused, Promoting] {
+            check(judged, Fail, 0, Aborted);
+            assert!(judged.is_judged());
+        }
+        for waits in [Watching, Paused] {
+            check(waits, Pass, 10_000, waits);
+        }
+        check(Progressing, Pass, 9, Progressing);
+        check(Progressing, Pass, 10, Promoting);
+        check(Promoting, Pass, 9, Promoting);
+        check(Promoting, Pass, 10, Succeeded);
+    }
+
+    #[test]
+    fn steps_follow_each_other_to_the_end() {
+        let plan = three_steps();
+        let mut state = in_phase(Phase::Idle).command(&plan, Verb::Start, 5).unwrap().state;
+        let mut seen = Vec::new();
+        while state.phase() != Phase::Succeeded {
+            seen.push((state.step(), state.canary_ppm(&plan)));
+            state = ticked(&state, &plan, VerdictKind::Pass, 10);
+        }
+        let step = |index, ppm| (Some(index), Some(ppm));
+        assert_eq!(seen, [step(0, 50_000), step(1, 250_000), step(2, 1_000_000)]);
+        assert_eq!(
+            (state.step(), state.canary_ppm(&plan), state.since_ms()),
+            (None, Some(1_000_000), 99)
+        );
+    }
+
+    #[test]
+    fn baking_adds_up_over_ticks_and_begins_anew_with_a_step() {
+        let plan = three_steps();
+        let state = in_phase(Phase::Progressing);
+        let baked = ticked(
+            &ticked(&state, &plan, VerdictKind::Hold, 6),
+            &plan,
+            VerdictKind::Inconclusive,
+            3,
+        );
+        assert_eq!(
+            (baked.baked(), baked.since_ms()),
+            (Duration::from_secs(9), state.since_ms())
+        );
+        let next = ticked(&baked, &plan, VerdictKind::Pass, 1);
+        assert_eq!((next.phase(), next.baked()), (Phase::Promoting, Duration::ZERO));
+    }
+
+    #[test]
+    fn nothing_bakes_in_a_pause() {
+        let paused = ticked(&in_phase(Phase::Paused), &three_steps(), VerdictKind::Pass, 500);
+        assert_eq!(paused.baked(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_last_step_without_bake_time_is_success_at_once() {
+        let plan = plan(&[(50, 0), (100, 0)]);
+        let state = State::initial(false, 0).command(&plan, Verb::Start, 0).unwrap().state;
+        assert_eq!(ticked(&state, &plan, VerdictKind::Pass, 0).phase(), Phase::Succeeded);
+    }
+
+    #[test]
+    fn a_move_says_where_it_was_and_why() {
+        let (plan, state) = (three_steps(), in_phase(Phase::Progressing));
+        let reason = |kind| {
+            let moved = state.tick(&plan, &verdict(kind), Duration::from_secs(12), 9).unwrap();
+            assert_eq!(moved.state.reason(), moved.reason);
+            moved.reason
+        };
+        assert_eq!(reason(VerdictKind::Fail), "step 2 of 3 (25 %): the verdict is fail");
+        assert_eq!(
+            reason(VerdictKind::Pass),
+            "step 2 of 3 (25 %) passed after 12.0 s: the verdict is pass"
+        );
+    }
+
+    #[test]
+    fn the_canary_gets_what_the_phase_says() {
+        let check = |phase, expected| assert_eq!(in_phase(phase).canary_ppm(&three_steps()), expected, "{phase:?}");
+        check(Phase::Idle, None);
+        check(Phase::Watching, None);
+        check(Phase::Progressing, Some(250_000));
+        check(Phase::Paused, Some(250_000));
+        check(Phase::Promoting, Some(1_000_000));
+        check(Phase::Succeeded, Some(1_000_000));
+        check(Phase::Aborted, Some(0));
+    }
+
+    #[test]
+    fn a_changed_plan_keeps_phase_and_weight_and_takes_the_nearest_step() {
+        let check = |phase, new: &[(u32, u64)], step, ppm| {
+            let new = plan(new);
+            let found = in_phase(phase).plan_changed(&three_steps(), &new, 7);
+            assert_eq!(
+                (found.phase(), found.step(), found.canary_ppm(&new)),
+                (phase, step, ppm),
+                "{phase:?}"
+            );
+        };
+        check(Phase::Progressing, &[(5, 1), (30, 1), (100, 1)], Some(1), Some(250_000));
+        check(
+            Phase::Progressing,
+            &[(25, 1), (50, 1), (100, 1)],
+            Some(0),
+            Some(250_000),
+        );
+        check(Phase::Progressing, &[(100, 1)], Some(0), Some(250_000));
+        check(Phase::Paused, &[(5, 1), (100, 1)], Some(0), Some(250_000));
+        check(Phase::Promoting, &[(5, 1), (100, 1)], Some(1), Some(1_000_000));
+        check(Phase::Succeeded, &[(5, 1), (100, 1)], None, Some(1_000_000));
+        check(Phase::Aborted, &[(5, 1), (100, 1)], None, Some(0));
+        check(Phase::Idle, &[], None, None);
+        check(Phase::Aborted, &[], None, Some(0));
+    }
+
+    #[test]
+    fn after_a_changed_plan_the_next_step_is_above_the_weight_in_force() {
+        let (old, new) = (three_steps(), plan(&[(25, 1), (30, 1), (100, 1)]));
+        let kept = in_phase(Phase::Progressing).plan_changed(&old, &new, 7);
+        let next = ticked(&kept, &new, VerdictKind::Pass, 1);
+        assert_eq!((next.step(), next.canary_ppm(&new)), (Some(1), Some(300_000)));
+    }
+
+    #[test]
+    fn a_plan_whose_steps_are_gone_leaves_its_weight_watched() {
+        let gone = Plan::default();
+        let left = in_phase(Phase::Promoting).plan_changed(&three_steps(), &gone, 7);
+        assert_eq!(
+            (left.phase(), left.canary_ppm(&gone)),
+            (Phase::Watching, Some(1_000_000))
+        );
+        let by_hand = in_phase(Phase::Paused).weights_set(true, 3).unwrap().state;
+        let left = by_hand.plan_changed(&three_steps(), &gone, 7);
+        assert_eq!((left.phase(), left.canary_ppm(&gone)), (Phase::Watching, None));
+    }
+
+    #[test]
+    fn a_new_release_starts_the_plan_where_it_may() {
+        let check = |phase, auto_start, expected: Option<(Phase, u32)>| {
+            let plan = three_steps();
+            let moved = in_phase(phase).release_changed(&plan, auto_start, 7);
+            let found = moved.map(|m| (m.state.phase(), m.state.canary_ppm(&plan).unwrap()));
+            assert_eq!(found, expected, "{phase:?}");
+        };
+        for phase in Phase::ALL {
+            let phase_after = if phase == Phase::Paused {
+                Phase::Paused
+            } else {
+                Phase::Progressing
+            };
+            check(phase, true, Some((phase_after, 50_000)));
+            check(phase, false, (phase == Phase::Aborted).then_some((Phase::Idle, 0)));
+        }
+    }
+
+    #[test]
+    fn a_new_release_of_an_aborted_guard_leads_to_idle_without_weight() {
+        let guard = Plan::default();
+        let aborted = State::initial(true, 0).command(&guard, Verb::Abort, 1).unwrap().state;
+        let idle = aborted.release_changed(&guard, true, 2).unwrap().state;
+        assert_eq!((idle.phase(), idle.canary_ppm(&guard)), (Phase::Idle, Some(0)));
+        assert_eq!(idle.release_changed(&guard, true, 3), None);
+        let watched = idle.weights_set(true, 4).unwrap().state;
+        assert_eq!((watched.phase(), watched.canary_ppm(&guard)), (Phase::Watching, None));
     }
 }

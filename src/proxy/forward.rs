@@ -128,7 +128,7 @@ async fn fresh_connection(
     endpoint: &Arc<Endpoint>,
 ) -> Result<Box<Connection>, Fault> {
     let worker = ledger.worker();
-    if !backend.may_connect(worker.id) {
+    if connections(backend) >= backend.max_connections {
         return Err(Fault::BackendFull);
     }
     let connect = async {
@@ -151,6 +151,11 @@ async fn fresh_connection(
         }),
     })
     .await
+}
+
+/// Connections open to all endpoints of a backend. A fresh connection is rare enough to add up.
+fn connections(backend: &Backend) -> u32 {
+    backend.endpoints.iter().map(|endpoint| endpoint.connections()).sum()
 }
 
 /// Looks the name up and tries its addresses in turn.

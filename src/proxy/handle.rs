@@ -83,15 +83,15 @@ pub(super) async fn handle(
         head: &head,
         peer_trusted: course.peer_trusted,
         upgrade: head.version() == Version::Http11 && upload.is_none() && asks_for_websocket(&head),
-        route: &course.route.header,
-        variant: &chosen.header,
-        cohort: course.cohort.map(|index| &course.route.cohorts[index].header),
+        route: course.route.name.header(),
+        variant: chosen.name.header(),
+        cohort: course.cohort.map(|index| course.route.cohorts[index].name.header()),
         made: &made,
     };
     let stamp = course
         .route
         .expose_variant
-        .then(|| Stamp { variant: chosen.header.clone(), generation: course.generation.clone() });
+        .then(|| Stamp { variant: chosen.name.header().clone(), generation: course.generation.clone() });
     let ledger = Ledger::open(worker, opening);
     match forward::exchange(ledger, &chosen.backend, &forwarding, body, upload).await {
         Ok(response) if response.head.status == 101 && forwarding.upgrade => {
@@ -122,7 +122,7 @@ fn check(head: &RequestHead, client: &Client) -> Result<(), Fault> {
 fn choose(worker: &Worker, head: &RequestHead, client: &Client) -> Result<Course, Fault> {
     let draw = worker.draw();
     worker.with_table(|table| {
-        let peer_trusted = table.trusts(client.peer);
+        let peer_trusted = trusts(table, client.peer);
         let origin = if peer_trusted { origin(table, head, client.peer) } else { client.peer };
         let choice = table.choose(head, origin, draw).ok_or(Fault::NoRoute)?;
         Ok(Course {
@@ -148,11 +148,26 @@ fn origin(table: &Table, head: &RequestHead, peer: IpAddr) -> IpAddr {
             break;
         };
         origin = address.to_canonical();
-        if !table.trusts(origin) {
+        if !trusts(table, origin) {
             break;
         }
     }
     origin
+}
+
+/// Whether the forwarding fields of `address` are believed.
+fn trusts(table: &Table, address: IpAddr) -> bool {
+    table.trusted_proxies.iter().any(|&(network, bits)| match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let outside = 32 - u32::from(bits.min(32));
+            u64::from(network.to_bits()) >> outside == u64::from(address.to_bits()) >> outside
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let differing = network.to_bits() ^ address.to_bits();
+            bits == 0 || differing >> (128 - u32::from(bits.min(128))) == 0
+        }
+        _ => false,
+    })
 }
 
 /// Asks the breaker; what it refuses goes to stable and is no evidence for it.

@@ -2,6 +2,7 @@
 
 pub(crate) mod figures;
 mod judge;
+mod metric;
 mod verdict;
 
 pub use judge::{AnalysisSpec, Judge, Limits, Reading};

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use super::address::UrlPath;
-use super::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written, record, words};
+use super::declare::{record, word_schema, words};
+use super::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written};
 use super::scalar::{Count, HeaderName, Text, Version, Weight};
 use super::schema::Defs;
 use super::spec::{Endpoint, Network};
@@ -290,7 +291,7 @@ record! {
 record! {
     /// A condition on a header: its name and one of exact, prefix, regex, present.
     HeaderCondition {
-        /// In any case.
+        /// The name of the header, in any case.
         required "name" name: HeaderName,
         /// The value is this.
         optional "exact" exact: String,
@@ -307,7 +308,7 @@ record! {
 record! {
     /// A condition on a query parameter: its name and one of exact, prefix, regex, present.
     QueryCondition {
-        /// As in the request.
+        /// The name of the parameter, as in the request.
         required "name" name: Text,
         /// The value is this.
         optional "exact" exact: String,

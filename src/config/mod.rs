@@ -2,6 +2,7 @@
 
 mod address;
 mod check;
+mod declare;
 mod expand;
 mod file;
 mod problem;

@@ -1,5 +1,4 @@
-//! Tree to written form: every type of `file.rs` is declared once, and from the declaration comes
-//! both what reads it (and reports what does not fit) and its part of the JSON Schema.
+//! Tree to written form: reads nodes as the types of `file.rs`, and reports what does not fit.
 
 use serde_json::Value as Json;
 
@@ -134,6 +133,7 @@ impl<'t> Reader<'t> {
             let message = if later.contains(&entry.key.as_str()) {
                 "is not supported yet; leave it out".into()
             } else if entry.key == "<<" {
+                meant.extend(known.iter().map(|field| field.key));
                 "merge keys are not supported; write the keys out".into()
             } else {
                 let near = if self.report.may_suggest() {
@@ -213,7 +213,8 @@ impl<T: Scalar> Written for T {
             reader.refuse_kind(at, "a single value");
             return None;
         }
-        if Self::BARE && !scalar.plain {
+        // A variable between braces needs quotes, for YAML's sake.
+        if Self::BARE && !scalar.plain && scalar.written.is_none() {
             reader.refuse_text(at, "stands in quotes; write it without them");
             return None;
         }
@@ -255,78 +256,6 @@ impl<T: Written> Written for AtLeastOne<T> {
         serde_json::json!({ "type": "array", "minItems": 1, "items": T::schema(defs) })
     }
 }
-
-/// A mapping with known keys: a struct of [`Slot`]s, and its [`Written`]. Keys of the format that
-/// later versions fill are named, so that they are refused as such.
-macro_rules! record {
-    (
-        $(#[doc = $doc:literal])+
-        $name:ident {
-            $( $(#[doc = $field_doc:literal])+ $need:ident $key:literal $field:ident: $type:ty, )*
-        }
-        later [$($later:literal),*]
-    ) => {
-        $(#[doc = $doc])+
-        #[derive(Debug)]
-        pub(super) struct $name {
-            $( $(#[doc = $field_doc])+ pub(super) $field: Slot<$type>, )*
-        }
-
-        impl $name {
-            const FIELDS: &[Field] = &[
-                $( Field { key: $key, required: record!(@ $need), doc: concat!($($field_doc),+) } ),*
-            ];
-        }
-
-        impl Written for $name {
-            fn read(at: NodeId, reader: &mut Reader<'_>) -> Option<Self> {
-                let keys = reader.keys(at, Self::FIELDS, &[$($later),*])?;
-                let mut fields = Self::FIELDS.iter();
-                Some(Self {
-                    $( $field: reader.slot(&keys, fields.next().expect("as many as fields")), )*
-                })
-            }
-
-            fn schema(defs: &mut Defs) -> Json {
-                let types: &[fn(&mut Defs) -> Json] = &[$( <$type as Written>::schema ),*];
-                defs.record(stringify!($name), concat!($($doc),+), Self::FIELDS, types)
-            }
-        }
-    };
-    (@ required) => { true };
-    (@ optional) => { false };
-}
-
-/// One of several words: an enum, and its [`Scalar`]. Words of later versions are named, too.
-macro_rules! words {
-    (
-        $(#[doc = $doc:literal])+
-        $name:ident { $( $(#[doc = $word_doc:literal])+ $word:literal $variant:ident, )+ }
-        later [$($later:literal),*]
-    ) => {
-        $(#[doc = $doc])+
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum $name {
-            $( $(#[doc = $word_doc])+ $variant, )+
-        }
-
-        impl Scalar for $name {
-            fn parse(text: &str) -> Result<Self, String> {
-                match text {
-                    $( $word => Ok(Self::$variant), )+
-                    _ if [$($later),*].contains(&text) => Err("is not supported yet".into()),
-                    _ => Err(format!("is none of: {}", [$($word),+].join(", "))),
-                }
-            }
-
-            fn schema() -> Json {
-                serde_json::json!({ "type": "string", "enum": [$($word),+] })
-            }
-        }
-    };
-}
-
-pub(super) use {record, words};
 
 /// Docs speak in sentences; a message needs the first one.
 fn first_sentence(doc: &str) -> &str {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, Tag, options};
+use serde_saphyr::granit_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag, options};
 
 use super::problem::Report;
 use super::tree::{Entry, Node, NodeId, Scalar, Tree, Value};
@@ -74,10 +74,7 @@ impl Builder {
             block_nesting_limit: DEPTH_MAX + 1,
         };
         for event in Parser::new_from_str_with_options(text, options) {
-            let (event, span) = event.map_err(|error| Stop {
-                place: place(error.marker()),
-                message: format!("this is no YAML: {}", error.info()),
-            })?;
+            let (event, span) = event.map_err(|error| not_yaml(&error, text))?;
             self.take(event, place(&span.start))?;
         }
         Ok(self.root)
@@ -251,6 +248,20 @@ impl Builder {
 /// `!!str 5` and its like only say what a value is anyway.
 fn is_harmless(tag: &Tag) -> bool {
     tag.handle() == "tag:yaml.org,2002:" && matches!(tag.suffix(), "str" | "seq" | "map")
+}
+
+fn not_yaml(error: &ScanError, text: &str) -> Stop {
+    let place = place(error.marker());
+    let line = (place.0 as usize).checked_sub(1).and_then(|n| text.lines().nth(n));
+    let hint = if line.is_some_and(|line| line.contains("${")) {
+        "; between brackets or braces a `${…}` needs quotes around it"
+    } else {
+        ""
+    };
+    Stop {
+        place,
+        message: format!("this is no YAML: {}{hint}", error.info()),
+    }
 }
 
 fn place(marker: &Marker) -> (u32, u32) {

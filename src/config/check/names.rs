@@ -58,9 +58,9 @@ impl<'f> Names<'f> {
                 reader.suggest(name, self.plain.iter().copied())
             };
             if hint.is_empty() && (1..=FEW).contains(&self.plain.len()) {
-                hint = format!("; there is {}", self.plain.join(", "));
+                hint = format!("; there are: {}", self.plain.join(", "));
             }
-            reader.refuse_text(slot.at, &format!("is no {} of this file{hint}", self.kind));
+            reader.refuse_text(slot.at, &format!("names no {}{hint}", self.kind));
         }
         found
     }

@@ -9,7 +9,7 @@ use crate::config::file::{self, AutoStart, CompareWith, File};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::Rollout;
 use crate::config::units::{Limit, Percent};
-use crate::rollout::{Plan, PlanError, Step};
+use crate::rollout::{Plan, Step};
 
 /// All rollouts; `None` when one does not come about, which is then reported.
 pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Rollout>> {
@@ -161,13 +161,8 @@ fn plan(slot: &Slot<file::List<file::Step>>, reader: &mut Reader<'_>) -> Option<
         Ok(plan) => return Some(plan),
         Err(error) => error,
     };
-    let at = match &error {
-        PlanError::NotRising { step, .. } | PlanError::Zero { step } => {
-            written.get(*step).map_or(slot.at, |step| step.set_weight.at)
-        }
-        PlanError::NoEnd => slot.at,
-    };
-    reader.refuse(at, error.to_string());
+    let step = error.step().and_then(|step| written.get(step));
+    reader.refuse(step.map_or(slot.at, |step| step.set_weight.at), error.to_string());
     None
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::config::read::{Reader, Slot};
 use crate::config::tree::NodeId;
 use crate::name::Name;
-use crate::route::{FieldMatch, FieldTest, HostMatch, Match, PathMatch};
+use crate::route::{FieldMatch, FieldTest, Match};
 
 /// A route's node, its name, and its match.
 type Entry<'f> = (NodeId, &'f Slot<Name>, Match);
@@ -14,65 +14,84 @@ type Entry<'f> = (NodeId, &'f Slot<Name>, Match);
 /// Reports each route that an earlier one is ambiguous with, once. Routes are compared only where
 /// they share a host and a path, so that the time grows with the file and not with its square.
 pub(super) fn check(matches: &[Entry<'_>], reader: &mut Reader<'_>) {
-    let mut groups: HashMap<(Option<&HostMatch>, PathKey<'_>), Vec<usize>> = HashMap::new();
+    let mut groups: HashMap<_, Vec<usize>> = HashMap::new();
     for (i, (_, _, matched)) in matches.iter().enumerate() {
-        let path = PathKey::of(&matched.path);
-        if matched.hosts.is_empty() {
-            groups.entry((None, path)).or_default().push(i);
-        }
-        for host in &matched.hosts {
-            let group = groups.entry((Some(host), path)).or_default();
+        for key in matched.rank_keys() {
+            let group = groups.entry(key).or_default();
             if group.last() != Some(&i) {
                 group.push(i);
             }
         }
     }
-    let mut reported = vec![false; matches.len()];
     let mut groups: Vec<_> = groups.into_values().filter(|group| group.len() > 1).collect();
     groups.sort();
+    let mut search = Search {
+        matches,
+        reported: vec![false; matches.len()],
+        comparisons_left: COMPARISONS_MAX,
+    };
     for group in groups {
-        compare(matches, group, &mut reported, reader);
+        search.compare(group, reader);
     }
 }
 
-fn compare(matches: &[Entry<'_>], group: Vec<usize>, reported: &mut [bool], reader: &mut Reader<'_>) {
-    if group.len() > TOGETHER_MAX
-        && let Some(parts) = part(matches, &group)
-    {
-        for part in parts {
-            compare(matches, part, reported, reader);
+struct Search<'f> {
+    matches: &'f [Entry<'f>],
+    reported: Vec<bool>,
+    comparisons_left: usize,
+}
+
+impl Search<'_> {
+    fn compare(&mut self, group: Vec<usize>, reader: &mut Reader<'_>) {
+        if group.len() > FEW
+            && let Some(parts) = part(self.matches, &group)
+        {
+            for part in parts {
+                self.compare(part, reader);
+            }
+            return;
         }
-        return;
+        for (n, &later) in group.iter().enumerate() {
+            if self.reported[later] {
+                continue;
+            }
+            if self.comparisons_left < n {
+                self.give_up(later, reader);
+                return;
+            }
+            self.comparisons_left -= n;
+            let matched = &self.matches[later].2;
+            let first = group[..n]
+                .iter()
+                .find(|&&earlier| self.matches[earlier].2.is_ambiguous_with(matched));
+            if let Some(&first) = first {
+                self.report(first, later, reader);
+            }
+        }
     }
-    if group.len() > TOGETHER_MAX {
+
+    fn report(&mut self, first: usize, later: usize, reader: &mut Reader<'_>) {
+        self.reported[later] = true;
+        let (at, name, _) = &self.matches[first];
+        let line = reader.tree.get(*at).place.0;
+        let name = match name.get() {
+            Some(_) => reader.tree.quote(name.at),
+            None => "without a name".into(),
+        };
         let message = format!(
-            "{} routes share this host and path, more than the {TOGETHER_MAX} that can be told apart; \
-             give them paths of their own, or one header that each of them matches exactly",
-            group.len()
+            "can match the same requests as the route {name} on line {line}, and neither is more specific; \
+             add a condition to one of them"
         );
-        reader.refuse(matches[group[0]].0, message);
-        return;
+        reader.refuse(self.matches[later].0, message);
     }
-    for (n, &later) in group.iter().enumerate() {
-        if reported[later] {
-            continue;
-        }
-        let first = group[..n]
-            .iter()
-            .find(|&&earlier| matches[earlier].2.is_ambiguous_with(&matches[later].2));
-        if let Some(&first) = first {
-            reported[later] = true;
-            let (at, name, _) = &matches[first];
-            let line = reader.tree.get(*at).place.0;
-            let quoted = match name.get() {
-                Some(_) => reader.tree.quote(name.at),
-                None => "without a name".into(),
-            };
-            let message = format!(
-                "can match the same requests as the route {quoted} on line {line}, and neither is more specific; \
-                 add a condition to one of them"
-            );
-            reader.refuse(matches[later].0, message);
+
+    /// Says once that there is too much to compare.
+    fn give_up(&mut self, later: usize, reader: &mut Reader<'_>) {
+        if self.comparisons_left > 0 {
+            self.comparisons_left = 0;
+            let message = "shares host and path with more routes than can be told apart; give them paths of their own, \
+                           or one header that each of them matches exactly";
+            reader.refuse(self.matches[later].0, message);
         }
     }
 }
@@ -101,25 +120,7 @@ fn exact_value<'m>(fields: &'m [FieldMatch], name: &str) -> Option<&'m str> {
     })
 }
 
-/// What two paths of equal rank that overlap have in common: everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum PathKey<'m> {
-    Any,
-    Exact(&'m str),
-    Prefix(&'m str),
-    Regex(&'m str),
-}
-
-impl<'m> PathKey<'m> {
-    fn of(path: &'m PathMatch) -> Self {
-        match path {
-            PathMatch::Any => Self::Any,
-            PathMatch::Exact(path) => Self::Exact(path),
-            PathMatch::Prefix(path) => Self::Prefix(path),
-            PathMatch::Regex(regex) => Self::Regex(regex.as_str()),
-        }
-    }
-}
-
-/// Half a million comparisons at most for one host and path.
-const TOGETHER_MAX: usize = 1_000;
+/// Groups of so many are not worth parting.
+const FEW: usize = 64;
+/// Some seconds at the very most, whatever the file.
+const COMPARISONS_MAX: usize = 4_000_000;

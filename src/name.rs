@@ -35,7 +35,10 @@ impl Name {
         let rest_ok = bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
         if first_ok && rest_ok && text.len() <= 63 {
             let text: Arc<str> = text.into();
-            Ok(Self { header: Bytes::from_owner(SharedText(Arc::clone(&text))), text })
+            Ok(Self {
+                header: Bytes::from_owner(SharedText(Arc::clone(&text))),
+                text,
+            })
         } else {
             Err(BadName(text.chars().take(80).collect()))
         }

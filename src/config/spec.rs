@@ -23,7 +23,7 @@ pub struct Spec {
     pub admin: SocketAddr,
     /// What is logged and how.
     pub log: Log,
-    /// Where rollout states and weights set by hand are kept; absolute, or relative to the file's directory.
+    /// Where rollout states and weights set by hand are kept; the file's directory is joined in front.
     pub state_directory: PathBuf,
     /// At least one.
     pub backends: Vec<Backend>,
@@ -51,9 +51,9 @@ pub struct Listener {
 /// The simplest TLS: one certificate chain and its key, both PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Chain, leaf first.
+    /// Chain, leaf first. Not read yet; the file's directory is joined in front.
     pub certificate: PathBuf,
-    /// Private key of the leaf.
+    /// Private key of the leaf; likewise.
     pub key: PathBuf,
     /// Refuse TLS 1.2.
     pub only_1_3: bool,

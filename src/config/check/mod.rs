@@ -1,0 +1,197 @@
+//! Written form to `Spec`: defaults, names that must exist, and rules between keys. Goes on after a
+//! problem, so that all of them are found at once.
+
+mod ambiguity;
+mod matches;
+mod names;
+mod rollouts;
+mod routes;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use super::file::{self, Access, Balancing, File, LogFormat, LogLevel, Protocol, TlsVersion};
+use super::read::{Reader, Slot};
+use super::spec::{Backend, BackendLimits, Listener, ListenerLimits, ListenerTimeouts, Log, Spec, Tls};
+use super::units::Limit;
+use crate::route::{AccessLog, LoadBalancing};
+
+use names::{Names, check_unique};
+
+/// The `Spec` that `file` describes; paths in it begin at `directory`. `None` when a part is missing,
+/// which is then reported; of use only when nothing at all was reported.
+pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> Option<Spec> {
+    check_unique(
+        reader,
+        "listener",
+        file.listeners.items().filter_map(Slot::get).map(|l| &l.name),
+    );
+    let listeners: Option<Vec<_>> = file
+        .listeners
+        .items()
+        .map(|slot| listener(slot.get()?, directory, reader))
+        .collect();
+    let admin = admin(file, reader);
+    check_addresses(file, reader);
+
+    let backend_slots: Vec<_> = file.backends.items().filter_map(Slot::get).collect();
+    check_unique(reader, "backend", backend_slots.iter().map(|b| &b.name));
+    let backends: Option<Vec<_>> = file.backends.items().map(|slot| backend(slot.get()?, reader)).collect();
+    let backend_names = Names::of(
+        reader,
+        "backend",
+        file.backends.items().map(|b| b.get().map(|b| &b.name)),
+    );
+
+    let routes = routes::check(file, &backend_names, reader);
+    let rollouts = rollouts::check(file, reader);
+
+    file.version.get()?;
+    let state = file.state.get().and_then(|state| state.directory.get());
+    let trusted_proxies: Option<Vec<_>> = file.trusted_proxies.items().map(|slot| slot.get().copied()).collect();
+    Some(Spec {
+        environment: file.environment.get().map(|text| text.0.clone()),
+        listeners: listeners?,
+        trusted_proxies: trusted_proxies?,
+        admin,
+        log: log(file),
+        state_directory: directory.join(state.map_or(STATE_DIRECTORY, |text| &text.0)),
+        backends: backends?,
+        routes: routes?,
+        rollouts: rollouts?,
+    })
+}
+
+fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>) -> Option<Listener> {
+    let tls = match written.tls.get() {
+        Some(written) => Some(tls(written, directory, reader)?),
+        None => None,
+    };
+    let timeouts = written.timeouts.get();
+    let clock = |slot: Option<&Slot<Limit>>, default| duration_or(slot, default);
+    let limits = written.limits.get();
+    Some(Listener {
+        name: written.name.get()?.clone(),
+        address: *written.address.get()?,
+        tls,
+        timeouts: ListenerTimeouts {
+            request_head: clock(timeouts.map(|t| &t.request_head), Duration::from_secs(10)),
+            body: clock(timeouts.map(|t| &t.body), Duration::from_secs(30)),
+            idle: clock(timeouts.map(|t| &t.idle), Duration::from_secs(60)),
+        },
+        limits: ListenerLimits {
+            connections: limits.and_then(|l| l.connections.value).map_or(16_384, |n| n.0),
+            headers: limits.and_then(|l| l.headers.value).map_or(100, |n| n.0),
+            header_bytes: limits.and_then(|l| l.header_bytes.value).map_or(64 << 10, |n| n.0),
+            uri_bytes: limits.and_then(|l| l.uri_bytes.value).map_or(16 << 10, |n| n.0),
+        },
+    })
+}
+
+fn tls(written: &file::Tls, directory: &Path, reader: &mut Reader<'_>) -> Option<Tls> {
+    let mut certificates = written.certificates.items();
+    let first = certificates.next()?;
+    if let Some(second) = certificates.next() {
+        reader.refuse(second.at, "more than one certificate is not supported yet; keep one");
+    }
+    let first = first.get()?;
+    Some(Tls {
+        certificate: directory.join(&first.certificate.get()?.0),
+        key: directory.join(&first.key.get()?.0),
+        only_1_3: written.min_version.or(TlsVersion::Tls12) == TlsVersion::Tls13,
+    })
+}
+
+fn admin(file: &File, reader: &mut Reader<'_>) -> SocketAddr {
+    let default = SocketAddr::from(([127, 0, 0, 1], 9901));
+    let Some(written) = file.admin.get() else {
+        return default;
+    };
+    let address = written.address.or(default);
+    if !address.ip().to_canonical().is_loopback() {
+        reader.refuse_text(
+            written.address.at,
+            "is no loopback address; the admin API has no tokens yet, so give it one, such as 127.0.0.1:9901",
+        );
+    }
+    address
+}
+
+/// No two sockets on one address. Port 0 is a free port each time.
+fn check_addresses(file: &File, reader: &mut Reader<'_>) {
+    let listeners = file
+        .listeners
+        .items()
+        .filter_map(Slot::get)
+        .map(|listener| &listener.address);
+    let admin = file.admin.get().map(|admin| &admin.address);
+    let mut taken = HashMap::new();
+    for slot in listeners.chain(admin) {
+        let Some(address) = slot.get().filter(|address| address.port() != 0) else {
+            continue;
+        };
+        if let Some(line) = taken.insert(*address, reader.tree.get(slot.at).place.0) {
+            reader.refuse_text(
+                slot.at,
+                &format!("is taken on line {line} already; give this one another port"),
+            );
+        }
+    }
+}
+
+fn log(file: &File) -> Log {
+    let written = file.log.get();
+    let level = match written.and_then(|log| log.level.value).unwrap_or(LogLevel::Info) {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    Log {
+        level: level.into(),
+        json: written.and_then(|log| log.format.value) != Some(LogFormat::Text),
+        access: match written.and_then(|log| log.access.value).unwrap_or(Access::Errors) {
+            Access::Off => AccessLog::Off,
+            Access::Errors => AccessLog::Errors,
+            Access::All => AccessLog::All,
+        },
+    }
+}
+
+fn backend(written: &file::Backend, reader: &mut Reader<'_>) -> Option<Backend> {
+    let mut seen = HashMap::new();
+    for slot in written.endpoints.items() {
+        let Some(endpoint) = slot.get() else { continue };
+        if let Some(line) = seen.insert(endpoint, reader.tree.get(slot.at).place.0) {
+            reader.refuse_text(slot.at, &format!("stands on line {line} already; keep one"));
+        }
+    }
+    let endpoints: Option<Vec<_>> = written.endpoints.items().map(|slot| slot.get().cloned()).collect();
+    match written.protocol.or(Protocol::Http1) {
+        Protocol::Http1 => {}
+    }
+    let limits = written.limits.get();
+    Some(Backend {
+        name: written.name.get()?.clone(),
+        release: written.release.get().map(|text| text.0.clone()),
+        endpoints: endpoints?,
+        load_balancing: match written.load_balancing.or(Balancing::LeastRequest) {
+            Balancing::LeastRequest => LoadBalancing::LeastRequest,
+            Balancing::RoundRobin => LoadBalancing::RoundRobin,
+        },
+        limits: BackendLimits {
+            max_in_flight: limits.and_then(|l| l.max_in_flight.value).map_or(65_536, |n| n.0),
+            max_connections: limits.and_then(|l| l.max_connections.value).map_or(65_536, |n| n.0),
+            connect_timeout: duration_or(limits.map(|l| &l.connect_timeout), Duration::from_secs(1)),
+        },
+    })
+}
+
+fn duration_or(slot: Option<&Slot<Limit>>, default: Duration) -> Duration {
+    slot.and_then(|slot| slot.value).map_or(default, |limit| limit.0)
+}
+
+const STATE_DIRECTORY: &str = "state";

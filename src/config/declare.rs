@@ -1,0 +1,83 @@
+//! Declares the types of `file.rs`: from one declaration come the type, what reads it, and its part
+//! of the JSON Schema. So what is described is what is accepted.
+
+use serde_json::{Value as Json, json};
+
+/// A mapping with known keys: a struct of [`Slot`]s, and its [`Written`]. Keys of the format that
+/// later versions fill are named, so that they are refused as such.
+macro_rules! record {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident {
+            $( $(#[doc = $field_doc:literal])+ $need:ident $key:literal $field:ident: $type:ty, )*
+        }
+        later [$($later:literal),*]
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug)]
+        pub(super) struct $name {
+            $( $(#[doc = $field_doc])+ pub(super) $field: Slot<$type>, )*
+        }
+
+        impl $name {
+            const FIELDS: &[Field] = &[
+                $( Field { key: $key, required: record!(@ $need), doc: concat!($($field_doc),+) } ),*
+            ];
+        }
+
+        impl Written for $name {
+            fn read(at: NodeId, reader: &mut Reader<'_>) -> Option<Self> {
+                let keys = reader.keys(at, Self::FIELDS, &[$($later),*])?;
+                let mut fields = Self::FIELDS.iter();
+                Some(Self {
+                    $( $field: reader.slot(&keys, fields.next().expect("as many as fields")), )*
+                })
+            }
+
+            fn schema(defs: &mut Defs) -> Json {
+                let types: &[fn(&mut Defs) -> Json] = &[$( <$type as Written>::schema ),*];
+                defs.record(stringify!($name), concat!($($doc),+), Self::FIELDS, types)
+            }
+        }
+    };
+    (@ required) => { true };
+    (@ optional) => { false };
+}
+
+/// One of several words: an enum, and its [`Scalar`]. Words of later versions are named, too.
+macro_rules! words {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident { $( $(#[doc = $word_doc:literal])+ $word:literal $variant:ident, )+ }
+        later [$($later:literal),*]
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum $name {
+            $( $(#[doc = $word_doc])+ $variant, )+
+        }
+
+        impl Scalar for $name {
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $( $word => Ok(Self::$variant), )+
+                    _ if [$($later),*].contains(&text) => Err("is not supported yet".into()),
+                    _ => Err(format!("is none of: {}", [$($word),+].join(", "))),
+                }
+            }
+
+            fn schema() -> Json {
+                word_schema(&[$($word),+])
+            }
+        }
+    };
+}
+
+pub(super) use {record, words};
+
+/// One of `words`; those that look like numbers may be written as such.
+pub(super) fn word_schema(words: &[&str]) -> Json {
+    let numbers = words.iter().filter_map(|word| word.parse::<f64>().ok()).map(Json::from);
+    let words = words.iter().copied().map(Json::from);
+    json!({ "enum": words.chain(numbers).collect::<Vec<_>>() })
+}

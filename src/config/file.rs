@@ -1,0 +1,479 @@
+//! What a person writes: keys, types, ranges and defaults of the configuration file. The only place
+//! where they are declared; what reads the file and what describes it both follow from here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use super::address::UrlPath;
+use super::declare::{record, word_schema, words};
+use super::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written};
+use super::scalar::{Count, HeaderName, Text, Version, Weight};
+use super::schema::Defs;
+use super::spec::{Endpoint, Network};
+use super::tree::NodeId;
+use super::units::{Limit, Percent, Size};
+use crate::head::Method;
+use crate::name::Name;
+use crate::route::HostMatch;
+
+/// A list that may be empty.
+pub(super) type List<T> = Vec<Slot<T>>;
+
+record! {
+    /// A whole configuration file.
+    File {
+        /// The version of this format: 1.
+        required "version" version: Version,
+        /// A free label of the place this process serves, such as prod.
+        optional "environment" environment: Text,
+        /// Where connections are accepted.
+        required "listeners" listeners: AtLeastOne<Listener>,
+        /// Peers whose forwarded headers are believed. Default: none.
+        optional "trustedProxies" trusted_proxies: List<Network>,
+        /// The admin API.
+        optional "admin" admin: Admin,
+        /// What is logged and how.
+        optional "log" log: Log,
+        /// What outlives the process.
+        optional "state" state: State,
+        /// Named versions of services.
+        required "backends" backends: AtLeastOne<Backend>,
+        /// Which requests go where. The most specific match wins, not the order of the file.
+        required "routes" routes: AtLeastOne<Route>,
+        /// Trials of canaries, at most one for each route.
+        optional "rollouts" rollouts: List<Rollout>,
+    }
+    later []
+}
+
+record! {
+    /// An address we accept connections on.
+    Listener {
+        /// A name that no other listener has.
+        required "name" name: Name,
+        /// An IP address and a port. Port 0 asks the system for a free one.
+        required "address" address: SocketAddr,
+        /// Certificates; clear text when left out.
+        optional "tls" tls: Tls,
+        /// Clocks of a client's connection.
+        optional "timeouts" timeouts: ListenerTimeouts,
+        /// Bounds of what clients may ask for.
+        optional "limits" limits: ListenerLimits,
+    }
+    later []
+}
+
+record! {
+    /// TLS towards clients.
+    Tls {
+        /// The certificate; one for now.
+        required "certificates" certificates: AtLeastOne<Certificate>,
+        /// The oldest version that is spoken. Default: "1.2".
+        optional "minVersion" min_version: TlsVersion,
+    }
+    later ["clientCa"]
+}
+
+words! {
+    /// A version of TLS.
+    TlsVersion {
+        /// RFC 5246.
+        "1.2" Tls12,
+        /// RFC 8446.
+        "1.3" Tls13,
+    }
+    later []
+}
+
+record! {
+    /// A certificate and its key, both PEM files; relative paths begin at this file's directory.
+    Certificate {
+        /// The chain, leaf first.
+        required "certificate" certificate: Text,
+        /// The private key of the leaf.
+        required "key" key: Text,
+    }
+    later []
+}
+
+record! {
+    /// Clocks of a client's connection.
+    ListenerTimeouts {
+        /// From the first byte of a head to its end. Default: 10s.
+        optional "requestHead" request_head: Limit,
+        /// Between two reads of a body. Default: 30s.
+        optional "body" body: Limit,
+        /// Between two requests. Default: 60s.
+        optional "idle" idle: Limit,
+    }
+    later []
+}
+
+record! {
+    /// Bounds of what clients may ask for.
+    ListenerLimits {
+        /// Open connections. Default: 16384.
+        optional "connections" connections: Count<1, 1_000_000>,
+        /// Fields in a head. Default: 100.
+        optional "headers" headers: Count<1, 1_000>,
+        /// Size of a head. Default: 64KiB.
+        optional "headerBytes" header_bytes: Size<1_024, 1_048_576>,
+        /// Size of a request target. Default: 16KiB.
+        optional "uriBytes" uri_bytes: Size<64, 1_048_576>,
+    }
+    later []
+}
+
+record! {
+    /// The admin API.
+    Admin {
+        /// A loopback address and a port. Default: 127.0.0.1:9901.
+        optional "address" address: SocketAddr,
+    }
+    later ["tokensFile"]
+}
+
+record! {
+    /// What is logged and how.
+    Log {
+        /// The least important line that is written. Default: info.
+        optional "level" level: LogLevel,
+        /// One JSON object a line, or text. Default: json.
+        optional "format" format: LogFormat,
+        /// Which exchanges get a line. Default: errors.
+        optional "access" access: Access,
+    }
+    later []
+}
+
+words! {
+    /// How important a line is.
+    LogLevel {
+        /// Something failed.
+        "error" Error,
+        /// Something will.
+        "warn" Warn,
+        /// What changed.
+        "info" Info,
+        /// Why.
+        "debug" Debug,
+        /// Everything.
+        "trace" Trace,
+    }
+    later []
+}
+
+words! {
+    /// The form of a line.
+    LogFormat {
+        /// One object a line.
+        "json" Json,
+        /// For people.
+        "text" Text,
+    }
+    later []
+}
+
+words! {
+    /// Which exchanges get a line.
+    Access {
+        /// None.
+        "off" Off,
+        /// Those that were no success.
+        "errors" Errors,
+        /// Every one.
+        "all" All,
+    }
+    later []
+}
+
+record! {
+    /// What outlives the process.
+    State {
+        /// Where rollout states and weights set by hand are kept; created when absent. Default: ./state beside this file.
+        optional "directory" directory: Text,
+    }
+    later []
+}
+
+record! {
+    /// A named version of a service.
+    Backend {
+        /// A name that no other backend has.
+        required "name" name: Name,
+        /// Image tag or git revision; a change of it may start a rollout.
+        optional "release" release: Text,
+        /// Its addresses, each as host:port.
+        required "endpoints" endpoints: AtLeastOne<Endpoint>,
+        /// How the next endpoint is picked. Default: leastRequest.
+        optional "loadBalancing" load_balancing: Balancing,
+        /// What is spoken to it. Default: http1.
+        optional "protocol" protocol: Protocol,
+        /// What it is asked to bear.
+        optional "limits" limits: BackendLimits,
+    }
+    later ["tls", "healthCheck", "ejection"]
+}
+
+words! {
+    /// How the next endpoint is picked.
+    Balancing {
+        /// Of two at random the one with fewer requests in flight.
+        "leastRequest" LeastRequest,
+        /// Each in turn.
+        "roundRobin" RoundRobin,
+    }
+    later ["ewma"]
+}
+
+words! {
+    /// What is spoken to a backend.
+    Protocol {
+        /// HTTP/1.1.
+        "http1" Http1,
+    }
+    later ["http2"]
+}
+
+record! {
+    /// What one backend is asked to bear.
+    BackendLimits {
+        /// Requests at once; more are answered 503. Default: 65536.
+        optional "maxInFlight" max_in_flight: Count<1, 1_000_000>,
+        /// Open connections. Default: 65536.
+        optional "maxConnections" max_connections: Count<1, 1_000_000>,
+        /// How long connecting may take. Default: 1s.
+        optional "connectTimeout" connect_timeout: Limit,
+    }
+    later []
+}
+
+record! {
+    /// Which requests go where.
+    Route {
+        /// A name that no other route has.
+        required "name" name: Name,
+        /// Which requests. All when left out.
+        optional "match" matches: Match,
+        /// Until the head of the response. Default: 5s.
+        optional "timeout" timeout: Limit,
+        /// How requests divide among variants.
+        required "split" split: Split,
+        /// Whether responses carry x-serin-variant and x-serin-generation. Default: true.
+        optional "exposeVariant" expose_variant: bool,
+    }
+    later ["retry", "replay", "mirror", "failureStatuses"]
+}
+
+record! {
+    /// Which requests a route wants: all conditions must hold.
+    Match {
+        /// Any of these: a name, or `*.` and a name for every host below it.
+        optional "hosts" hosts: List<HostMatch>,
+        /// The whole path.
+        optional "path" path: UrlPath,
+        /// The path and all below it, in whole segments.
+        optional "pathPrefix" path_prefix: UrlPath,
+        /// A regular expression for the whole path.
+        optional "pathRegex" path_regex: Text,
+        /// Any of these.
+        optional "methods" methods: List<Method>,
+        /// All of these.
+        optional "headers" headers: List<HeaderCondition>,
+        /// All of these.
+        optional "query" query: List<QueryCondition>,
+    }
+    later []
+}
+
+record! {
+    /// A condition on a header: its name and one of exact, prefix, regex, present.
+    HeaderCondition {
+        /// The name of the header, in any case.
+        required "name" name: HeaderName,
+        /// The value is this.
+        optional "exact" exact: String,
+        /// The value begins so.
+        optional "prefix" prefix: Text,
+        /// A regular expression for the whole value.
+        optional "regex" regex: Text,
+        /// Whether there is such a header at all.
+        optional "present" present: bool,
+    }
+    later []
+}
+
+record! {
+    /// A condition on a query parameter: its name and one of exact, prefix, regex, present.
+    QueryCondition {
+        /// The name of the parameter, as in the request.
+        required "name" name: Text,
+        /// The value is this.
+        optional "exact" exact: String,
+        /// The value begins so.
+        optional "prefix" prefix: Text,
+        /// A regular expression for the whole value.
+        optional "regex" regex: Text,
+        /// Whether there is such a parameter at all.
+        optional "present" present: bool,
+    }
+    later []
+}
+
+record! {
+    /// How one route's requests divide among variants.
+    Split {
+        /// What keeps a user on one side; without it each request draws anew.
+        optional "key" key: Key,
+        /// The sides, in order; raising the weight of one moves users in from its neighbours only.
+        required "variants" variants: AtLeastOne<Variant>,
+        /// Clients that are placed by rule; tried in order, before the weights.
+        optional "cohorts" cohorts: List<Cohort>,
+    }
+    later []
+}
+
+record! {
+    /// What keeps a user on one side: a header, or the client's address.
+    Key {
+        /// The header that names the user.
+        optional "header" header: HeaderName,
+        /// Write true to use the client's address.
+        optional "clientIp" client_ip: bool,
+        /// What to use where a request lacks the header. Default: each such request draws anew.
+        optional "fallback" fallback: Fallback,
+    }
+    later ["cookie", "query", "jwt"]
+}
+
+words! {
+    /// What stands in for a key that a request lacks.
+    Fallback {
+        /// The client's address.
+        "clientIp" ClientIp,
+    }
+    later []
+}
+
+record! {
+    /// One side of a split.
+    Variant {
+        /// A name that no other variant of the split has.
+        required "name" name: Name,
+        /// The name of a backend.
+        required "backend" backend: Name,
+        /// Relative to the other weights; 0 means none.
+        required "weight" weight: Weight,
+    }
+    later []
+}
+
+record! {
+    /// Clients that are placed by rule: by headers, by keys, or both.
+    Cohort {
+        /// A name that no other cohort of the split has.
+        required "name" name: Name,
+        /// All of these must hold.
+        optional "headers" headers: List<HeaderCondition>,
+        /// The key of the split is one of these.
+        optional "keys" keys: List<Text>,
+        /// Where they go.
+        required "variant" variant: Name,
+        /// Whether their requests count in the verdict on a canary. Default: false.
+        optional "evidence" evidence: bool,
+    }
+    later []
+}
+
+record! {
+    /// One trial of a canary. Without steps it stands guard: it takes weight away from an ill canary.
+    Rollout {
+        /// A name that no other rollout has.
+        required "name" name: Name,
+        /// The name of the route.
+        required "route" route: Name,
+        /// The variant that serves today.
+        required "from" from: Name,
+        /// The variant on trial, a neighbour of the other in the split.
+        required "to" to: Name,
+        /// What starts the plan. Default: manual.
+        optional "autoStart" auto_start: AutoStart,
+        /// What is judged, and the limits. Default: an error rate above 5% aborts.
+        optional "analysis" analysis: Analysis,
+        /// The plan, in rising order, up to 100%.
+        optional "steps" steps: List<Step>,
+    }
+    later ["budget", "postPromotion"]
+}
+
+words! {
+    /// What starts a plan.
+    AutoStart {
+        /// Someone says so.
+        "manual" Manual,
+        /// The release of the canary's backend changed.
+        "onReleaseChange" OnReleaseChange,
+    }
+    later []
+}
+
+record! {
+    /// What is judged, and the limits: above `warn` a rollout holds, above `critical` it aborts.
+    Analysis {
+        /// Whether trouble that stable has as well holds the rollout instead of aborting it. Default: stable.
+        optional "compareWith" compare_with: CompareWith,
+        /// Fewer requests than this pass no step. Default: 50.
+        optional "minRequests" min_requests: Count<1, 1_000_000_000>,
+        /// The share of failures. Default: critical at 5%.
+        optional "errorRate" error_rate: RateLimits,
+        /// The latency that 95% of requests stay below. Default: not judged.
+        optional "latencyP95" latency_p95: LatencyLimits,
+    }
+    later ["alpha"]
+}
+
+words! {
+    /// What a canary is compared with.
+    CompareWith {
+        /// The variant that serves today.
+        "stable" Stable,
+        /// Nothing; limits alone decide.
+        "none" Nothing,
+    }
+    later []
+}
+
+record! {
+    /// Limits of a rate.
+    RateLimits {
+        /// Above it the rollout holds.
+        optional "warn" warn: Percent,
+        /// Above it the rollout aborts.
+        optional "critical" critical: Percent,
+    }
+    later []
+}
+
+record! {
+    /// Limits of a latency.
+    LatencyLimits {
+        /// Above it the rollout holds.
+        optional "warn" warn: Limit,
+        /// Above it the rollout aborts.
+        optional "critical" critical: Limit,
+    }
+    later []
+}
+
+record! {
+    /// One part of a plan.
+    Step {
+        /// What the canary gets of the two variants' weight together.
+        required "setWeight" set_weight: Percent,
+        /// Its least duration. Default: as soon as there is evidence.
+        optional "bakeTime" bake_time: Duration,
+    }
+    later []
+}

@@ -1,0 +1,211 @@
+//! Scalars without a unit: truth values, whole numbers, texts, names, fields of a head.
+
+use serde_json::{Value as Json, json};
+
+use super::read::Scalar;
+use crate::head::Method;
+use crate::name::Name;
+use crate::share::WEIGHT_MAX;
+
+impl Scalar for bool {
+    const BARE: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("is neither true nor false".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
+/// A whole number from `MIN` to `MAX`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Count<const MIN: u32, const MAX: u32>(pub(super) u32);
+
+/// A relative weight.
+pub(super) type Weight = Count<0, WEIGHT_MAX>;
+
+impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
+    const BARE: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+        let number = text.parse::<u32>().ok().filter(|n| (MIN..=MAX).contains(n));
+        match number {
+            Some(n) if is_whole && (text == "0" || !text.starts_with('0')) => Ok(Self(n)),
+            _ if is_whole && number.is_none() => Err(format!("is out of range; give {MIN} to {MAX}")),
+            _ => Err(format!("is no whole number; give {MIN} to {MAX}")),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// Any text, as written: `true` and `1.10` need no quotes.
+impl Scalar for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        Ok(text.into())
+    }
+
+    fn schema() -> Json {
+        json!({ "type": ["string", "number", "boolean"] })
+    }
+}
+
+/// A text of 1 to 4,096 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Text(pub(super) String);
+
+impl Scalar for Text {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.len() {
+            0 => Err("is empty".into()),
+            1..=4096 => Ok(Self(text.into())),
+            long => Err(format!("has {long} bytes; give at most 4096")),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": ["string", "number", "boolean"], "minLength": 1, "maxLength": 4096 })
+    }
+}
+
+impl Scalar for Name {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::new(text).map_err(|_| {
+            "is not a name; use 1 to 63 letters, digits, '.', '_' or '-', beginning with a letter or digit".into()
+        })
+    }
+
+    fn schema() -> Json {
+        json!({ "type": ["string", "number", "boolean"], "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$" })
+    }
+}
+
+/// The name of a header field, in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeaderName(pub(super) String);
+
+impl Scalar for HeaderName {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("host") {
+            Err("is matched by `hosts`; write it there".into())
+        } else if is_token(text) {
+            Ok(Self(text.to_ascii_lowercase()))
+        } else {
+            Err("is no header name; use letters, digits and '-', such as x-user-id".into())
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": TOKEN })
+    }
+}
+
+impl Scalar for Method {
+    fn parse(text: &str) -> Result<Self, String> {
+        let capitals = Self::parse(&text.to_ascii_uppercase());
+        match Self::parse(text) {
+            _ if !is_token(text) => Err("is no method; write it as in a request, such as GET".into()),
+            Self::Other(_) if !matches!(capitals, Self::Other(_)) => {
+                Err(format!("is not as on the wire; write {}", capitals.as_str()))
+            }
+            method => Ok(method),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": TOKEN })
+    }
+}
+
+/// The only version there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version;
+
+impl Scalar for Version {
+    const BARE: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "1" => Ok(Self),
+            _ => Err("is no version of this format that is known here; write `version: 1`".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "const": 1 })
+    }
+}
+
+/// RFC 9110 §5.6.2, at most 256 bytes.
+fn is_token(text: &str) -> bool {
+    (1..=256).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$";
+
+#[cfg(test)]
+mod tests {
+    use super::{Count, HeaderName, Scalar, Text, Weight};
+    use crate::head::Method;
+    use std::fmt::Debug;
+
+    fn check<T: Scalar + Debug + PartialEq>(text: &str, expected: Result<T, &str>) {
+        match (<T as Scalar>::parse(text), expected) {
+            (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
+            (got, expected) => assert_eq!(got.ok(), expected.ok(), "{text}"),
+        }
+    }
+
+    #[test]
+    fn weights_are_whole_numbers_up_to_a_million() {
+        check::<Weight>("0", Ok(Count(0)));
+        check::<Weight>("1000000", Ok(Count(1_000_000)));
+        check::<Weight>("1000001", Err("out of range"));
+        check::<Weight>("99999999999999999999", Err("out of range"));
+        check::<Weight>("-1", Err("out of range; give 0 to 1000000"));
+        check::<Weight>("0.5", Err("no whole number"));
+        check::<Weight>("1e3", Err("no whole number"));
+        check::<Weight>("+1", Err("no whole number"));
+        check::<Weight>("007", Err("no whole number"));
+        check::<Weight>("0x10", Err("no whole number"));
+        check::<Weight>("", Err("no whole number"));
+    }
+
+    #[test]
+    fn truth_has_two_words() {
+        check("true", Ok(true));
+        check::<bool>("yes", Err("neither true nor false"));
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        check("v1", Ok(Text("v1".into())));
+        check::<Text>("", Err("is empty"));
+        check::<Text>(&"x".repeat(4097), Err("4097 bytes"));
+    }
+
+    #[test]
+    fn methods_and_headers_are_tokens() {
+        check("GET", Ok(Method::Get));
+        check("PURGE", Ok(Method::Other("PURGE".into())));
+        check::<Method>("get", Err("write GET"));
+        check::<Method>("G T", Err("no method"));
+        check("X-User-Id", Ok(HeaderName("x-user-id".into())));
+        check::<HeaderName>("Host", Err("`hosts`"));
+        check::<HeaderName>("x user", Err("no header name"));
+        check::<HeaderName>("x:y", Err("no header name"));
+    }
+}

@@ -1,0 +1,414 @@
+//! Configuration files: every example loads, and every bad file is answered with exactly the
+//! problems that stand beside it, all at once.
+//!
+//! `UPDATE_EXPECTED=1 cargo test --test config_files` writes the answers anew; read what changed.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::Value as Json;
+use serin::config::{self, Problems, Spec};
+
+fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let mut files: Vec<_> = fs::read_dir(&directory)
+        .expect("the directory is there")
+        .map(|entry| entry.expect("it can be listed").path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+/// What the bad files may find in the environment.
+fn env(name: &str) -> Option<String> {
+    match name {
+        "TOKEN" => Some("s3cr3t".into()),
+        "WEIGHT" => Some("50".into()),
+        "EMPTY" => Some(String::new()),
+        _ => None,
+    }
+}
+
+fn load(text: &str) -> Result<Spec, Problems> {
+    config::load(text, Path::new("conf/x.yaml"), &env)
+}
+
+fn assert_same(path: &Path, got: &str, wrong: &mut String) {
+    let expected_path = path.with_extension("expected");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&expected_path, got).expect("it can be written");
+    }
+    let expected = fs::read_to_string(&expected_path).unwrap_or_default();
+    if expected != got {
+        write!(wrong, "\n{}\nexpected:\n{expected}\ngot:\n{got}", path.display()).expect("writing to a string");
+    }
+}
+
+#[test]
+fn every_example_loads() {
+    let examples = files("config", "yaml");
+    assert!(examples.len() >= 5);
+    for path in examples {
+        let text = fs::read_to_string(&path).expect("it can be read");
+        if let Err(problems) = config::load(&text, &path, &|_| None) {
+            panic!("{problems}");
+        }
+        let shown: Json = serde_json::from_str(&config::shown(&text)).expect("it is JSON");
+        assert_eq!(shown["version"], 1);
+    }
+}
+
+#[test]
+fn every_bad_file_is_answered_with_all_its_problems() {
+    let bad = files("tests/config", "yaml");
+    assert!(bad.len() >= 30);
+    let mut wrong = String::new();
+    for path in bad {
+        let text = fs::read_to_string(&path).expect("it can be read");
+        let name = path.file_name().expect("it has a name");
+        let got = match config::load(&text, Path::new(name), &env) {
+            Ok(_) => "no problem\n".into(),
+            Err(problems) => format!("{problems}\n"),
+        };
+        assert_same(&path, &got, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn problems_do_not_show_what_variables_hold() {
+    let mut text = GOOD.to_owned();
+    for (good, bad) in [
+        ("name: x-canary", "name: '${TOKEN} '"),
+        ("weight: 100", "weight: '${TOKEN}'"),
+        ("critical: 5%", "critical: '${TOKEN}'"),
+        ("- name: a\n  match", "- name: ${TOKEN}\n  match"),
+        ("route: a", "route: s3cr3d"),
+        ("/x/[0-9]+", "${TOKEN}("),
+    ] {
+        assert!(text.contains(good), "{good}");
+        text = text.replace(good, bad);
+    }
+    let problems = load(&text).expect_err("much is wrong").to_string();
+    assert!(problems.lines().count() >= 5, "{problems}");
+    assert!(!problems.contains("s3cr3t"), "{problems}");
+    assert!(!config::shown(&text).contains("s3cr3t"));
+}
+
+#[test]
+fn values_from_variables_are_read_like_written_ones() {
+    let text = GOOD.replace("weight: 100", "weight: '${WEIGHT}'");
+    let spec = load(&text).expect("it is good");
+    assert_eq!(spec.routes[0].variants[0].weight, 50);
+    // Whatever a variable holds, it stays one value.
+    let sly = |_: &str| Some("0, x: 1".into());
+    assert!(config::load(&text, Path::new("x.yaml"), &sly).is_err());
+    let sly = |_: &str| Some("v1\nroutes: []".into());
+    let text = GOOD.replace("release: v1", "release: '${RELEASE}'");
+    let spec = config::load(&text, Path::new("x.yaml"), &sly).expect("it is good");
+    assert_eq!(spec.backends[0].release.as_deref(), Some("v1\nroutes: []"));
+}
+
+#[test]
+fn what_is_left_out_gets_the_documented_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/minimal.yaml");
+    let text = fs::read_to_string(path).expect("it can be read");
+    let spec = config::load(&text, Path::new("/etc/serin/serin.yaml"), &env).expect("it is good");
+    assert_eq!(spec.admin.to_string(), "127.0.0.1:9901");
+    assert_eq!(spec.state_directory, Path::new("/etc/serin/state"));
+    let listener = &spec.listeners[0];
+    assert_eq!(listener.timeouts.request_head, Duration::from_secs(10));
+    assert_eq!(listener.timeouts.body, Duration::from_secs(30));
+    assert_eq!(listener.timeouts.idle, Duration::from_secs(60));
+    assert_eq!((listener.limits.connections, listener.limits.headers), (16_384, 100));
+    assert_eq!(
+        (listener.limits.header_bytes, listener.limits.uri_bytes),
+        (65_536, 16_384)
+    );
+    let limits = &spec.backends[0].limits;
+    assert_eq!((limits.max_in_flight, limits.max_connections), (65_536, 65_536));
+    assert_eq!(limits.connect_timeout, Duration::from_secs(1));
+    let route = &spec.routes[0];
+    assert_eq!((route.timeout, route.expose_variant), (Duration::from_secs(5), true));
+    assert!(spec.log.json && spec.log.level == "info");
+
+    let guard = GOOD.split("  analysis:").next().expect("there is a front part");
+    let analysis = load(guard).expect("it is good").rollouts.remove(0).analysis;
+    assert!(analysis.compare_with_stable);
+    assert_eq!(analysis.min_requests, 50);
+    assert_eq!(analysis.error_rate.and_then(|limits| limits.critical), Some(0.05));
+    assert_eq!(analysis.latency_p95, None);
+}
+
+#[test]
+fn what_is_written_arrives() {
+    let spec = load(GOOD).expect("it is good");
+    let listener = &spec.listeners[0];
+    let tls = listener.tls.as_ref().expect("there is TLS");
+    assert_eq!(tls.certificate, Path::new("conf/tls/cert.pem"));
+    assert_eq!(tls.key, Path::new("/tls/key.pem"));
+    assert!(tls.only_1_3);
+    assert_eq!(listener.timeouts.idle, Duration::from_secs(90));
+    assert_eq!(spec.trusted_proxies[0].prefix_bits, 8);
+    let route = &spec.routes[0];
+    assert_eq!(route.cohorts.len(), 2);
+    assert_eq!(route.cohorts[0].keys, ["123", "true"]);
+    assert_eq!((route.cohorts[0].variant, route.cohorts[1].variant), (1, 0));
+    assert!(route.cohorts[0].evidence && !route.cohorts[1].evidence);
+    let rollout = &spec.rollouts[0];
+    assert_eq!((rollout.route, rollout.from, rollout.to), (0, 0, 1));
+    assert!(rollout.auto_start);
+    assert_eq!(rollout.plan.steps()[0].weight_ppm, 50_000);
+    assert_eq!(rollout.plan.steps()[0].bake_time, Duration::from_secs(7200));
+    let rate = rollout.analysis.error_rate.expect("it is judged");
+    assert_eq!((rate.warn, rate.critical), (Some(0.005), Some(0.05)));
+    // Loading twice gives equal specs: what did not change is not a change.
+    assert_eq!(load(GOOD).as_ref(), Ok(&spec));
+    // Editors differ in what they put around the text.
+    assert_eq!(load(&GOOD.replace('\n', "\r\n")).as_ref(), Ok(&spec));
+    assert_eq!(load(&format!("\u{feff}---\n{GOOD}...\n")).as_ref(), Ok(&spec));
+}
+
+#[test]
+fn ten_thousand_routes_load_in_reasonable_time() {
+    let file = |matches: &dyn Fn(usize) -> String, backend: &str| {
+        let mut text = String::from(
+            "version: 1\nlisteners: [{ name: l, address: '127.0.0.1:80' }]\n\
+             backends: [{ name: b, endpoints: ['127.0.0.1:81'] }]\nroutes:\n",
+        );
+        for i in 0..10_000 {
+            let split = format!("{{ variants: [{{ name: v, backend: {backend}, weight: 1 }}] }}");
+            writeln!(text, "- {{ name: r{i}, match: {}, split: {split} }}", matches(i)).expect("writing to a string");
+        }
+        text
+    };
+    let apart = |i| format!("{{ hosts: [h{}.example.com], pathPrefix: /p{i} }}", i / 10);
+    let by_header = |i| format!("{{ hosts: [h], headers: [{{ name: x-tenant, exact: t{i} }}] }}");
+    let by_prefix = |i| format!("{{ hosts: [h], headers: [{{ name: x-path, prefix: /{i}/ }}] }}");
+    for (text, problems) in [
+        (file(&apart, "b"), None),
+        (file(&by_header, "b"), None),
+        (file(&by_prefix, "b"), Some("than can be told apart")),
+        (file(&apart, "c"), Some("and 9000 more")),
+    ] {
+        let start = Instant::now();
+        let loaded = load(&text).map_err(|problems| problems.to_string());
+        // A second or two unoptimised; a pass over all pairs would take minutes.
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+        match (loaded, problems) {
+            (Ok(spec), None) => assert_eq!(spec.routes.len(), 10_000),
+            (Err(found), Some(expected)) => assert!(found.contains(expected), "{found}"),
+            (loaded, _) => panic!("{:?}", loaded.map(|spec| spec.routes.len())),
+        }
+    }
+}
+
+#[test]
+fn aliases_depth_and_size_are_bounded() {
+    let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x, x]\n");
+    for (name, last) in ('b'..='i').zip('a'..) {
+        writeln!(bomb, "{name}: &{name} [{}]", vec![format!("*{last}"); 10].join(", ")).unwrap();
+    }
+    let deep = format!("version: {}1{}", "[".repeat(5_000), "]".repeat(5_000));
+    let mut nested = String::from("a0: &a0 [x]\n");
+    for i in 1..100 {
+        writeln!(nested, "a{i}: &a{i} [*a{}]", i - 1).unwrap();
+    }
+    let large = format!("version: 1\n# {}", "x".repeat(17 << 20));
+    for (text, expected) in [
+        (bomb, "more than 1000000 values"),
+        (deep, "recursion limit"),
+        (nested, "deeper than 32 levels"),
+        (large, "bytes, more than"),
+        ("a: &a [*a]".into(), "inside its own anchor"),
+    ] {
+        let problems = load(&text).expect_err("it is bounded").to_string();
+        assert!(problems.contains(expected), "{expected}: {problems}");
+        assert_eq!(problems.lines().count(), 1);
+    }
+    let aliased = GOOD.replace("limits: { headers: 50 }", "limits: &limits { headers: 50 }");
+    let aliased = aliased.replace(
+        "backends:",
+        "- { name: two, address: 127.0.0.1:81, limits: *limits }\nbackends:",
+    );
+    assert_eq!(load(&aliased).expect("aliases work").listeners[1].limits.headers, 50);
+}
+
+#[test]
+fn the_schema_accepts_the_examples_and_knows_every_unknown_key() {
+    let schema = config::schema();
+    for path in files("config", "yaml") {
+        let text = fs::read_to_string(&path).expect("it can be read");
+        let shown = serde_json::from_str(&config::shown(&text)).expect("it is JSON");
+        let result = validate(&schema, &schema, &shown, "");
+        assert_eq!(result, Ok(()), "{}", path.display());
+    }
+    for (good, bad) in [
+        ("weight: 100", "weight: -1"),
+        ("weight: 100", "weight: 1000001"),
+        ("weight: 100", "weight: '100'"),
+        ("weight: 100", "wait: 100"),
+        ("idle: 90s", "idle: 90"),
+        ("5%", "5"),
+        ("format: text", "format: xml"),
+        ("endpoints: [127.0.0.1:81]", "endpoints: []"),
+        ("backend: one, ", ""),
+    ] {
+        let text = GOOD.replacen(good, bad, 1);
+        assert_ne!(text, GOOD, "{good}");
+        assert!(load(&text).is_err(), "{bad}");
+        let shown = serde_json::from_str(&config::shown(&text)).expect("it is JSON");
+        assert!(validate(&schema, &schema, &shown, "").is_err(), "{bad}");
+    }
+}
+
+/// As much of JSON Schema as ours uses.
+fn validate(root: &Json, schema: &Json, value: &Json, path: &str) -> Result<(), String> {
+    let wrong = |what: &str| Err(format!("{path}: {what}: {value}"));
+    for (keyword, rule) in schema.as_object().ok_or("a schema is an object")? {
+        match keyword.as_str() {
+            "$schema" | "$defs" | "title" | "description" | "examples" => {}
+            "$ref" => {
+                let pointer = rule
+                    .as_str()
+                    .and_then(|r| r.strip_prefix('#'))
+                    .ok_or("a reference within")?;
+                validate(root, root.pointer(pointer).ok_or("it leads somewhere")?, value, path)?;
+            }
+            "anyOf" => {
+                let mut options = rule.as_array().into_iter().flatten();
+                if !options.any(|option| validate(root, option, value, path).is_ok()) {
+                    return wrong("matches no option");
+                }
+            }
+            "type" => {
+                let found = match value {
+                    Json::Null => "null",
+                    Json::Bool(_) => "boolean",
+                    Json::Number(_) => "number",
+                    Json::String(_) => "string",
+                    Json::Array(_) => "array",
+                    Json::Object(_) => "object",
+                };
+                let is = |word: &Json| word == found || (word == "integer" && (value.is_u64() || value.is_i64()));
+                if !(is(rule) || rule.as_array().is_some_and(|words| words.iter().any(is))) {
+                    return wrong("is of another type");
+                }
+            }
+            "const" if rule != value => return wrong("is another value"),
+            "enum" if !rule.as_array().is_some_and(|words| words.contains(value)) => return wrong("is no such word"),
+            "const" | "enum" => {}
+            "minimum" if value.as_f64() < rule.as_f64() => return wrong("is too small"),
+            "maximum" if value.as_f64() > rule.as_f64() => return wrong("is too large"),
+            "minimum" | "maximum" => {}
+            "pattern" => {
+                let regex = regex::Regex::new(rule.as_str().ok_or("a text")?).map_err(|error| error.to_string())?;
+                if value.as_str().is_some_and(|text| !regex.is_match(text)) {
+                    return wrong("does not match");
+                }
+            }
+            "minLength" | "maxLength" => {}
+            "minItems" => {
+                if value.as_array().is_some_and(Vec::is_empty) {
+                    return wrong("is empty");
+                }
+            }
+            "items" => {
+                for (i, item) in value.as_array().into_iter().flatten().enumerate() {
+                    validate(root, rule, item, &format!("{path}/{i}"))?;
+                }
+            }
+            "properties" => {
+                for (key, value) in value.as_object().into_iter().flatten() {
+                    let property = rule.get(key).ok_or_else(|| format!("{path}: unknown key {key}"))?;
+                    validate(root, property, value, &format!("{path}/{key}"))?;
+                }
+            }
+            "required" => {
+                let missing = |key: &&Json| value.get(key.as_str().unwrap_or_default()).is_none();
+                if let Some(key) = rule.as_array().into_iter().flatten().find(missing) {
+                    return wrong(&format!("lacks {key}"));
+                }
+            }
+            "additionalProperties" => assert_eq!(rule, false),
+            other => return Err(format!("the keyword {other} is not known to this test")),
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_text_makes_it_panic(text in "([ \\-]{0,4}[a-zA-Z0-9:,{}\\[\\]&*!|>'\"%@#$?~. ]{0,20}\n?){0,20}") {
+        let _ = load(&text);
+        let _ = config::shown(&text);
+    }
+
+    #[test]
+    fn no_change_of_a_good_file_makes_it_panic(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0usize..12, "[ -~\n]{0,6}"), 1..6)
+    ) {
+        let mut text = GOOD.to_owned();
+        for (at, length, insert) in cuts {
+            let at = at.index(text.len());
+            let end = (at + length).min(text.len());
+            text.replace_range(at..end, &insert);
+        }
+        if let Err(problems) = load(&text) {
+            for problem in &problems {
+                prop_assert!(problem.line >= 1 && problem.column >= 1 && !problem.message.is_empty());
+                prop_assert!(problem.line as usize <= text.lines().count() + 1);
+            }
+        }
+    }
+}
+
+/// Something of everything.
+const GOOD: &str = "\
+version: 1
+environment: test
+listeners:
+- name: public
+  address: 127.0.0.1:80
+  tls: { certificates: [{ certificate: tls/cert.pem, key: /tls/key.pem }], minVersion: 1.3 }
+  timeouts: { idle: 90s }
+  limits: { headers: 50 }
+backends:
+- { name: one, release: v1, endpoints: [127.0.0.1:81] }
+- { name: two, endpoints: ['[::1]:81', 'two.internal:82'] }
+trustedProxies: [10.0.0.0/8]
+log: { level: warn, format: text, access: all }
+state: { directory: ./state }
+admin: { address: 127.0.0.1:0 }
+routes:
+- name: a
+  match: { hosts: [A.example.com, '*.b.example.com'], pathRegex: '/x/[0-9]+', methods: [GET], headers: [{ name: x-canary, present: false }], query: [{ name: q, regex: 'a+' }] }
+  timeout: 1m30s
+  split:
+    key: { header: X-User-Id, fallback: clientIp }
+    variants:
+    - { name: old, backend: one, weight: 100 }
+    - { name: new, backend: two, weight: 0 }
+    cohorts:
+    - { name: some, keys: [123, true], variant: new, evidence: true }
+    - { name: others, headers: [{ name: x-a, exact: '' }, { name: x-b, prefix: b }], variant: old }
+rollouts:
+- name: a
+  route: a
+  from: old
+  to: new
+  autoStart: onReleaseChange
+  analysis:
+    compareWith: none
+    errorRate: { warn: 0.5%, critical: 5% }
+    latencyP95: { critical: 500ms }
+  steps:
+  - { setWeight: 5%, bakeTime: 2h }
+  - { setWeight: 100% }
+";

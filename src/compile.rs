@@ -1,13 +1,20 @@
 //! The whole table from what stands now: `Spec` + what is in force on each route + known identities.
 //! Pure. What did not change since the last table is shared with it, not built again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::iter::zip;
+use std::net::{IpAddr, SocketAddr};
+use std::ptr;
 use std::sync::Arc;
 
-use crate::config::Spec;
+use crate::config::{self, Spec};
 use crate::measure::{Recorder, RecorderKey};
 use crate::name::Name;
-use crate::route::{Breaker, Endpoint, EndpointId, Table};
+use crate::route::{
+    Backend, BackendSettings, Breaker, Cohort, CohortSpec, Endpoint, EndpointId, Index, ListenerSettings, Route, Split,
+    Table, Variant,
+};
+use crate::share::{bounds, divide_pair};
 
 /// What is in force on one route beyond its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +47,73 @@ pub struct Book {
     recorders: HashMap<RecorderKey, Arc<Recorder>>,
     breakers: HashMap<Name, Arc<Breaker>>,
     endpoints: HashMap<(Name, String), Arc<Endpoint>>,
+    /// Never handed out again: a pool may still know an endpoint that the book has forgotten.
     next_endpoint: EndpointId,
+}
+
+/// The table before, and what it was made from.
+#[derive(Clone, Copy)]
+struct Last<'a> {
+    spec: &'a Arc<Spec>,
+    in_force: &'a [InForce],
+    table: &'a Table,
+}
+
+/// Makes the table of `generation`. `in_force` has one entry for each route of `spec`, in order.
+/// `last` is the table before, with the spec and state it was made from: parts whose inputs are
+/// equal are shared. Identities that the new table does not use are forgotten by `book`.
+///
+/// With the same `Arc<Spec>` as before the cost is that of comparing `in_force`, of cloning an
+/// `Arc` for each route, and of what changed.
+///
+/// # Panics
+/// When an entry of `in_force` does not fit its route.
+#[must_use]
+pub fn compile(
+    spec: &Arc<Spec>,
+    in_force: &[InForce],
+    generation: u64,
+    book: &mut Book,
+    last: Option<(&Arc<Spec>, &[InForce], &Table)>,
+) -> Table {
+    assert_eq!(spec.routes.len(), in_force.len(), "each route has something in force");
+    let last = last.map(|(spec, in_force, table)| Last { spec, in_force, table });
+    let same_spec = last.filter(|last| Arc::ptr_eq(last.spec, spec));
+    let backends = match same_spec {
+        Some(last) => Arc::clone(&last.table.backends),
+        None => backends(spec, book, last),
+    };
+    let routes = match same_spec {
+        Some(last) => zip(&spec.routes, in_force)
+            .enumerate()
+            .map(|(at, (route, now))| {
+                let before = &last.table.routes[at];
+                if last.in_force[at] == *now {
+                    Arc::clone(before)
+                } else {
+                    Arc::new(new_route(route, now, &backends, book, Some((route, before))))
+                }
+            })
+            .collect(),
+        None => routes(spec, in_force, &backends, book, last),
+    };
+    let table = Table {
+        generation,
+        generation_text: generation.to_string().into(),
+        listeners: listeners(spec, last),
+        trusted_proxies: trusted_proxies(spec, last),
+        access_log: spec.log.access,
+        index: match last.filter(|last| same_spec.is_some() || same_matches(last.spec, spec)) {
+            Some(last) => Arc::clone(&last.table.index),
+            None => Arc::new(Index::new(spec.routes.iter().map(|route| &route.matches))),
+        },
+        routes,
+        backends,
+    };
+    if same_spec.is_none() {
+        book.forget_all_but(&table);
+    }
+    table
 }
 
 impl Book {
@@ -58,27 +131,506 @@ impl Book {
 
     /// The recorder for `key`, made on first use.
     pub fn recorder(&mut self, key: &RecorderKey) -> Arc<Recorder> {
-        let _ = (key, self.workers, &self.recorders, &self.endpoints, self.next_endpoint);
-        todo!()
+        if let Some(known) = self.recorders.get(key) {
+            return Arc::clone(known);
+        }
+        let recorder = Arc::new(Recorder::new(key.clone(), self.workers));
+        self.recorders.insert(key.clone(), Arc::clone(&recorder));
+        recorder
     }
 
     /// The breaker of `rollout`, made on first use (closed circuit: it admits).
     pub fn breaker(&mut self, rollout: &Name) -> Arc<Breaker> {
-        let _ = (rollout, &self.breakers);
-        todo!()
+        let breaker = self.breakers.entry(rollout.clone());
+        Arc::clone(breaker.or_insert_with(|| Arc::new(Breaker::new(true))))
+    }
+
+    /// The endpoint at `address` of `backend`, made on first use.
+    fn endpoint(&mut self, backend: &Name, address: &config::Endpoint) -> Arc<Endpoint> {
+        let ip: Option<IpAddr> = address.host.parse().ok();
+        let socket = ip.map(|ip| (ip, address.port).into());
+        let authority = match socket {
+            Some(socket) => SocketAddr::to_string(&socket),
+            None => format!("{}:{}", address.host, address.port),
+        };
+        let (workers, next) = (self.workers, &mut self.next_endpoint);
+        let endpoint = self.endpoints.entry((backend.clone(), authority));
+        let endpoint = endpoint.or_insert_with_key(|(backend, authority)| {
+            let id = *next;
+            next.0 += 1;
+            Arc::new(Endpoint::new(
+                id,
+                backend.clone(),
+                authority.as_str().into(),
+                socket,
+                workers,
+            ))
+        });
+        Arc::clone(endpoint)
+    }
+
+    fn forget_all_but(&mut self, table: &Table) {
+        let variants = || table.routes.iter().flat_map(|route| &route.variants);
+        let recorders: HashSet<_> = variants().map(|variant| Arc::as_ptr(&variant.recorder)).collect();
+        let breakers: HashSet<_> = variants()
+            .filter_map(|variant| Some(Arc::as_ptr(&variant.breaker.as_ref()?.0)))
+            .collect();
+        let endpoints = table.backends.iter().flat_map(|backend| &backend.endpoints);
+        let endpoints: HashSet<_> = endpoints.map(|endpoint| endpoint.id).collect();
+        self.recorders
+            .retain(|_, recorder| recorders.contains(&Arc::as_ptr(recorder)));
+        self.breakers
+            .retain(|_, breaker| breakers.contains(&Arc::as_ptr(breaker)));
+        self.endpoints.retain(|_, endpoint| endpoints.contains(&endpoint.id));
     }
 }
 
-/// Makes the table of `generation`. `in_force` has one entry for each route of `spec`, in order.
-/// `last` is the table before, with the spec and state it was made from: parts whose inputs are
-/// equal are shared. Identities that the new table does not use are forgotten by `book`.
-#[must_use]
-pub fn compile(
-    _spec: &Arc<Spec>,
-    _in_force: &[InForce],
-    _generation: u64,
-    _book: &mut Book,
-    _last: Option<(&Arc<Spec>, &[InForce], &Table)>,
-) -> Table {
-    todo!()
+/// The backends of `spec`; those that are defined as before are the same ones.
+fn backends(spec: &Spec, book: &mut Book, last: Option<Last<'_>>) -> Arc<[Arc<Backend>]> {
+    let before: HashMap<_, _> = last
+        .iter()
+        .flat_map(|last| zip(&last.spec.backends, last.table.backends.iter()))
+        .map(|(spec, backend)| (&spec.name, (spec, backend)))
+        .collect();
+    let backend = |spec: &config::Backend| match before.get(&spec.name) {
+        Some((before, backend)) if is_same_backend(before, spec) => Arc::clone(backend),
+        _ => Arc::new(new_backend(spec, book)),
+    };
+    spec.backends.iter().map(backend).collect()
+}
+
+fn new_backend(spec: &config::Backend, book: &mut Book) -> Backend {
+    let endpoints = spec.endpoints.iter().map(|address| book.endpoint(&spec.name, address));
+    let settings = BackendSettings {
+        load_balancing: spec.load_balancing,
+        max_in_flight: spec.limits.max_in_flight,
+        max_connections: spec.limits.max_connections,
+        connect_timeout: spec.limits.connect_timeout,
+    };
+    Backend::new(spec.name.clone(), endpoints.collect(), settings, book.workers)
+}
+
+/// The routes of `spec`; those whose inputs are as before are the same ones.
+fn routes(
+    spec: &Spec,
+    in_force: &[InForce],
+    backends: &[Arc<Backend>],
+    book: &mut Book,
+    last: Option<Last<'_>>,
+) -> Box<[Arc<Route>]> {
+    let before: HashMap<_, _> = last
+        .iter()
+        .flat_map(|last| last.spec.routes.iter().zip(last.in_force).zip(&last.table.routes))
+        .map(|((spec, in_force), route)| (&spec.name, (spec, in_force, route)))
+        .collect();
+    let route = |(spec, now): (&config::Route, &InForce)| match before.get(&spec.name) {
+        Some((old, then, route)) if *then == now && is_same_route(old, spec, route, backends) => Arc::clone(route),
+        Some((old, _, route)) => Arc::new(new_route(spec, now, backends, book, Some((old, route)))),
+        None => Arc::new(new_route(spec, now, backends, book, None)),
+    };
+    spec.routes.iter().zip(in_force).map(route).collect()
+}
+
+/// A route as `now` wants it. Cohorts that are defined as `before` are not built again: their
+/// lists of keys may be long.
+fn new_route(
+    spec: &config::Route,
+    now: &InForce,
+    backends: &[Arc<Backend>],
+    book: &mut Book,
+    before: Option<(&config::Route, &Arc<Route>)>,
+) -> Route {
+    assert_eq!(spec.variants.len(), now.weights.len(), "each variant has a weight");
+    let aborted = now.trial.as_ref().filter(|trial| trial.aborted);
+    let ends = match aborted {
+        Some(trial) => divide_pair(&now.weights, trial.from, trial.to, 0).and_then(|weights| bounds(&weights)),
+        None => bounds(&now.weights),
+    };
+    let cohort = |spec: &CohortSpec| {
+        let known = before.and_then(|(old, route)| {
+            let old = old.cohorts.iter().find(|&old| ptr::eq(old, spec) || old == spec)?;
+            route.cohorts.iter().find(|cohort| cohort.name == old.name)
+        });
+        known.map_or_else(|| Arc::new(Cohort::new(spec)), Arc::clone)
+    };
+    let cohorts = spec.cohorts.iter();
+    let cohorts = cohorts.filter(|cohort| aborted.is_none_or(|trial| cohort.variant != trial.to));
+    let variant = |(at, variant): (usize, &config::Variant)| {
+        let backend = Arc::clone(&backends[variant.backend]);
+        let canary_of = now.trial.as_ref().filter(|trial| trial.to == at);
+        Variant {
+            name: variant.name.clone(),
+            recorder: book.recorder(&RecorderKey {
+                route: spec.name.clone(),
+                variant: variant.name.clone(),
+                backend: backend.name.clone(),
+            }),
+            backend,
+            slot: (now.epoch & 1) as u8,
+            breaker: canary_of.map(|trial| (book.breaker(&trial.rollout), trial.from)),
+        }
+    };
+    Route {
+        name: spec.name.clone(),
+        timeout: spec.timeout,
+        key: spec.key.clone(),
+        cohorts: cohorts.map(cohort).collect(),
+        split: Split::new(ends.expect("weights in force add up to more than 0")),
+        variants: spec.variants.iter().enumerate().map(variant).collect(),
+        expose_variant: spec.expose_variant,
+    }
+}
+
+/// Whether a route would come out the same. What it matches is the index's business, its weights
+/// are those in force, and its backends are compared as compiled: their numbers may have moved.
+fn is_same_route(old: &config::Route, new: &config::Route, compiled: &Route, backends: &[Arc<Backend>]) -> bool {
+    old.timeout == new.timeout
+        && old.key == new.key
+        && old.cohorts == new.cohorts
+        && old.expose_variant == new.expose_variant
+        && compiled.variants.len() == new.variants.len()
+        && zip(&compiled.variants, &new.variants)
+            .all(|(compiled, new)| compiled.name == new.name && Arc::ptr_eq(&compiled.backend, &backends[new.backend]))
+}
+
+/// Whether a backend would come out the same: a new release alone changes nothing here.
+fn is_same_backend(old: &config::Backend, new: &config::Backend) -> bool {
+    old.endpoints == new.endpoints && old.load_balancing == new.load_balancing && old.limits == new.limits
+}
+
+fn same_matches(old: &Spec, new: &Spec) -> bool {
+    old.routes.len() == new.routes.len() && zip(&old.routes, &new.routes).all(|(old, new)| old.matches == new.matches)
+}
+
+fn listeners(spec: &Spec, last: Option<Last<'_>>) -> Arc<[ListenerSettings]> {
+    let settings = spec.listeners.iter().map(|listener| ListenerSettings {
+        request_head: listener.timeouts.request_head,
+        body: listener.timeouts.body,
+        idle: listener.timeouts.idle,
+        connections: listener.limits.connections,
+        headers: listener.limits.headers,
+        header_bytes: listener.limits.header_bytes,
+        uri_bytes: listener.limits.uri_bytes,
+    });
+    shared(settings.collect(), last.map(|last| &last.table.listeners))
+}
+
+fn trusted_proxies(spec: &Spec, last: Option<Last<'_>>) -> Arc<[(IpAddr, u8)]> {
+    let networks = spec.trusted_proxies.iter();
+    let networks = networks.map(|network| (network.address, network.prefix_bits));
+    shared(networks.collect(), last.map(|last| &last.table.trusted_proxies))
+}
+
+/// `last` where it is equal to `new`.
+fn shared<T: PartialEq>(new: Arc<[T]>, last: Option<&Arc<[T]>>) -> Arc<[T]> {
+    last.filter(|last| **last == new).map_or(new, Arc::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::{Book, InForce, Trial, compile};
+    use crate::config::{self, Spec};
+    use crate::measure::RecorderKey;
+    use crate::name::Name;
+    use crate::route::{AccessLog, CohortSpec, LoadBalancing, Match, PathMatch, Table};
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn backend(text: &str, endpoints: &[(&str, u16)]) -> config::Backend {
+        let endpoint = |&(host, port): &(&str, u16)| config::Endpoint {
+            host: host.to_owned(),
+            port,
+        };
+        config::Backend {
+            name: name(text),
+            release: None,
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            load_balancing: LoadBalancing::LeastRequest,
+            limits: config::BackendLimits {
+                max_in_flight: 100,
+                max_connections: 100,
+                connect_timeout: Duration::from_secs(1),
+            },
+        }
+    }
+
+    fn route(text: &str) -> config::Route {
+        let variant = |(text, backend, weight)| config::Variant {
+            name: name(text),
+            backend,
+            weight,
+        };
+        config::Route {
+            name: name(text),
+            matches: Match {
+                path: PathMatch::Prefix(format!("/{text}")),
+                ..Match::default()
+            },
+            timeout: Duration::from_secs(5),
+            key: None,
+            variants: [("stable", 0, 90), ("canary", 1, 10)].map(variant).into(),
+            cohorts: vec![CohortSpec {
+                name: name("staff"),
+                headers: Vec::new(),
+                keys: vec!["alice".to_owned()],
+                variant: 1,
+                evidence: false,
+            }],
+            expose_variant: true,
+        }
+    }
+
+    fn spec(routes: &[&str]) -> Spec {
+        Spec {
+            environment: None,
+            listeners: Vec::new(),
+            trusted_proxies: Vec::new(),
+            admin: "127.0.0.1:9901".parse().unwrap(),
+            log: config::Log {
+                level: "info".to_owned(),
+                json: true,
+                access: AccessLog::Off,
+            },
+            state_directory: PathBuf::from("state"),
+            backends: vec![backend("v1", &[("10.0.0.1", 80)]), backend("v2", &[("10.0.0.2", 80)])],
+            routes: routes.iter().map(|text| route(text)).collect(),
+            rollouts: Vec::new(),
+        }
+    }
+
+    fn by_file(spec: &Spec) -> Vec<InForce> {
+        let in_force = |route: &config::Route| InForce {
+            weights: route.variants.iter().map(|variant| variant.weight).collect(),
+            epoch: 0,
+            trial: None,
+        };
+        spec.routes.iter().map(in_force).collect()
+    }
+
+    /// A table, what it was made from, and the book it was made with.
+    struct Made {
+        spec: Arc<Spec>,
+        in_force: Vec<InForce>,
+        table: Table,
+        book: Book,
+    }
+
+    fn make(spec: Spec) -> Made {
+        let in_force = by_file(&spec);
+        let (spec, mut book) = (Arc::new(spec), Book::new(2));
+        let table = compile(&spec, &in_force, 1, &mut book, None);
+        Made {
+            spec,
+            in_force,
+            table,
+            book,
+        }
+    }
+
+    impl Made {
+        fn then(&mut self, spec: &Arc<Spec>, in_force: &[InForce]) -> Table {
+            let last = Some((&self.spec, &*self.in_force, &self.table));
+            compile(spec, in_force, 2, &mut self.book, last)
+        }
+
+        /// Which routes of `next` are the very ones of the table before, by name.
+        fn shared(&self, next: &Table) -> Vec<String> {
+            let routes = next.routes.iter();
+            let shared = routes.filter(|new| self.table.routes.iter().any(|old| Arc::ptr_eq(old, new)));
+            shared.map(|route| route.name.to_string()).collect()
+        }
+    }
+
+    fn trial(aborted: bool) -> Option<Trial> {
+        Some(Trial {
+            rollout: name("checkout"),
+            from: 0,
+            to: 1,
+            aborted,
+        })
+    }
+
+    fn check_shared(change: impl FnOnce(&mut Spec), expected: &[&str], same_index: bool) {
+        let mut made = make(spec(&["a", "b", "c"]));
+        let mut new = Spec::clone(&made.spec);
+        change(&mut new);
+        let in_force = by_file(&new);
+        let next = made.then(&Arc::new(new), &in_force);
+        assert_eq!(made.shared(&next), expected);
+        assert_eq!(Arc::ptr_eq(&next.index, &made.table.index), same_index);
+    }
+
+    #[test]
+    fn a_new_file_rebuilds_only_what_it_changes() {
+        check_shared(|_| {}, &["a", "b", "c"], true);
+        check_shared(|spec| spec.routes[1].timeout *= 2, &["a", "c"], true);
+        check_shared(|spec| spec.routes[1].variants[0].weight = 7, &["a", "c"], true);
+        check_shared(|spec| spec.routes[1].cohorts.clear(), &["a", "c"], true);
+        check_shared(
+            |spec| spec.routes[1].matches.path = PathMatch::Any,
+            &["a", "b", "c"],
+            false,
+        );
+        check_shared(|spec| spec.routes.swap(0, 2), &["c", "b", "a"], false);
+        check_shared(|spec| drop(spec.routes.remove(0)), &["b", "c"], false);
+        check_shared(|spec| spec.routes.push(route("d")), &["a", "b", "c"], false);
+        check_shared(
+            |spec| spec.backends[1].release = Some("v2".to_owned()),
+            &["a", "b", "c"],
+            true,
+        );
+        check_shared(|spec| spec.backends[1].limits.max_in_flight = 1, &[], true);
+        check_shared(|spec| spec.routes[2].variants[1].backend = 0, &["a", "b"], true);
+        let backend_in_front = |spec: &mut Spec| {
+            spec.backends.insert(0, backend("v0", &[("10.0.0.9", 80)]));
+            let variants = spec.routes.iter_mut().flat_map(|route| &mut route.variants);
+            variants.for_each(|variant| variant.backend += 1);
+        };
+        check_shared(backend_in_front, &["a", "b", "c"], true);
+    }
+
+    #[test]
+    fn identities_outlive_what_is_rebuilt() {
+        let mut made = make(spec(&["a"]));
+        let mut new = Spec::clone(&made.spec);
+        new.backends[0].limits.max_in_flight = 7;
+        new.backends[0].endpoints.push(config::Endpoint {
+            host: "10.0.0.3".to_owned(),
+            port: 80,
+        });
+        new.routes[0].timeout *= 2;
+        let in_force = made.in_force.clone();
+        let next = made.then(&Arc::new(new), &in_force);
+        let (old, new) = (&made.table.routes[0].variants[0], &next.routes[0].variants[0]);
+        assert!(Arc::ptr_eq(&old.recorder, &new.recorder));
+        assert!(!Arc::ptr_eq(&old.backend, &new.backend));
+        assert!(Arc::ptr_eq(&old.backend.endpoints[0], &new.backend.endpoints[0]));
+        assert_eq!(new.backend.endpoints[1].id.0, 2);
+        assert!(Arc::ptr_eq(
+            &made.table.routes[0].cohorts[0],
+            &next.routes[0].cohorts[0]
+        ));
+    }
+
+    #[test]
+    fn what_no_table_uses_is_forgotten_and_its_numbers_are_not_used_again() {
+        let mut made = make(spec(&["a", "b"]));
+        let key = RecorderKey {
+            route: name("b"),
+            variant: name("canary"),
+            backend: name("v2"),
+        };
+        let before = made.book.recorder(&key);
+        let mut new = Spec::clone(&made.spec);
+        new.routes.pop();
+        new.backends[0] = backend("v1", &[("10.0.0.7", 80)]);
+        let in_force = by_file(&new);
+        let next = made.then(&Arc::new(new), &in_force);
+        assert_eq!(next.backends[0].endpoints[0].id.0, 2);
+        assert_eq!((made.book.recorders.len(), made.book.endpoints.len()), (2, 2));
+        assert!(!Arc::ptr_eq(&made.book.recorder(&key), &before));
+    }
+
+    #[test]
+    fn weights_and_epoch_in_force_decide_not_those_of_the_file() {
+        let mut made = make(spec(&["a"]));
+        let in_force = [InForce {
+            weights: vec![750_000, 250_000],
+            epoch: 3,
+            trial: trial(false),
+        }];
+        let next = made.then(&Arc::clone(&made.spec), &in_force);
+        let route = &next.routes[0];
+        assert_eq!(
+            (route.split.share_ppm(1), route.variants[1].slot, route.cohorts.len()),
+            (250_000, 1, 1)
+        );
+        assert!(route.variants[0].breaker.is_none());
+        let (breaker, stable) = route.variants[1].breaker.as_ref().unwrap();
+        assert!(Arc::ptr_eq(breaker, &made.book.breaker(&name("checkout"))) && *stable == 0);
+        assert_eq!((next.generation, &next.generation_text[..]), (2, &b"2"[..]));
+    }
+
+    #[test]
+    fn an_aborted_canary_gets_nothing_whatever_its_weight() {
+        let mut made = make(spec(&["a"]));
+        for weights in [[90, 10], [0, 1], [1, 0]] {
+            let in_force = [InForce {
+                weights: weights.into(),
+                epoch: 1,
+                trial: trial(true),
+            }];
+            let next = made.then(&Arc::clone(&made.spec), &in_force);
+            let route = &next.routes[0];
+            assert_eq!((route.split.share_ppm(0), route.split.share_ppm(1)), (1_000_000, 0));
+            assert!(route.cohorts.is_empty() && route.variants[1].breaker.is_some());
+        }
+    }
+
+    #[test]
+    fn a_cohort_comes_back_with_its_canary() {
+        let mut made = make(spec(&["a"]));
+        made.in_force[0].trial = trial(true);
+        let (spec, aborted) = (Arc::clone(&made.spec), made.in_force.clone());
+        made.table = made.then(&spec, &aborted);
+        let again = [InForce {
+            trial: trial(false),
+            ..aborted[0].clone()
+        }];
+        assert_eq!(made.then(&spec, &again).routes[0].cohorts.len(), 1);
+    }
+
+    fn check_endpoint(host: &str, authority: &str, address: Option<&str>) {
+        let mut spec = spec(&["a"]);
+        spec.backends[0] = backend("v1", &[(host, 8080)]);
+        let table = make(spec).table;
+        let endpoint = &table.backends[0].endpoints[0];
+        assert_eq!(&*endpoint.authority, authority);
+        assert_eq!(endpoint.address, address.map(|address| address.parse().unwrap()));
+    }
+
+    #[test]
+    fn endpoints_are_addresses_or_names() {
+        check_endpoint("10.0.0.1", "10.0.0.1:8080", Some("10.0.0.1:8080"));
+        check_endpoint("::1", "[::1]:8080", Some("[::1]:8080"));
+        check_endpoint("checkout.internal", "checkout.internal:8080", None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_weight_change_shares_everything_else(
+            changes in prop::collection::vec((0usize..5, 1u32..100, 0u32..100, any::<bool>()), 1..10),
+        ) {
+            let mut made = make(spec(&["a", "b", "c", "d", "e"]));
+            let spec = Arc::clone(&made.spec);
+            for (at, stable, canary, aborted) in changes {
+                let mut in_force = made.in_force.clone();
+                in_force[at].weights = vec![stable, canary];
+                in_force[at].epoch += 1;
+                in_force[at].trial = trial(aborted);
+                let next = made.then(&spec, &in_force);
+                for other in (0..5).filter(|&other| other != at) {
+                    prop_assert!(Arc::ptr_eq(&made.table.routes[other], &next.routes[other]));
+                }
+                prop_assert!(Arc::ptr_eq(&made.table.index, &next.index));
+                prop_assert!(Arc::ptr_eq(&made.table.backends, &next.backends));
+                // What was shared is what would have been built.
+                let scratch = compile(&spec, &in_force, 2, &mut Book::new(2), None);
+                for (shared, built) in next.routes.iter().zip(&scratch.routes) {
+                    prop_assert_eq!(&shared.split, &built.split);
+                    prop_assert_eq!(shared.variants[1].slot, built.variants[1].slot);
+                    prop_assert_eq!(shared.cohorts.len(), built.cohorts.len());
+                }
+                (made.in_force, made.table) = (in_force, next);
+            }
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::name::Name;
@@ -85,6 +85,15 @@ impl Endpoint {
             .sum()
     }
 
+    /// Exchanges that failed by its fault, all workers together.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.cells
+            .iter()
+            .map(|cell| cell.failures.load(Ordering::Relaxed))
+            .sum()
+    }
+
     /// Idle connections, all workers together.
     #[must_use]
     pub fn idle(&self) -> u32 {
@@ -136,16 +145,137 @@ pub struct Backend {
     pub max_connections: u32,
     /// For a new connection.
     pub connect_timeout: Duration,
-    /// Where round robin stands; one for each worker.
-    turns: Box<[AtomicU32]>,
+    desks: Box<[Desk]>,
+    /// How many workers bear more than their part of `max_in_flight`.
+    crowded: AtomicU32,
+}
+
+/// What is asked of a backend, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendSettings {
+    /// How the next endpoint is picked.
+    pub load_balancing: LoadBalancing,
+    /// Exchanges at once, all workers together.
+    pub max_in_flight: u32,
+    /// Open connections, all workers together.
+    pub max_connections: u32,
+    /// For a new connection.
+    pub connect_timeout: Duration,
+}
+
+/// Where one worker picks. That worker alone writes.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Desk {
+    /// Where round robin stands.
+    turn: AtomicU32,
+    /// Whether this worker counts in `Backend::crowded`.
+    crowded: AtomicBool,
 }
 
 impl Backend {
-    /// Which endpoint `worker` should use; `None` when the backend bears all the requests it may.
+    /// A backend whose endpoints may already bear requests, picked from by an older table.
+    ///
+    /// # Panics
+    /// Without endpoints or workers.
     #[must_use]
-    pub fn pick(&self, _worker: usize, _draw: u64) -> Option<&Arc<Endpoint>> {
-        todo!()
+    pub fn new(name: Name, endpoints: Vec<Arc<Endpoint>>, settings: BackendSettings, workers: usize) -> Self {
+        assert!(
+            !endpoints.is_empty() && workers > 0,
+            "a backend has endpoints and workers"
+        );
+        let part = settings.max_in_flight as usize / workers;
+        let desk = |worker: usize| Desk {
+            // The workers begin at different endpoints, or the first would get all first requests.
+            turn: AtomicU32::new(worker as u32),
+            crowded: AtomicBool::new(own_in_flight(&endpoints, worker) as usize >= part),
+        };
+        let desks: Box<[Desk]> = (0..workers).map(desk).collect();
+        let crowded = desks.iter().filter(|desk| desk.crowded.load(Ordering::Relaxed));
+        Self {
+            crowded: AtomicU32::new(crowded.count() as u32),
+            name,
+            load_balancing: settings.load_balancing,
+            max_in_flight: settings.max_in_flight,
+            max_connections: settings.max_connections,
+            connect_timeout: settings.connect_timeout,
+            desks,
+            endpoints: endpoints.into(),
+        }
     }
+
+    /// Which endpoint `worker` should use; `None` when the backend bears all the requests it may.
+    /// `draw` is uniform; it may be the one that chose the variant. Costs a load for each endpoint;
+    /// only near the limit one for each endpoint and worker.
+    ///
+    /// Requests in flight of *this* worker decide between endpoints: others' counters are written
+    /// all the time and would be fetched from their caches for each request. Picks by several
+    /// workers at the same instant may exceed the limit by their number less one.
+    #[must_use]
+    pub fn pick(&self, worker: usize, draw: u64) -> Option<&Arc<Endpoint>> {
+        if !self.has_room(worker) {
+            return None;
+        }
+        let count = self.endpoints.len();
+        let index = match self.load_balancing {
+            _ if count == 1 => 0,
+            LoadBalancing::LeastRequest => {
+                let [first, second] = two_of(count, draw);
+                let in_flight = |index: usize| self.endpoints[index].cell(worker).in_flight();
+                if in_flight(second) < in_flight(first) {
+                    second
+                } else {
+                    first
+                }
+            }
+            LoadBalancing::RoundRobin => {
+                let turn = &self.desks[worker].turn;
+                let now = turn.load(Ordering::Relaxed);
+                turn.store(now.wrapping_add(1), Ordering::Relaxed);
+                now as usize % count
+            }
+        };
+        Some(&self.endpoints[index])
+    }
+
+    /// Exchanges open, all workers together.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.endpoints.iter().map(|endpoint| endpoint.in_flight()).sum()
+    }
+
+    /// Whether one more exchange is within the limit. While every worker bears less than its part
+    /// of the limit, so do all together, and nobody needs to add up.
+    fn has_room(&self, worker: usize) -> bool {
+        let own = own_in_flight(&self.endpoints, worker);
+        let crowded = own as usize >= self.max_in_flight as usize / self.desks.len();
+        let desk = &self.desks[worker];
+        if desk.crowded.load(Ordering::Relaxed) != crowded {
+            desk.crowded.store(crowded, Ordering::Relaxed);
+            if crowded {
+                self.crowded.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.crowded.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.crowded.load(Ordering::Relaxed) == 0 || self.in_flight() < self.max_in_flight
+    }
+}
+
+fn own_in_flight(endpoints: &[Arc<Endpoint>], worker: usize) -> u32 {
+    endpoints.iter().map(|endpoint| endpoint.cell(worker).in_flight()).sum()
+}
+
+/// Two different ones of `count` (2 or more), each pair as likely as any other.
+fn two_of(count: usize, draw: u64) -> [usize; 2] {
+    // Finalizer of SplitMix64 (Steele, Lea, Flood 2014): bits that chose the variant are spent.
+    let mixed = (draw ^ (draw >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let mixed = mixed ^ (mixed >> 31);
+    let below = |bits: u64, bound: usize| (((bits & 0xffff_ffff) * bound as u64) >> 32) as usize;
+    let first = below(mixed >> 32, count);
+    let second = below(mixed, count - 1);
+    [first, second + usize::from(second >= first)]
 }
 
 fn add(gauge: &AtomicU32, change: i32) {
@@ -153,4 +283,116 @@ fn add(gauge: &AtomicU32, change: i32) {
         gauge.load(Ordering::Relaxed).saturating_add_signed(change),
         Ordering::Relaxed,
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::{Backend, BackendSettings, Endpoint, EndpointId, LoadBalancing, two_of};
+    use crate::name::Name;
+
+    fn backend(load_balancing: LoadBalancing, endpoints: u32, max_in_flight: u32, workers: usize) -> Backend {
+        let name = Name::new("checkout-v1").unwrap();
+        let endpoint = |id| {
+            let authority = format!("10.0.0.{id}:80");
+            let address = authority.parse().ok();
+            Arc::new(Endpoint::new(
+                EndpointId(id),
+                name.clone(),
+                authority.into(),
+                address,
+                workers,
+            ))
+        };
+        let settings = BackendSettings {
+            load_balancing,
+            max_in_flight,
+            max_connections: 10,
+            connect_timeout: Duration::from_secs(1),
+        };
+        Backend::new(name.clone(), (0..endpoints).map(endpoint).collect(), settings, workers)
+    }
+
+    /// Sends `requests` by `worker` that never end; the answer is how many each endpoint got.
+    fn send(backend: &Backend, worker: usize, requests: u64) -> Vec<u32> {
+        for draw in 0..requests {
+            let draw = draw.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            if let Some(endpoint) = backend.pick(worker, draw) {
+                endpoint.cell(worker).add_in_flight(1);
+            }
+        }
+        backend.endpoints.iter().map(|endpoint| endpoint.in_flight()).collect()
+    }
+
+    #[test]
+    fn round_robin_takes_each_in_turn() {
+        assert_eq!(
+            send(&backend(LoadBalancing::RoundRobin, 3, 100, 1), 0, 30),
+            [10, 10, 10]
+        );
+        let two_workers = backend(LoadBalancing::RoundRobin, 3, 100, 2);
+        let first = |worker| two_workers.pick(worker, 0).unwrap().id;
+        assert_eq!([first(0), first(1)], [EndpointId(0), EndpointId(1)]);
+    }
+
+    #[test]
+    fn least_request_avoids_the_busier_of_two() {
+        let pair = backend(LoadBalancing::LeastRequest, 2, 100, 1);
+        pair.endpoints[0].cell(0).add_in_flight(5);
+        assert!((0..100).all(|draw| pair.pick(0, draw << 40).unwrap().id == EndpointId(1)));
+        assert!(
+            send(&backend(LoadBalancing::LeastRequest, 5, 5000, 1), 0, 1000)
+                .iter()
+                .all(|&n| n.abs_diff(200) < 10)
+        );
+        assert_eq!(send(&backend(LoadBalancing::LeastRequest, 1, 100, 1), 0, 10), [10]);
+    }
+
+    #[test]
+    fn the_limit_holds_for_all_workers_together() {
+        let shared = backend(LoadBalancing::LeastRequest, 2, 10, 2);
+        // One worker alone may use the whole limit; then the other has no room, though it bears nothing.
+        assert_eq!(send(&shared, 0, 9).iter().sum::<u32>(), 9);
+        assert_eq!(send(&shared, 1, 9).iter().sum::<u32>(), 10);
+        assert_eq!(send(&shared, 0, 9).iter().sum::<u32>(), 10);
+        let busy = shared
+            .endpoints
+            .iter()
+            .find(|endpoint| endpoint.cell(0).in_flight() > 0)
+            .unwrap();
+        busy.cell(0).add_in_flight(-1);
+        assert_eq!(send(&shared, 1, 9).iter().sum::<u32>(), 10);
+        // A limit below the number of workers holds too.
+        assert_eq!(send(&backend(LoadBalancing::RoundRobin, 1, 1, 4), 3, 9), [1]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_limit_is_met_whoever_comes_and_goes(
+            steps in prop::collection::vec((0usize..3, any::<bool>(), any::<u64>()), 0..200),
+            limit in 1u32..12,
+        ) {
+            let backend = backend(LoadBalancing::LeastRequest, 2, limit, 3);
+            for (worker, begins, draw) in steps {
+                if begins {
+                    let before = backend.in_flight();
+                    let picked = backend.pick(worker, draw);
+                    prop_assert_eq!(picked.is_some(), before < limit);
+                    picked.into_iter().for_each(|endpoint| endpoint.cell(worker).add_in_flight(1));
+                } else if let Some(endpoint) = backend.endpoints.iter().find(|e| e.cell(worker).in_flight() > 0) {
+                    endpoint.cell(worker).add_in_flight(-1);
+                }
+            }
+        }
+
+        #[test]
+        fn two_endpoints_are_never_the_same(count in 2usize..50, draw in any::<u64>()) {
+            let [first, second] = two_of(count, draw);
+            prop_assert!(first != second && first < count && second < count);
+        }
+    }
 }

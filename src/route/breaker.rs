@@ -42,3 +42,23 @@ impl Breaker {
         self.open.store(open, Ordering::Release);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Admission, Breaker};
+
+    fn check(breaker: &Breaker, expected: Admission) {
+        assert_eq!(breaker.admit(), expected);
+    }
+
+    #[test]
+    fn an_open_breaker_sends_everything_to_stable() {
+        let breaker = Breaker::new(true);
+        check(&breaker, Admission::Canary);
+        breaker.set_open(true);
+        check(&breaker, Admission::Stable);
+        breaker.set_open(false);
+        check(&breaker, Admission::Canary);
+        check(&Breaker::new(false), Admission::Stable);
+    }
+}

@@ -1,7 +1,12 @@
 //! The part of a request that keeps a client on one side, and the clients that are placed by rule.
 
-use regex::bytes::Regex;
+use std::collections::HashSet;
+use std::io::Write;
+use std::net::IpAddr;
 
+use super::field::FieldMatch;
+use super::murmur::Murmur3;
+use crate::head::RequestHead;
 use crate::name::Name;
 
 /// What a draw is made of. Absent or empty: the fallback, else a fresh draw.
@@ -16,9 +21,9 @@ pub struct KeySpec {
 /// Where a key stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// A request header, lower case.
+    /// A request header, lower case. Of several the first, without blanks around it.
     Header(String),
-    /// The client's address (rightmost untrusted, with `trustedProxies`).
+    /// The client's address (rightmost untrusted, with `trustedProxies`) in its canonical text.
     ClientIp,
 }
 
@@ -32,7 +37,7 @@ pub enum KeyFallback {
 }
 
 /// Clients that go to one variant by rule. All conditions must hold; lists are "any of".
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CohortSpec {
     /// Unique in the split.
     pub name: Name,
@@ -46,60 +51,211 @@ pub struct CohortSpec {
     pub evidence: bool,
 }
 
-/// A condition on a header or a query parameter.
-#[derive(Clone, Debug)]
-pub struct FieldMatch {
-    /// Header names in lower case; query names as written.
-    pub name: String,
-    /// What its value must be.
-    pub test: FieldTest,
+/// A [`CohortSpec`], ready to serve.
+#[derive(Debug)]
+pub struct Cohort {
+    /// Unique in the split.
+    pub name: Name,
+    /// Index in the split's variants.
+    pub variant: usize,
+    /// Whether these requests vote like drawn ones.
+    pub evidence: bool,
+    headers: Box<[FieldMatch]>,
+    keys: HashSet<Box<[u8]>>,
 }
 
-/// What a value must be. Any of several values of the same name may satisfy it.
-#[derive(Clone, Debug)]
-pub enum FieldTest {
-    /// Equal, byte for byte.
-    Exact(String),
-    /// Begins so.
-    Prefix(String),
-    /// The whole value matches.
-    Regex(Regex),
-    /// There (true) or not there (false).
-    Present(bool),
+/// A request's key; never empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'h>(KeyText<'h>);
+
+#[derive(Clone, Copy, Debug)]
+enum KeyText<'h> {
+    Field(&'h [u8]),
+    Address { text: [u8; ADDRESS_TEXT_MAX], len: usize },
 }
 
-impl PartialEq for CohortSpec {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.name, &self.headers, &self.keys, self.variant, self.evidence)
-            == (&other.name, &other.headers, &other.keys, other.variant, other.evidence)
-    }
-}
+/// The longest text of an address: IPv6 with its last 32 bits in IPv4's form.
+const ADDRESS_TEXT_MAX: usize = 45;
 
-impl PartialEq for FieldMatch {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.test == other.test
-    }
-}
-
-impl PartialEq for FieldTest {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(a), Self::Exact(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
-            (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
-            (Self::Present(a), Self::Present(b)) => a == b,
-            (Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) | Self::Present(_), _) => false,
+impl KeySpec {
+    /// The key of a request from `client`; `None` asks for a fresh draw. Does not allocate.
+    #[must_use]
+    pub fn key_of<'h>(&self, head: &'h RequestHead, client: IpAddr) -> Option<Key<'h>> {
+        let field = match &self.source {
+            KeySource::Header(name) => head.fields().get(name).map(<[u8]>::trim_ascii),
+            KeySource::ClientIp => return Some(Key::of_address(client)),
+        };
+        match (field.filter(|value| !value.is_empty()), self.fallback) {
+            (Some(value), _) => Some(Key(KeyText::Field(value))),
+            (None, KeyFallback::ClientIp) => Some(Key::of_address(client)),
+            (None, KeyFallback::FreshDraw) => None,
         }
+    }
+}
+
+impl Key<'_> {
+    /// The address as text; an IPv4 address mapped into IPv6 as IPv4.
+    fn of_address(address: IpAddr) -> Self {
+        let mut text = [0; ADDRESS_TEXT_MAX];
+        let mut room = &mut text[..];
+        write!(room, "{}", address.to_canonical()).expect("no address is longer");
+        let len = ADDRESS_TEXT_MAX - room.len();
+        Self(KeyText::Address { text, len })
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match &self.0 {
+            KeyText::Field(value) => value,
+            KeyText::Address { text, len } => &text[..*len],
+        }
+    }
+}
+
+impl Cohort {
+    /// Makes `spec` ready to serve.
+    #[must_use]
+    pub fn new(spec: &CohortSpec) -> Self {
+        Self {
+            name: spec.name.clone(),
+            variant: spec.variant,
+            evidence: spec.evidence,
+            headers: spec.headers.clone().into(),
+            keys: spec.keys.iter().map(|key| key.as_bytes().into()).collect(),
+        }
+    }
+
+    /// Whether a request with this key belongs. Does not allocate; does not grow with the list of keys.
+    #[must_use]
+    pub fn holds(&self, head: &RequestHead, key: Option<&Key<'_>>) -> bool {
+        self.headers
+            .iter()
+            .all(|condition| condition.holds_in_fields(head.fields()))
+            && (self.keys.is_empty() || key.is_some_and(|key| self.keys.contains(key.as_bytes())))
     }
 }
 
 /// The bucket, `0..1_000_000`, of a key: `(murmur3_x86_32(seed 0, routeName + key) × 1,000,000) >> 32`.
 #[must_use]
-pub fn bucket_of_key(_route: &str, _key: &[u8]) -> u32 {
-    todo!()
+pub fn bucket_of_key(route: &str, key: &[u8]) -> u32 {
+    let hash = Murmur3::default().absorb(route.as_bytes()).absorb(key).finish();
+    bucket_of_draw(u64::from(hash) << 32)
 }
 
 /// The bucket, `0..1_000_000`, of a fresh uniform draw.
 #[must_use]
 pub const fn bucket_of_draw(draw: u64) -> u32 {
     (((draw >> 32) * 1_000_000) >> 32) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Cohort, CohortSpec, KeyFallback, KeySource, KeySpec, bucket_of_draw, bucket_of_key};
+    use crate::head::{HeadBuilder, Method, RequestHead, Version};
+    use crate::name::Name;
+    use crate::route::{FieldMatch, FieldTest};
+
+    fn head(fields: &[(&str, &str)]) -> RequestHead {
+        let mut head = HeadBuilder::default();
+        for (name, value) in fields {
+            head.field(name.as_bytes(), value.as_bytes());
+        }
+        head.request(Method::Get, Version::Http11, "h", "/")
+    }
+
+    fn user_id(fallback: KeyFallback) -> KeySpec {
+        KeySpec {
+            source: KeySource::Header("x-user-id".to_owned()),
+            fallback,
+        }
+    }
+
+    fn check_key(spec: &KeySpec, fields: &[(&str, &str)], client: &str, expected: Option<&str>) {
+        let head = head(fields);
+        let key = spec.key_of(&head, client.parse().unwrap());
+        assert_eq!(key.as_ref().map(|key| key.as_bytes()), expected.map(str::as_bytes));
+    }
+
+    #[test]
+    fn an_absent_or_empty_header_means_the_fallback_or_a_fresh_draw() {
+        let fresh = user_id(KeyFallback::FreshDraw);
+        check_key(&fresh, &[("x-user-id", "alice")], "10.0.0.1", Some("alice"));
+        check_key(&fresh, &[("x-user-id", "\t alice ")], "10.0.0.1", Some("alice"));
+        check_key(&fresh, &[("x-user-id", "a"), ("x-user-id", "b")], "10.0.0.1", Some("a"));
+        check_key(&fresh, &[("x-user-id", "  ")], "10.0.0.1", None);
+        check_key(&fresh, &[], "10.0.0.1", None);
+        let address = user_id(KeyFallback::ClientIp);
+        check_key(&address, &[("x-user-id", "alice")], "10.0.0.1", Some("alice"));
+        check_key(&address, &[("x-user-id", "")], "10.0.0.1", Some("10.0.0.1"));
+        check_key(&address, &[], "10.0.0.1", Some("10.0.0.1"));
+    }
+
+    #[test]
+    fn an_address_is_a_key_in_its_canonical_text() {
+        let spec = KeySpec {
+            source: KeySource::ClientIp,
+            fallback: KeyFallback::FreshDraw,
+        };
+        check_key(&spec, &[("x-user-id", "alice")], "192.0.2.7", Some("192.0.2.7"));
+        check_key(&spec, &[], "::ffff:192.0.2.7", Some("192.0.2.7"));
+        check_key(&spec, &[], "2001:DB8:0::1", Some("2001:db8::1"));
+        let longest = "1111:2222:3333:4444:5555:6666:7777:8888";
+        check_key(&spec, &[], longest, Some(longest));
+    }
+
+    fn cohort(headers: &[(&str, &str)], keys: &[&str]) -> Cohort {
+        Cohort::new(&CohortSpec {
+            name: Name::new("beta").unwrap(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| FieldMatch {
+                    name: (*name).to_owned(),
+                    test: FieldTest::Exact((*value).to_owned()),
+                })
+                .collect(),
+            keys: keys.iter().map(|&key| key.to_owned()).collect(),
+            variant: 1,
+            evidence: false,
+        })
+    }
+
+    fn check_cohort(cohort: &Cohort, fields: &[(&str, &str)], expected: bool) {
+        let head = head(fields);
+        let key = user_id(KeyFallback::FreshDraw).key_of(&head, [10, 0, 0, 1].into());
+        assert_eq!(cohort.holds(&head, key.as_ref()), expected, "{cohort:?} {fields:?}");
+    }
+
+    #[test]
+    fn all_conditions_of_a_cohort_must_hold() {
+        let both = cohort(&[("x-canary", "true"), ("x-env", "test")], &[]);
+        check_cohort(&both, &[("x-canary", "true"), ("x-env", "test")], true);
+        check_cohort(&both, &[("x-canary", "true")], false);
+        let staff = cohort(&[], &["alice", "bob"]);
+        check_cohort(&staff, &[("x-user-id", "bob")], true);
+        check_cohort(&staff, &[("x-user-id", "eve")], false);
+        check_cohort(&staff, &[], false);
+        let mixed = cohort(&[("x-canary", "true")], &["alice"]);
+        check_cohort(&mixed, &[("x-canary", "true"), ("x-user-id", "alice")], true);
+        check_cohort(&mixed, &[("x-user-id", "alice")], false);
+        check_cohort(&mixed, &[("x-canary", "true")], false);
+    }
+
+    #[test]
+    fn buckets_follow_the_written_formula() {
+        // "hello" hashes to 0x248bfa47: 613,153,351 × 1,000,000 / 2^32 = 142,760.89…
+        assert_eq!(bucket_of_key("hel", b"lo"), 142_760);
+        assert_eq!(bucket_of_key("hello", b""), 142_760);
+        assert_eq!(bucket_of_draw(u64::MAX), 999_999);
+        assert_eq!(bucket_of_draw(0), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn buckets_are_below_a_million(route in "[a-z]{1,9}", key in prop::collection::vec(any::<u8>(), 0..20)) {
+            prop_assert!(bucket_of_key(&route, &key) < 1_000_000);
+        }
+    }
 }

@@ -3,13 +3,19 @@
 mod backend;
 mod breaker;
 mod cohort;
+mod field;
+mod index;
+mod lookup;
 mod matcher;
+mod murmur;
 mod split;
 mod table;
 
-pub use backend::{Backend, Endpoint, EndpointCell, EndpointId, LoadBalancing};
+pub use backend::{Backend, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
 pub use breaker::{Admission, Breaker};
-pub use cohort::{CohortSpec, FieldMatch, FieldTest, KeyFallback, KeySource, KeySpec, bucket_of_draw, bucket_of_key};
-pub use matcher::{HostMatch, Index, Match, PathMatch};
+pub use cohort::{Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, bucket_of_draw, bucket_of_key};
+pub use field::{FieldMatch, FieldTest};
+pub use index::Index;
+pub use matcher::{HostMatch, Match, PathMatch, RankKey};
 pub use split::Split;
 pub use table::{AccessLog, Choice, ListenerSettings, Route, Table, Variant};

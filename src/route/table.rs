@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::backend::Backend;
 use super::breaker::Breaker;
-use super::cohort::{CohortSpec, KeySpec};
-use super::matcher::SharedIndex;
+use super::cohort::{Cohort, Key, KeySpec, bucket_of_draw, bucket_of_key};
+use super::index::Index;
 use super::split::Split;
 use crate::head::RequestHead;
 use crate::measure::{Recorder, Track};
@@ -29,9 +29,11 @@ pub struct Table {
     /// Which exchanges get a line in the access log.
     pub access_log: AccessLog,
     /// Arranged matches; positions in `routes`.
-    pub index: SharedIndex,
+    pub index: Arc<Index>,
     /// In file order.
     pub routes: Box<[Arc<Route>]>,
+    /// In file order, also those that no route leads to.
+    pub backends: Arc<[Arc<Backend>]>,
 }
 
 /// Which exchanges get a line in the access log.
@@ -68,7 +70,7 @@ pub struct Route {
     /// What keeps a user on one side.
     pub key: Option<KeySpec>,
     /// Tried in order, before the split. Those of an aborted canary are not here.
-    pub cohorts: Box<[CohortSpec]>,
+    pub cohorts: Box<[Arc<Cohort>]>,
     /// Which variant owns which buckets.
     pub split: Split,
     /// In file order.
@@ -110,7 +112,245 @@ impl Table {
     /// fresh. Pure; does not allocate.
     #[must_use]
     pub fn choose<'t>(&'t self, head: &RequestHead, client: IpAddr, draw: u64) -> Option<Choice<'t>> {
-        let _ = (head, client, draw);
-        todo!()
+        let route = &self.routes[self.index.find(head)?];
+        let key = route.key.as_ref().and_then(|spec| spec.key_of(head, client));
+        let (variant, cohort) = match route.cohort_of(head, key.as_ref()) {
+            Some(cohort) => (route.cohorts[cohort].variant, Some(cohort)),
+            None => (route.variant_of(key.as_ref(), draw), None),
+        };
+        let votes = cohort.is_none_or(|cohort| route.cohorts[cohort].evidence);
+        let track = if votes {
+            Track::Draw {
+                slot: route.variants[variant].slot,
+            }
+        } else {
+            Track::Cohort
+        };
+        Some(Choice {
+            route,
+            variant,
+            cohort,
+            track,
+        })
+    }
+}
+
+impl Route {
+    /// The first cohort that the request belongs to.
+    #[must_use]
+    pub fn cohort_of(&self, head: &RequestHead, key: Option<&Key<'_>>) -> Option<usize> {
+        self.cohorts.iter().position(|cohort| cohort.holds(head, key))
+    }
+
+    /// The variant that the split gives to `key`, or to the fresh `draw` without one.
+    #[must_use]
+    pub fn variant_of(&self, key: Option<&Key<'_>>, draw: u64) -> usize {
+        let bucket = match key {
+            Some(key) => bucket_of_key(self.name.as_str(), key.as_bytes()),
+            None => bucket_of_draw(draw),
+        };
+        self.split.variant_of(bucket)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::{AccessLog, Route, Table, Variant};
+    use crate::head::{HeadBuilder, Method, RequestHead, Version};
+    use crate::measure::{Recorder, RecorderKey, Track};
+    use crate::name::Name;
+    use crate::route::{
+        Backend, BackendSettings, Cohort, CohortSpec, Endpoint, EndpointId, FieldMatch, FieldTest, Index, KeyFallback,
+        KeySource, KeySpec, LoadBalancing, Match, PathMatch, Split,
+    };
+    use crate::share::{MILLION, bounds};
+
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn variant(variant: &str, slot: u8) -> Variant {
+        let backend = name("b");
+        let endpoint = Endpoint::new(EndpointId(0), backend.clone(), "b:80".into(), None, 1);
+        let settings = BackendSettings {
+            load_balancing: LoadBalancing::RoundRobin,
+            max_in_flight: 1,
+            max_connections: 1,
+            connect_timeout: Duration::from_secs(1),
+        };
+        let key = RecorderKey {
+            route: name("checkout"),
+            variant: name(variant),
+            backend: backend.clone(),
+        };
+        Variant {
+            name: name(variant),
+            backend: Arc::new(Backend::new(backend, vec![Arc::new(endpoint)], settings, 1)),
+            recorder: Arc::new(Recorder::new(key, 1)),
+            slot,
+            breaker: None,
+        }
+    }
+
+    fn cohort(text: &str, header: Option<&str>, keys: &[&str], evidence: bool) -> Arc<Cohort> {
+        let header = header.map(|value| FieldMatch {
+            name: "x-canary".to_owned(),
+            test: FieldTest::Exact(value.to_owned()),
+        });
+        Arc::new(Cohort::new(&CohortSpec {
+            name: name(text),
+            headers: header.into_iter().collect(),
+            keys: keys.iter().map(|&key| key.to_owned()).collect(),
+            variant: 1,
+            evidence,
+        }))
+    }
+
+    /// One route below `/checkout`: stable in slot 0, canary in slot 1, cohorts that lead to the canary.
+    fn table(weights: &[u32], keyed: bool) -> Table {
+        let matches = Match {
+            path: PathMatch::Prefix("/checkout".to_owned()),
+            ..Match::default()
+        };
+        let route = Route {
+            name: name("checkout"),
+            timeout: Duration::from_secs(5),
+            key: keyed.then(|| KeySpec {
+                source: KeySource::Header("x-user-id".to_owned()),
+                fallback: KeyFallback::FreshDraw,
+            }),
+            cohorts: [
+                cohort("beta", Some("true"), &[], false),
+                cohort("voting", Some("vote"), &[], true),
+                cohort("staff", None, &["alice"], false),
+            ]
+            .into(),
+            split: Split::new(bounds(weights).unwrap()),
+            variants: [variant("stable", 0), variant("canary", 1)].into(),
+            expose_variant: true,
+        };
+        Table {
+            generation: 1,
+            generation_text: "1".into(),
+            listeners: [].into(),
+            trusted_proxies: [].into(),
+            access_log: AccessLog::Off,
+            index: Arc::new(Index::new([&matches])),
+            backends: [].into(),
+            routes: [Arc::new(route)].into(),
+        }
+    }
+
+    fn head(target: &str, fields: &[(&str, &str)]) -> RequestHead {
+        let mut head = HeadBuilder::default();
+        for (name, value) in fields {
+            head.field(name.as_bytes(), value.as_bytes());
+        }
+        head.request(Method::Get, Version::Http11, "h", target)
+    }
+
+    fn check(table: &Table, fields: &[(&str, &str)], draw: u64, expected: (usize, Option<&str>, Track)) {
+        let head = head("/checkout/1", fields);
+        let choice = table.choose(&head, CLIENT, draw).unwrap();
+        let cohort = choice.cohort.map(|cohort| choice.route.cohorts[cohort].name.as_str());
+        assert_eq!((choice.variant, cohort, choice.track), expected, "{fields:?} {draw}");
+    }
+
+    const STABLE: (usize, Option<&str>, Track) = (0, None, Track::Draw { slot: 0 });
+    const CANARY: (usize, Option<&str>, Track) = (1, None, Track::Draw { slot: 1 });
+
+    #[test]
+    fn without_a_key_each_request_draws_anew() {
+        let table = table(&[90, 10], false);
+        let at = |ppm: u64| (ppm << 32) / 1_000_000 << 32;
+        check(&table, &[], 0, STABLE);
+        check(&table, &[("x-user-id", "alice")], at(899_999), STABLE);
+        check(&table, &[], at(900_001), CANARY);
+        check(&table, &[], u64::MAX, CANARY);
+    }
+
+    #[test]
+    fn with_a_key_chance_has_no_say() {
+        let table = table(&[50, 50], true);
+        let side = |user: &str| {
+            let head = head("/checkout", &[("x-user-id", user)]);
+            table.choose(&head, CLIENT, 0).unwrap().variant
+        };
+        for user in (0..100).map(|n| format!("u{n}")) {
+            let head = head("/checkout", &[("x-user-id", &user)]);
+            assert_eq!(table.choose(&head, CLIENT, u64::MAX).unwrap().variant, side(&user));
+        }
+        check(&table, &[], 0, STABLE);
+        check(&table, &[], u64::MAX, CANARY);
+    }
+
+    #[test]
+    fn cohorts_come_before_weights_and_do_not_vote_unless_they_say_so() {
+        let table = table(&[100, 0], true);
+        check(&table, &[("x-canary", "true")], 0, (1, Some("beta"), Track::Cohort));
+        check(
+            &table,
+            &[("x-canary", "vote")],
+            0,
+            (1, Some("voting"), Track::Draw { slot: 1 }),
+        );
+        check(&table, &[("x-user-id", "alice")], 0, (1, Some("staff"), Track::Cohort));
+        check(
+            &table,
+            &[("x-user-id", "alice"), ("x-canary", "true")],
+            0,
+            (1, Some("beta"), Track::Cohort),
+        );
+        check(&table, &[("x-user-id", "eve"), ("x-canary", "false")], u64::MAX, STABLE);
+    }
+
+    #[test]
+    fn no_route_no_choice() {
+        assert!(table(&[1, 1], false).choose(&head("/cart", &[]), CLIENT, 0).is_none());
+    }
+
+    #[test]
+    fn keys_divide_as_the_weights_say() {
+        let table = table(&[75, 25], true);
+        let on_canary = (0..100_000).filter(|n| {
+            let user = format!("user-{n}");
+            let head = head("/checkout", &[("x-user-id", &user)]);
+            table.choose(&head, CLIENT, 0).unwrap().variant == 1
+        });
+        let share = on_canary.count() as f64 / 100_000.0;
+        assert!((share - 0.25).abs() < 0.002, "{share}");
+    }
+
+    proptest! {
+        #[test]
+        fn raising_the_canary_moves_no_client_back(
+            a in 0..=MILLION,
+            b in 0..=MILLION,
+            users in prop::collection::vec("[a-z0-9]{1,12}", 50),
+        ) {
+            let (low, high) = (a.min(b), a.max(b));
+            let (low, high) = (table(&[MILLION - low, low], true), table(&[MILLION - high, high], true));
+            for user in users {
+                let head = head("/checkout", &[("x-user-id", &user)]);
+                let variant = |table: &Table| table.choose(&head, CLIENT, 0).unwrap().variant;
+                prop_assert!(variant(&low) <= variant(&high));
+            }
+        }
+
+        #[test]
+        fn weight_zero_gets_nothing(draw in any::<u64>(), user in "[b-z]{0,3}", canary in any::<bool>()) {
+            let weights = if canary { [0, 3] } else { [3, 0] };
+            let head = head("/checkout", &[("x-user-id", &user)]);
+            let choice = table(&weights, true).choose(&head, CLIENT, draw).unwrap().variant;
+            prop_assert_eq!(choice, usize::from(canary));
+        }
     }
 }

@@ -1,0 +1,101 @@
+//! Where a request goes, among 1, 100 and 10,000 routes. The question: does the number of routes matter?
+//!
+//! Each turn serves 256 requests to routes spread over the whole table, so that a table which no
+//! longer fits the caches shows it; the requests themselves are as many whatever the table.
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use serin::compile::{Book, compile};
+use serin::head::{HeadBuilder, Method, RequestHead, Version};
+use serin::route::{HostMatch, Match, PathMatch, Table};
+
+mod fixture;
+
+const REQUESTS: usize = 256;
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+/// How the routes differ.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    /// A host each, ten paths below every host.
+    Hosts,
+    /// One host, a path prefix each, and one for everything else.
+    Paths,
+}
+
+fn host_of(layout: Layout, route: usize) -> String {
+    match layout {
+        Layout::Hosts => format!("shop-{}.example.com", route / 10),
+        Layout::Paths => "shop.example.com".to_owned(),
+    }
+}
+
+fn path_of(layout: Layout, route: usize) -> String {
+    match layout {
+        Layout::Hosts => format!("/api/service-{}", route % 10),
+        Layout::Paths => format!("/api/service-{route}"),
+    }
+}
+
+fn table(layout: Layout, routes: usize, keyed: bool) -> Table {
+    let matches = |route| Match {
+        hosts: vec![HostMatch::Exact(host_of(layout, route))],
+        path: PathMatch::Prefix(path_of(layout, route)),
+        ..Match::default()
+    };
+    let spec = Arc::new(fixture::spec(routes, keyed, matches));
+    compile(&spec, &fixture::in_force(&spec), 1, &mut Book::new(1), None)
+}
+
+fn requests(layout: Layout, routes: usize) -> Vec<RequestHead> {
+    let request = |n: usize| {
+        // A stride without common divisors visits routes far apart.
+        let route = n * 7919 % routes;
+        let mut head = HeadBuilder::default();
+        for (name, value) in [
+            ("user-agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"),
+            ("accept", "application/json"),
+            ("accept-encoding", "gzip, br"),
+            ("cookie", "session=0123456789abcdef"),
+        ] {
+            head.field(name.as_bytes(), value.as_bytes());
+        }
+        head.field(b"x-user-id", format!("user-{n}").as_bytes());
+        let target = format!("{}/items/{n}?page=2", path_of(layout, route));
+        head.request(Method::Get, Version::Http11, &host_of(layout, route), &target)
+    };
+    (0..REQUESTS).map(request).collect()
+}
+
+fn choose(criterion: &mut Criterion) {
+    for (layout, keyed) in [
+        (Layout::Hosts, false),
+        (Layout::Hosts, true),
+        (Layout::Paths, false),
+        (Layout::Paths, true),
+    ] {
+        let kind = if keyed { "keyed" } else { "unkeyed" };
+        let mut group = criterion.benchmark_group(format!("choose/{layout:?}/{kind}"));
+        group.throughput(Throughput::Elements(REQUESTS as u64));
+        for routes in [1, 100, 10_000] {
+            let (table, requests) = (table(layout, routes, keyed), requests(layout, routes));
+            group.bench_with_input(BenchmarkId::from_parameter(routes), &requests, |bencher, requests| {
+                let mut draw = 0u64;
+                bencher.iter(|| {
+                    for head in requests {
+                        draw = draw.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                        black_box(table.choose(head, CLIENT, draw).expect("each request has a route"));
+                    }
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, choose);
+criterion_main!(benches);

@@ -10,3 +10,4 @@ pub mod name;
 pub mod rollout;
 pub mod route;
 pub mod share;
+mod proxy;

@@ -7,7 +7,7 @@ pub mod head;
 pub mod live;
 pub mod measure;
 pub mod name;
+mod proxy;
 pub mod rollout;
 pub mod route;
 pub mod share;
-mod proxy;

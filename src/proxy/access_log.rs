@@ -133,7 +133,9 @@ impl AccessLog {
     /// When no thread can be started.
     pub(crate) fn start(json: bool) -> std::io::Result<Self> {
         let (tx, rx) = sync_channel(QUEUE);
-        std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(&rx, json))?;
+        std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write_all(&rx, json))?;
         Ok(Self(tx))
     }
 

@@ -102,7 +102,8 @@ impl Upload {
     pub(super) fn arrived(&self, now_us: impl FnOnce() -> u64) {
         let since = self.waiting_since_us.replace(0);
         if since != 0 {
-            self.waited_us.set(self.waited_us.get() + now_us().saturating_sub(since));
+            self.waited_us
+                .set(self.waited_us.get() + now_us().saturating_sub(since));
         }
         self.begun.set(true);
     }

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
 use super::wheel::TICK_US;
+use super::worker::Stage;
 use crate::route::ListenerSettings;
 
 /// What a connection waits for.
@@ -26,17 +27,20 @@ pub(super) struct ConnectionClock {
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
     late: Cell<bool>,
+    /// How far the process is on its way out.
+    stage: Cell<Stage>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl ConnectionClock {
-    pub(super) fn new(settings: ListenerSettings, phase: Phase, now_us: u64) -> Self {
+    pub(super) fn new(settings: ListenerSettings, phase: Phase, stage: Stage, now_us: u64) -> Self {
         Self {
             settings,
             phase: Cell::new(phase),
             since_us: Cell::new(now_us),
             blocked_since_us: Cell::new(0),
             late: Cell::new(false),
+            stage: Cell::new(stage),
             waker: RefCell::new(None),
         }
     }
@@ -64,7 +68,10 @@ impl ConnectionClock {
     pub(super) fn interval_us(&self) -> u64 {
         let settings = &self.settings;
         let shortest = settings.request_head.min(settings.idle).min(settings.body);
-        u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX).div_euclid(4).clamp(TICK_US, 1_000_000)
+        u64::try_from(shortest.as_micros())
+            .unwrap_or(u64::MAX)
+            .div_euclid(4)
+            .clamp(TICK_US, 1_000_000)
     }
 
     /// Looks at the clock; the answer is the tick at which to look again.
@@ -77,15 +84,30 @@ impl ConnectionClock {
             Phase::Busy => false,
         };
         let blocked_since_us = self.blocked_since_us.get();
-        let blocked = blocked_since_us != 0
-            && u128::from(now_us.saturating_sub(blocked_since_us)) >= settings.body.as_micros();
+        let blocked =
+            blocked_since_us != 0 && u128::from(now_us.saturating_sub(blocked_since_us)) >= settings.body.as_micros();
         if overdue || blocked {
             self.late.set(true);
-            if let Some(waker) = self.waker.borrow_mut().take() {
-                waker.wake();
-            }
+            self.wake();
         }
         (now_us + self.interval_us()) / TICK_US + 1
+    }
+
+    /// The process has gone further on its way out.
+    pub(super) fn set_stage(&self, stage: Stage) {
+        self.stage.set(stage);
+        self.wake();
+    }
+
+    /// How far the process is on its way out.
+    pub(super) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
     }
 
     /// Ready when the client was too slow.

@@ -45,7 +45,12 @@ pub(super) async fn exchange(
     match try_exchange(&ledger, backend, forwarding, body, upload.as_deref()).await {
         Ok((head, stream, endpoint)) => {
             ledger.headed(head.status);
-            let mut body = BackendBody { stream: Some(stream), ledger: Some(ledger), upload, endpoint };
+            let mut body = BackendBody {
+                stream: Some(stream),
+                ledger: Some(ledger),
+                upload,
+                endpoint,
+            };
             // A response without a body ends with its head; a switch of protocols does not.
             if head.status != 101 && body.stream.as_ref().is_some_and(ResponseBody::is_end) {
                 body.finish();
@@ -84,13 +89,18 @@ async fn try_exchange(
         let fields = |out: &mut dyn FnMut(&[u8], bytes::Bytes)| {
             headers::request_fields(forwarding, &mut |name, value| out(name, value));
         };
-        let sent = connection.send(forwarding.head, authority, fields, body, |cx| ledger.poll_late(cx)).await;
+        let sent = connection
+            .send(forwarding.head, authority, fields, body, |cx| ledger.poll_late(cx))
+            .await;
         match sent {
             Ok((head, _)) if head.status == 101 && !forwarding.upgrade => return Err(Fault::Malformed),
             Ok((head, incoming)) => {
                 return Ok((head, ResponseBody::new(incoming, connection), Arc::clone(endpoint)));
             }
-            Err(SendFault::Closed { unsent, body: given_back }) => {
+            Err(SendFault::Closed {
+                unsent,
+                body: given_back,
+            }) => {
                 let untouched = !had_body || (given_back.is_some() && !upload.is_some_and(Upload::has_begun));
                 let harmless = unsent || forwarding.head.method().is_idempotent();
                 if !(reused && untouched && harmless) {
@@ -108,7 +118,11 @@ async fn try_exchange(
 
 /// What breaks upstream after the client's body broke is the client's fault.
 fn blame_upload(upload: Option<&Upload>, fault: Fault) -> Fault {
-    if upload.is_some_and(Upload::is_broken) { Fault::ClientBody } else { fault }
+    if upload.is_some_and(Upload::is_broken) {
+        Fault::ClientBody
+    } else {
+        fault
+    }
 }
 
 /// A kept connection that still lives: it is read before it is used again.
@@ -138,7 +152,9 @@ async fn fresh_connection(
         };
         let tcp = tcp.map_err(|_| Fault::Connect)?;
         let _ = tcp.set_nodelay(true); // without it only slower
-        Connection::open(tcp, Arc::clone(endpoint), worker.id).await.map_err(|_| Fault::Connect)
+        Connection::open(tcp, Arc::clone(endpoint), worker.id)
+            .await
+            .map_err(|_| Fault::Connect)
     };
     let mut connect = std::pin::pin!(tokio::time::timeout(backend.connect_timeout, connect));
     std::future::poll_fn(|cx| match connect.as_mut().poll(cx) {
@@ -167,7 +183,9 @@ async fn connect_by_name(authority: &str) -> std::io::Result<TcpStream> {
 impl BackendBody {
     /// The next part. Ends the exchange with the last one.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
-        let (Some(stream), Some(ledger)) = (&mut self.stream, &self.ledger) else { return Poll::Ready(None) };
+        let (Some(stream), Some(ledger)) = (&mut self.stream, &self.ledger) else {
+            return Poll::Ready(None);
+        };
         match stream.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 ledger.wait_for_backend(false);
@@ -178,7 +196,11 @@ impl BackendBody {
             }
             Poll::Ready(Some(Err(broken))) => {
                 let by_client = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
-                self.break_off(if by_client { Outcome::NoEvidence } else { Outcome::Failure });
+                self.break_off(if by_client {
+                    Outcome::NoEvidence
+                } else {
+                    Outcome::Failure
+                });
                 Poll::Ready(Some(Err(broken)))
             }
             Poll::Ready(None) => {
@@ -219,13 +241,18 @@ impl BackendBody {
 
     /// All is well: the exchange is over, and the connection may serve another.
     fn finish(&mut self) {
-        let (Some(stream), Some(ledger)) = (self.stream.take(), self.ledger.take()) else { return };
+        let (Some(stream), Some(ledger)) = (self.stream.take(), self.ledger.take()) else {
+            return;
+        };
         ledger.complete();
         let uploaded = self.upload.as_ref().is_none_or(|upload| upload.is_complete());
         let mut connection = stream.into_connection();
         if uploaded && connection.is_ready(&mut Context::from_waker(Waker::noop())) {
             let worker = ledger.worker();
-            worker.pools.borrow_mut().put(self.endpoint.id, connection, worker.now_us());
+            worker
+                .pools
+                .borrow_mut()
+                .put(self.endpoint.id, connection, worker.now_us());
         }
     }
 

@@ -21,6 +21,8 @@ use crate::route::{AccessLog, Admission, ListenerSettings, Route, Table};
 /// What is known of the connection that a request came on.
 pub(super) struct Client {
     pub(super) peer: IpAddr,
+    /// `peer` as text.
+    pub(super) peer_text: String,
     pub(super) https: bool,
     pub(super) settings: ListenerSettings,
 }
@@ -28,9 +30,17 @@ pub(super) struct Client {
 /// What the client is sent.
 pub(super) enum Answer {
     /// A backend's response.
-    Backend { head: ResponseHead, body: AnswerBody, stamp: Option<Stamp> },
+    Backend {
+        head: ResponseHead,
+        body: AnswerBody,
+        stamp: Option<Stamp>,
+    },
     /// A backend has switched protocols: from here on bytes pass both ways.
-    Switched { head: ResponseHead, tunnel: BackendBody, stamp: Option<Stamp> },
+    Switched {
+        head: ResponseHead,
+        tunnel: BackendBody,
+        stamp: Option<Stamp>,
+    },
     /// Ours.
     Own(Fault, Option<Stamp>),
 }
@@ -68,7 +78,13 @@ pub(super) async fn handle(
     };
     let (variant, track) = admit(&course);
     let chosen = &course.route.variants[variant];
-    let made = Made::new(&head, client.peer, course.peer_trusted, client.https, random(worker));
+    let made = Made::new(
+        &head,
+        &client.peer_text,
+        course.peer_trusted,
+        client.https,
+        random(worker),
+    );
     let access = access_line(&course, &head, &made);
     let opening = Opening {
         route: Arc::clone(&course.route),
@@ -88,16 +104,22 @@ pub(super) async fn handle(
         cohort: course.cohort.map(|index| course.route.cohorts[index].name.header()),
         made: &made,
     };
-    let stamp = course
-        .route
-        .expose_variant
-        .then(|| Stamp { variant: chosen.name.header().clone(), generation: course.generation.clone() });
+    let stamp = course.route.expose_variant.then(|| Stamp {
+        variant: chosen.name.header().clone(),
+        generation: course.generation.clone(),
+    });
     let ledger = Ledger::open(worker, opening);
     match forward::exchange(ledger, &chosen.backend, &forwarding, body, upload).await {
-        Ok(response) if response.head.status == 101 && forwarding.upgrade => {
-            Answer::Switched { head: response.head, tunnel: response.body, stamp }
-        }
-        Ok(response) => Answer::Backend { head: response.head, body: AnswerBody::Backend(response.body), stamp },
+        Ok(response) if response.head.status == 101 && forwarding.upgrade => Answer::Switched {
+            head: response.head,
+            tunnel: response.body,
+            stamp,
+        },
+        Ok(response) => Answer::Backend {
+            head: response.head,
+            body: AnswerBody::Backend(response.body),
+            stamp,
+        },
         Err(fault) => {
             if let Some(reason) = fault.reject_reason() {
                 worker.cells().reject(reason);
@@ -123,7 +145,11 @@ fn choose(worker: &Worker, head: &RequestHead, client: &Client) -> Result<Course
     let draw = worker.draw();
     worker.with_table(|table| {
         let peer_trusted = trusts(table, client.peer);
-        let origin = if peer_trusted { origin(table, head, client.peer) } else { client.peer };
+        let origin = if peer_trusted {
+            origin(table, head, client.peer)
+        } else {
+            client.peer
+        };
         let choice = table.choose(head, origin, draw).ok_or(Fault::NoRoute)?;
         Ok(Course {
             route: Arc::clone(choice.route),
@@ -144,7 +170,10 @@ fn origin(table: &Table, head: &RequestHead, peer: IpAddr) -> IpAddr {
     let values: smallvec::SmallVec<[&[u8]; 4]> = head.fields().get_all("x-forwarded-for").collect();
     let hops = values.iter().rev().flat_map(|value| value.rsplit(|&b| b == b','));
     for hop in hops {
-        let Some(address) = std::str::from_utf8(hop).ok().and_then(|hop| hop.trim().parse::<IpAddr>().ok()) else {
+        let Some(address) = std::str::from_utf8(hop)
+            .ok()
+            .and_then(|hop| hop.trim().parse::<IpAddr>().ok())
+        else {
             break;
         };
         origin = address.to_canonical();
@@ -157,17 +186,20 @@ fn origin(table: &Table, head: &RequestHead, peer: IpAddr) -> IpAddr {
 
 /// Whether the forwarding fields of `address` are believed.
 fn trusts(table: &Table, address: IpAddr) -> bool {
-    table.trusted_proxies.iter().any(|&(network, bits)| match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            let outside = 32 - u32::from(bits.min(32));
-            u64::from(network.to_bits()) >> outside == u64::from(address.to_bits()) >> outside
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            let differing = network.to_bits() ^ address.to_bits();
-            bits == 0 || differing >> (128 - u32::from(bits.min(128))) == 0
-        }
-        _ => false,
-    })
+    table
+        .trusted_proxies
+        .iter()
+        .any(|&(network, bits)| match (network, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let outside = 32 - u32::from(bits.min(32));
+                u64::from(network.to_bits()) >> outside == u64::from(address.to_bits()) >> outside
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let differing = network.to_bits() ^ address.to_bits();
+                bits == 0 || differing >> (128 - u32::from(bits.min(128))) == 0
+            }
+            _ => false,
+        })
 }
 
 /// Asks the breaker; what it refuses goes to stable and is no evidence for it.

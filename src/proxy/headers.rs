@@ -1,8 +1,5 @@
 //! Which header fields pass, which stop here, and which we add (RFC 9110 §7.6, design rule 12 and §4).
 
-use std::fmt::Write as _;
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -38,7 +35,7 @@ pub(super) struct Made {
 
 impl Made {
     /// From the peer, what it asked, and 32 random bytes.
-    pub(super) fn new(head: &RequestHead, peer: IpAddr, peer_trusted: bool, https: bool, random: [u64; 4]) -> Self {
+    pub(super) fn new(head: &RequestHead, peer: &str, peer_trusted: bool, https: bool, random: [u64; 4]) -> Self {
         let fields = head.fields();
         let mut text = String::with_capacity(192);
         let mut ends = [0usize; 5];
@@ -62,16 +59,24 @@ impl Made {
         ends[1] = text.len();
 
         if peer_trusted {
-            for value in fields.get_all("x-forwarded-for").filter_map(|value| std::str::from_utf8(value).ok()) {
+            for value in fields
+                .get_all("x-forwarded-for")
+                .filter_map(|value| std::str::from_utf8(value).ok())
+            {
                 text.push_str(value);
                 text.push_str(", ");
             }
         }
-        let _ = write!(text, "{}", peer.to_canonical());
+        text.push_str(peer);
         ends[2] = text.len();
 
-        let believed =
-            |name| if peer_trusted { fields.get(name).and_then(|v| std::str::from_utf8(v).ok()) } else { None };
+        let believed = |name| {
+            if peer_trusted {
+                fields.get(name).and_then(|v| std::str::from_utf8(v).ok())
+            } else {
+                None
+            }
+        };
         text.push_str(believed("x-forwarded-proto").unwrap_or(if https { "https" } else { "http" }));
         ends[3] = text.len();
         text.push_str(believed("x-forwarded-host").unwrap_or(head.authority()));
@@ -149,8 +154,13 @@ pub(super) fn response_fields(head: &ResponseHead, out: &mut impl FnMut(&[u8], B
 /// Whether a request asks for a WebSocket (RFC 6455 §4.1).
 pub(super) fn asks_for_websocket(head: &RequestHead) -> bool {
     let fields = head.fields();
-    fields.get("upgrade").is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
-        && fields.get_all("connection").flat_map(tokens).any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+    fields
+        .get("upgrade")
+        .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+        && fields
+            .get_all("connection")
+            .flat_map(tokens)
+            .any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Fields that concern one connection only (RFC 9110 §7.6.1, and `Proxy-Connection`).
@@ -184,7 +194,10 @@ fn is_named(named: &Named<'_>, name: &[u8]) -> bool {
 }
 
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+    value
+        .split(|&b| b == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
 }
 
 /// A client's own request id, if it is a plain short word.
@@ -203,7 +216,11 @@ fn parse_traceparent(value: &[u8]) -> Option<(&str, &str)> {
     let (trace_id, span_id, flags) = (rest.get(..32)?, rest.get(33..49)?, rest.get(50..52)?);
     let hex = |part: &str| part.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     let dashes = version.ends_with('-') && rest.as_bytes()[32] == b'-' && rest.as_bytes()[49] == b'-';
-    let length_ok = if version == "00-" { text.len() == 55 } else { text.len() == 55 || text.as_bytes()[55] == b'-' };
+    let length_ok = if version == "00-" {
+        text.len() == 55
+    } else {
+        text.len() == 55 || text.as_bytes()[55] == b'-'
+    };
     let zero = |part: &str| part.bytes().all(|b| b == b'0');
     (dashes
         && length_ok
@@ -218,8 +235,11 @@ fn parse_traceparent(value: &[u8]) -> Option<(&str, &str)> {
 }
 
 fn write_hex(text: &mut String, words: &[u64]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for word in words {
-        let _ = write!(text, "{word:016x}");
+        for shift in (0..16).rev() {
+            text.push(char::from(DIGITS[(word >> (4 * shift)) as usize & 0xf]));
+        }
     }
 }
 
@@ -234,7 +254,7 @@ mod tests {
             head.field(name.as_bytes(), value.as_bytes());
         }
         let head = head.request(Method::Get, Version::Http11, "shop.example.com", "/");
-        let made = Made::new(&head, "192.0.2.1".parse().unwrap(), trusted, false, [1, 2, 3, 4]);
+        let made = Made::new(&head, "192.0.2.1", trusted, false, [1, 2, 3, 4]);
         let word = Bytes::from_static(b"word");
         let forwarding = Forwarding {
             head: &head,
@@ -247,7 +267,11 @@ mod tests {
         };
         let mut lines = Vec::new();
         request_fields(&forwarding, &mut |name, value| {
-            lines.push(format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(&value)));
+            lines.push(format!(
+                "{}: {}",
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(&value)
+            ));
         });
         lines
     }
@@ -265,24 +289,68 @@ mod tests {
     #[test]
     fn fields_of_one_connection_stop_here() {
         check(
-            &[("connection", "close, X-Secret"), ("x-secret", "1"), ("keep-alive", "5"), ("accept", "*/*")],
+            &[
+                ("connection", "close, X-Secret"),
+                ("x-secret", "1"),
+                ("keep-alive", "5"),
+                ("accept", "*/*"),
+            ],
             false,
             &["accept: */*"],
             &["connection", "x-secret", "keep-alive"],
         );
         check(&[("te", "gzip")], false, &[], &["te:"]);
-        check(&[("te", "trailers"), ("connection", "te")], false, &["te: trailers", "connection: te"], &[]);
-        check(&[("upgrade", "h2c"), ("connection", "upgrade")], false, &[], &["upgrade", "connection"]);
-        check(&[("upgrade", "WebSocket"), ("connection", "Upgrade")], false, &["upgrade: websocket"], &[]);
+        check(
+            &[("te", "trailers"), ("connection", "te")],
+            false,
+            &["te: trailers", "connection: te"],
+            &[],
+        );
+        check(
+            &[("upgrade", "h2c"), ("connection", "upgrade")],
+            false,
+            &[],
+            &["upgrade", "connection"],
+        );
+        check(
+            &[("upgrade", "WebSocket"), ("connection", "Upgrade")],
+            false,
+            &["upgrade: websocket"],
+            &[],
+        );
     }
 
     #[test]
     fn an_outsiders_forwarding_fields_are_replaced() {
-        let spoofed = [("x-forwarded-for", "1.2.3.4"), ("x-forwarded-port", "9"), ("x-serin-variant", "canary")];
-        check(&spoofed, false, &["x-forwarded-for: 192.0.2.1", "x-serin-variant: word"], &["x-forwarded-port"]);
-        check(&spoofed, true, &["x-forwarded-for: 1.2.3.4, 192.0.2.1", "x-forwarded-port: 9"], &[]);
-        check(&[("x-forwarded-proto", "https")], true, &["x-forwarded-proto: https"], &[]);
-        check(&[("x-forwarded-proto", "https")], false, &["x-forwarded-proto: http"], &[]);
+        let spoofed = [
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-port", "9"),
+            ("x-serin-variant", "canary"),
+        ];
+        check(
+            &spoofed,
+            false,
+            &["x-forwarded-for: 192.0.2.1", "x-serin-variant: word"],
+            &["x-forwarded-port"],
+        );
+        check(
+            &spoofed,
+            true,
+            &["x-forwarded-for: 1.2.3.4, 192.0.2.1", "x-forwarded-port: 9"],
+            &[],
+        );
+        check(
+            &[("x-forwarded-proto", "https")],
+            true,
+            &["x-forwarded-proto: https"],
+            &[],
+        );
+        check(
+            &[("x-forwarded-proto", "https")],
+            false,
+            &["x-forwarded-proto: http"],
+            &[],
+        );
     }
 
     #[test]
@@ -301,6 +369,11 @@ mod tests {
             &[],
         );
         check(&[("x-request-id", "abc-1")], false, &["x-request-id: abc-1"], &[]);
-        check(&[("x-request-id", "a b")], false, &["x-request-id: 00000000000000010000000000000002"], &[]);
+        check(
+            &[("x-request-id", "a b")],
+            false,
+            &["x-request-id: 00000000000000010000000000000002"],
+            &[],
+        );
     }
 }

@@ -69,10 +69,25 @@ impl Connection {
     pub(super) async fn open(tcp: TcpStream, endpoint: Arc<Endpoint>, worker: usize) -> Result<Self, hyper::Error> {
         let seen = Rc::new(Seen::default());
         endpoint.cell(worker).add_connections(1);
-        let socket = Socket { tcp, seen: Rc::clone(&seen), endpoint: Arc::clone(&endpoint), worker };
-        let (sender, driver) =
-            http1::Builder::new().writev(false).max_buf_size(256 * 1024).handshake(TokioIo::new(socket)).await?;
-        Ok(Self { sender, driver, seen, endpoint, worker, closed: false })
+        let socket = Socket {
+            tcp,
+            seen: Rc::clone(&seen),
+            endpoint: Arc::clone(&endpoint),
+            worker,
+        };
+        let (sender, driver) = http1::Builder::new()
+            .writev(false)
+            .max_buf_size(256 * 1024)
+            .handshake(TokioIo::new(socket))
+            .await?;
+        Ok(Self {
+            sender,
+            driver,
+            seen,
+            endpoint,
+            worker,
+            closed: false,
+        })
     }
 
     /// Drives the connection; `false` when it has ended.
@@ -213,12 +228,20 @@ fn to_request(
 
 fn to_response(response: http::Response<Incoming>) -> (ResponseHead, Incoming) {
     let (parts, body) = response.into_parts();
-    let bytes = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let bytes = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
     let mut head = HeadBuilder::with_capacity(bytes);
     for (name, value) in &parts.headers {
         head.field(name.as_str().as_bytes(), value.as_bytes());
     }
-    let version = if parts.version == http::Version::HTTP_10 { Version::Http10 } else { Version::Http11 };
+    let version = if parts.version == http::Version::HTTP_10 {
+        Version::Http10
+    } else {
+        Version::Http11
+    };
     (head.response(parts.status.as_u16(), version), body)
 }
 
@@ -226,11 +249,10 @@ impl http_body::Body for Outgoing {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Broken>>> {
-        let Self::Client(body) = self.get_mut() else { return Poll::Ready(None) };
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, Broken>>> {
+        let Self::Client(body) = self.get_mut() else {
+            return Poll::Ready(None);
+        };
         Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| {
             frame.map(|frame| match frame {
                 Frame::Data(data) => http_body::Frame::data(data),

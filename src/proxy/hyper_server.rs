@@ -24,7 +24,7 @@ use super::body::{AnswerBody, Broken, Frame, Length, Upload};
 use super::connection::{ConnectionClock, Phase};
 use super::fault::Fault;
 use super::forward::BackendBody;
-use super::handle::{Answer, Client, Stamp, handle};
+use super::handle::{Answer, Client, handle};
 use super::headers;
 use super::hyper_client::{Outgoing, length, size_hint, to_frame};
 use super::stream::Stream;
@@ -46,7 +46,12 @@ pub(super) enum End {
 
 /// Serves HTTP/1.1 on `stream` until it ends.
 pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>) -> End {
-    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Head, worker.now_us()));
+    let clock = Rc::new(ConnectionClock::new(
+        client.settings,
+        Phase::Head,
+        worker.stage(),
+        worker.now_us(),
+    ));
     let key = worker.watch_connection(Rc::clone(&clock));
     let switched: Rc<RefCell<Option<BackendBody>>> = Rc::default();
     let io = ClientIo {
@@ -62,11 +67,20 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
         let (worker, client, clock, switched) = (worker, &client, &clock, &switched);
         async move {
             let (answer, http10) = answer(worker, client, request).await;
-            let close = worker.stage() >= Stage::Announcing;
+            let close = clock.stage() >= Stage::Announcing;
             let response = match answer {
                 Answer::Switched { head, tunnel, stamp } => {
                     *switched.borrow_mut() = Some(tunnel);
-                    to_response(Answer::Backend { head, body: AnswerBody::Own(None), stamp }, None, close, http10)
+                    to_response(
+                        Answer::Backend {
+                            head,
+                            body: AnswerBody::Own(None),
+                            stamp,
+                        },
+                        None,
+                        close,
+                        http10,
+                    )
                 }
                 other => to_response(other, Some((Rc::clone(worker), Rc::clone(clock))), close, http10),
             };
@@ -74,16 +88,17 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
         }
     });
     let mut builder = http1::Builder::new();
-    builder.writev(false).max_buf_size((client.settings.header_bytes as usize).max(8192)).pipeline_flush(true);
+    builder
+        .writev(false)
+        .max_buf_size((client.settings.header_bytes as usize).max(8192))
+        .pipeline_flush(true);
     if client.settings.headers != 100 {
         builder.max_headers(client.settings.headers as usize); // hyper's own default costs no allocation
     }
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
-    let mut stage = worker.stage.clone();
-    let mut closing = pin!(async move { stage.wait_for(|stage| *stage == Stage::Closing).await.map(|_| ()) }.fuse());
     let mut told = false;
     let ended = std::future::poll_fn(|cx| {
-        if !told && closing.as_mut().poll(cx).is_ready() {
+        if !told && clock.stage() == Stage::Closing {
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
         }
@@ -123,7 +138,12 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
 
 /// Serves HTTP/2 on `stream` until it ends.
 pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>) {
-    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Idle, worker.now_us()));
+    let clock = Rc::new(ConnectionClock::new(
+        client.settings,
+        Phase::Idle,
+        worker.stage(),
+        worker.now_us(),
+    ));
     let key = worker.watch_connection(Rc::clone(&clock));
     let io = ClientIo {
         stream,
@@ -156,11 +176,9 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
         .max_send_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(io), service);
     let mut connection = pin!(connection);
-    let mut stage = worker.stage.clone();
-    let mut leaving = pin!(async move { stage.wait_for(|stage| *stage >= Stage::Announcing).await.map(|_| ()) }.fuse());
     let mut told = false;
     std::future::poll_fn(|cx| {
-        if !told && leaving.as_mut().poll(cx).is_ready() {
+        if !told && clock.stage() >= Stage::Announcing {
             told = true;
             connection.as_mut().graceful_shutdown();
         }
@@ -196,10 +214,16 @@ async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Inc
         (Outgoing::Empty, None)
     } else {
         let upload = Upload::new();
-        let body = ClientBody { incoming, upload: Rc::clone(&upload), worker: Rc::clone(worker) };
+        let body = ClientBody {
+            incoming,
+            upload: Rc::clone(&upload),
+            worker: Rc::clone(worker),
+        };
         (Outgoing::Client(body), Some(upload))
     };
-    let handled = AssertUnwindSafe(handle(worker, client, head, body, upload)).catch_unwind().await;
+    let handled = AssertUnwindSafe(handle(worker, client, head, body, upload))
+        .catch_unwind()
+        .await;
     let answer = handled.unwrap_or_else(|_| {
         worker.cells().reject(RejectReason::Panic);
         Answer::Own(Fault::Panic, None)
@@ -216,7 +240,9 @@ fn to_head(parts: &http::request::Parts) -> Result<RequestHead, &'static str> {
     };
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = match hosts.next() {
-        Some(host) => host.to_str().map_err(|_| "the Host field holds bytes that no host has")?,
+        Some(host) => host
+            .to_str()
+            .map_err(|_| "the Host field holds bytes that no host has")?,
         None => "",
     };
     if hosts.next().is_some() {
@@ -239,7 +265,11 @@ fn to_head(parts: &http::request::Parts) -> Result<RequestHead, &'static str> {
         "" => "/",
         target => target,
     });
-    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let bytes: usize = parts
+        .headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
     let mut head = HeadBuilder::with_capacity(bytes + authority.len() + target.len());
     let mut cookies = Vec::new();
     for (name, value) in &parts.headers {
@@ -259,7 +289,28 @@ fn to_head(parts: &http::request::Parts) -> Result<RequestHead, &'static str> {
 
 /// Bytes of RFC 3986 `host` and `port`; no userinfo.
 const fn is_host_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~' | b':' | b'[' | b']' | b'%' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
+    b.is_ascii_alphanumeric()
+        || matches!(
+            b,
+            b'.' | b'-'
+                | b'_'
+                | b'~'
+                | b':'
+                | b'['
+                | b']'
+                | b'%'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        )
 }
 
 /// An answer as hyper writes it.
@@ -271,7 +322,11 @@ fn to_response(
 ) -> http::Response<Responding> {
     let (mut response, stamp, close) = match answer {
         Answer::Backend { head, body, stamp } => {
-            let mut response = http::Response::new(Responding { body, http1, open: None });
+            let mut response = http::Response::new(Responding {
+                body,
+                http1,
+                open: None,
+            });
             *response.status_mut() = http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
             let map = response.headers_mut();
             map.reserve(head.fields.len() + 3);
@@ -284,16 +339,26 @@ fn to_response(
         }
         Answer::Own(fault, stamp) => {
             let body = AnswerBody::Own(Some(fault.problem()));
-            let mut response = http::Response::new(Responding { body, http1, open: None });
+            let mut response = http::Response::new(Responding {
+                body,
+                http1,
+                open: None,
+            });
             *response.status_mut() = http::StatusCode::from_u16(fault.status()).unwrap_or_default();
             let map = response.headers_mut();
-            map.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+            map.insert(
+                header::CONTENT_TYPE,
+                HeaderValue::from_static("application/problem+json"),
+            );
             map.insert(header::SERVER, HeaderValue::from_static("serin"));
             if fault.status() == 503 {
                 map.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
             if fault.status() == 405 {
-                map.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+                map.insert(
+                    header::ALLOW,
+                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+                );
             }
             (response, stamp, close || fault.closes())
         }
@@ -312,7 +377,9 @@ fn to_response(
         map.insert(header::CONNECTION, HeaderValue::from_static("close"));
     } else if http10 && on_http1 && response.body().body.length() == Length::Unknown {
         // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
@@ -443,7 +510,11 @@ impl OpenStream {
     fn new(worker: &Rc<Worker>, clock: &Rc<ConnectionClock>, streams: &Rc<Cell<usize>>) -> Self {
         streams.set(streams.get() + 1);
         clock.enter(Phase::Busy, 0);
-        Self { worker: Rc::clone(worker), clock: Rc::clone(clock), streams: Rc::clone(streams) }
+        Self {
+            worker: Rc::clone(worker),
+            clock: Rc::clone(clock),
+            streams: Rc::clone(streams),
+        }
     }
 }
 

@@ -100,7 +100,10 @@ impl Ledger {
         };
         let due = exchange.due_us(opening.start_us) / TICK_US + 1;
         let key = worker.begin_exchange(due, Timed::Exchange(exchange));
-        Self { worker: Rc::clone(worker), key }
+        Self {
+            worker: Rc::clone(worker),
+            key,
+        }
     }
 
     /// The worker it belongs to.
@@ -140,7 +143,9 @@ impl Ledger {
             exchange.status = status;
             exchange.stage = Stage::Body { waiting_since_us: 0 };
             let recorder = &exchange.route.variants[exchange.variant].recorder;
-            recorder.cell(self.worker.id).headed(exchange.track, recorder, exchange.latency_us, exchange.slow);
+            recorder
+                .cell(self.worker.id)
+                .headed(exchange.track, recorder, exchange.latency_us, exchange.slow);
             match Outcome::of_status(status) {
                 Outcome::Success => {}
                 other => {
@@ -302,7 +307,12 @@ impl Exchange {
             }
         }
         if let Some(mut line) = self.access.take() {
-            line.finish(outcome, self.status, self.latency_us, worker.now_us().saturating_sub(self.start_us));
+            line.finish(
+                outcome,
+                self.status,
+                self.latency_us,
+                worker.now_us().saturating_sub(self.start_us),
+            );
             line.variant = Some(variant.name.clone());
             line.backend = Some(variant.backend.name.clone());
             line.endpoint = self.endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.authority));

@@ -64,7 +64,10 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Resu
 
 /// Out of descriptors, or a connection that broke before we took it: wait a little, go on.
 async fn back_off(error: &io::Error) {
-    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+    if matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    ) {
         return;
     }
     tracing::warn!(%error, "cannot accept; trying again in 100 ms");
@@ -78,7 +81,13 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
         return; // closes it
     }
     let _ = tcp.set_nodelay(true); // without it only slower
-    let client = Rc::new(Client { peer: peer.ip().to_canonical(), https: acceptor.is_some(), settings });
+    let peer = peer.ip().to_canonical();
+    let client = Rc::new(Client {
+        peer,
+        peer_text: peer.to_string(),
+        https: acceptor.is_some(),
+        settings,
+    });
     let counted = Counted::new(worker, index);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
@@ -186,7 +195,10 @@ struct Counted {
 impl Counted {
     fn new(worker: &Rc<Worker>, index: usize) -> Self {
         worker.cells().connection(index, 1);
-        Self { worker: Rc::clone(worker), index }
+        Self {
+            worker: Rc::clone(worker),
+            index,
+        }
     }
 }
 

@@ -58,7 +58,15 @@ pub(crate) struct WorkerOptions {
 pub(crate) fn run_worker(options: WorkerOptions) -> io::Result<()> {
     let runtime = tokio::runtime::LocalRuntime::new()?;
     runtime.block_on(async move {
-        let WorkerOptions { id, live, cells, listening, stage, access_log, seed } = options;
+        let WorkerOptions {
+            id,
+            live,
+            cells,
+            listening,
+            stage,
+            access_log,
+            seed,
+        } = options;
         let listeners = listening.len();
         let worker = Rc::new(Worker::new(id, live, cells, stage, access_log, seed));
         tokio::task::spawn_local(Rc::clone(&worker).tick());

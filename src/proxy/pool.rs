@@ -45,7 +45,10 @@ impl Pools {
         }
         if self.by_endpoint[at].len() < IDLE_MAX {
             connection.set_idle(true);
-            self.by_endpoint[at].push(Idle { connection, since_us: now_us });
+            self.by_endpoint[at].push(Idle {
+                connection,
+                since_us: now_us,
+            });
             self.len += 1;
         }
     }

@@ -23,11 +23,17 @@ enum Inner {
 
 impl Stream {
     pub(super) fn clear(tcp: TcpStream, ahead: Bytes) -> Self {
-        Self { ahead, inner: Inner::Clear(tcp) }
+        Self {
+            ahead,
+            inner: Inner::Clear(tcp),
+        }
     }
 
     pub(super) fn tls(tls: TlsStream<TcpStream>) -> Self {
-        Self { ahead: Bytes::new(), inner: Inner::Tls(Box::new(tls)) }
+        Self {
+            ahead: Bytes::new(),
+            inner: Inner::Tls(Box::new(tls)),
+        }
     }
 
     /// Gives bytes back that were read but not used.

@@ -28,17 +28,29 @@ pub enum TlsError {
 /// [`TlsError`] names the file and how to mend it.
 pub fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let file = |path: &Path| path.display().to_string();
-    let certificate = |cause: String| TlsError::Certificate { file: file(&tls.certificate), cause };
+    let certificate = |cause: String| TlsError::Certificate {
+        file: file(&tls.certificate),
+        cause,
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&tls.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| certificate(error.to_string()))?;
     if chain.is_empty() {
         return Err(certificate("no certificate in it".into()));
     }
-    let key = PrivateKeyDer::from_pem_file(&tls.key)
-        .map_err(|error| TlsError::Key { file: file(&tls.key), cause: error.to_string() })?;
-    let versions = if tls.only_1_3 { &[&rustls::version::TLS13][..] } else { rustls::ALL_VERSIONS };
-    let pair = |error: rustls::Error| TlsError::Pair { file: file(&tls.certificate), cause: error.to_string() };
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| TlsError::Key {
+        file: file(&tls.key),
+        cause: error.to_string(),
+    })?;
+    let versions = if tls.only_1_3 {
+        &[&rustls::version::TLS13][..]
+    } else {
+        rustls::ALL_VERSIONS
+    };
+    let pair = |error: rustls::Error| TlsError::Pair {
+        file: file(&tls.certificate),
+        cause: error.to_string(),
+    };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_protocol_versions(versions)
         .map_err(pair)?

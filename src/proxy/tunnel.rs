@@ -19,7 +19,9 @@ const BUFFER: usize = 16 * 1024;
 
 /// Passes bytes until both sides have ended. However it ends, the backend has done its part.
 pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBody, idle: Duration) {
-    let Some((mut backend, ahead, ledger)) = body.into_tunnel() else { return };
+    let Some((mut backend, ahead, ledger)) = body.into_tunnel() else {
+        return;
+    };
     let mut stage = worker.stage.clone();
     let _ = tokio::select! {
         done = pass(&mut client, &mut backend, &ahead, idle * PATIENCE) => done,

@@ -35,7 +35,13 @@ pub(super) struct Key(u32);
 impl<T> Wheel<T> {
     /// An empty wheel that has served every tick up to `now`.
     pub(super) fn new(now: u64) -> Self {
-        Self { heads: Box::new([NONE; SLOTS]), entries: Vec::new(), free: NONE, len: 0, now }
+        Self {
+            heads: Box::new([NONE; SLOTS]),
+            entries: Vec::new(),
+            free: NONE,
+            len: 0,
+            now,
+        }
     }
 
     /// Whether nothing waits.
@@ -45,7 +51,12 @@ impl<T> Wheel<T> {
 
     /// Lets `value` wait for tick `due`; one that has passed is served at the next.
     pub(super) fn insert(&mut self, due: u64, value: T) -> Key {
-        let entry = Entry { value: Some(value), due: 0, before: NONE, after: NONE };
+        let entry = Entry {
+            value: Some(value),
+            due: 0,
+            before: NONE,
+            after: NONE,
+        };
         let at = if self.free == NONE {
             let at = u32::try_from(self.entries.len()).expect("fewer entries than memory");
             self.entries.push(entry);
@@ -74,7 +85,15 @@ impl<T> Wheel<T> {
 
     /// The value that waits at `key`.
     pub(super) fn get_mut(&mut self, key: Key) -> &mut T {
-        self.entries[key.0 as usize].value.as_mut().expect("a key is valid until it is removed")
+        self.entries[key.0 as usize]
+            .value
+            .as_mut()
+            .expect("a key is valid until it is removed")
+    }
+
+    /// Everything that waits.
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().filter_map(|entry| entry.value.as_ref())
     }
 
     /// Serves every tick up to `now`: `fire` answers when an entry is due again. It stays in the

@@ -161,6 +161,7 @@ impl Worker {
     /// every 100 ms while connections are, not at all when there are none.
     pub(super) async fn tick(self: Rc<Self>) {
         let mut quiet_ticks = 0u32;
+        let mut told = self.stage();
         let mut next_sweep_us = 0;
         loop {
             let idle = self.wheel.borrow().is_empty() && self.pools.borrow().is_empty();
@@ -168,7 +169,7 @@ impl Worker {
                 self.tick_sleeps.set(true);
                 let wanted = self.tick_wanted.notified();
                 if idle {
-                    wanted.await;
+                    wanted.await; // no connection that could be told of a stage either
                 } else {
                     let _ = tokio::time::timeout(Duration::from_millis(100), wanted).await;
                 }
@@ -176,7 +177,20 @@ impl Worker {
             } else {
                 tokio::time::sleep(Duration::from_micros(TICK_US)).await;
             }
-            quiet_ticks = if self.exchanges.get() == 0 { quiet_ticks.saturating_add(1) } else { 0 };
+            quiet_ticks = if self.exchanges.get() == 0 {
+                quiet_ticks.saturating_add(1)
+            } else {
+                0
+            };
+            let stage = self.stage();
+            if stage != told {
+                told = stage;
+                for timed in self.wheel.borrow().values() {
+                    if let Timed::Connection(clock) = timed {
+                        clock.set_stage(stage);
+                    }
+                }
+            }
             let now_us = self.now_us();
             let id = self.id;
             self.wheel.borrow_mut().advance(now_us / TICK_US, |timed| match timed {

@@ -1,4 +1,5 @@
 //! Serin: a progressive-delivery traffic proxy.
+pub mod admin;
 pub mod analysis;
 pub mod compile;
 pub mod config;

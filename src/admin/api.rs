@@ -411,8 +411,15 @@ impl<'a> VerdictBody<'a> {
     /// Without any verdict yet the word is `inconclusive`. Quantiles are of the canary's last
     /// window, the counts of the window that was judged.
     pub(super) fn new(view: &'a RolloutView, canary: Option<&VariantView>) -> Self {
-        let kind = view.verdict.as_ref().map_or(VerdictKind::Inconclusive, |verdict| verdict.kind);
-        let evidence = view.verdict.as_ref().map(|verdict| verdict.evidence).unwrap_or_default();
+        let kind = view
+            .verdict
+            .as_ref()
+            .map_or(VerdictKind::Inconclusive, |verdict| verdict.kind);
+        let evidence = view
+            .verdict
+            .as_ref()
+            .map(|verdict| verdict.evidence)
+            .unwrap_or_default();
         let quantile = |of: fn(&VariantView) -> Option<u64>| canary.and_then(of).map(seconds_of_us);
         Self {
             rollout: view.name.as_str(),
@@ -465,4 +472,112 @@ fn seconds_of_us(us: u64) -> f64 {
 #[allow(clippy::cast_precision_loss)] // windows stay far below 2^52 ms
 fn seconds_of_ms(ms: u64) -> f64 {
     ms as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::{Event, Reload, Rollout, Route, VerdictBody};
+    use crate::admin::fake;
+    use crate::control::ReloadView;
+    use crate::rollout::Phase;
+
+    fn check(shape: impl Serialize, expected: &str) {
+        assert_eq!(serde_json::to_string(&shape).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_route_shows_its_variants_and_their_last_window() {
+        check(
+            Route::from(&fake::route(42)),
+            concat!(
+                r#"{"name":"checkout","generation":42,"variants":[{"name":"stable","backend":"checkout-stable","#,
+                r#""release":null,"weight":90,"share":0.9,"requests":0,"failures":0,"errorRate":null,"p50":null,"#,
+                r#""p95":null,"p99":null,"inFlight":0,"windowSeconds":0.0},{"name":"canary","backend":"#,
+                r#""checkout-canary","release":"v1.5.0","weight":10,"share":0.1,"requests":913,"failures":74,"#,
+                r#""errorRate":0.08105147864184009,"p50":0.004,"p95":0.0125,"p99":1.0,"inFlight":2,"#,
+                r#""windowSeconds":10.0}],"rollout":{"name":"checkout","phase":"progressing"}}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn a_rollout_shows_its_place_its_verdict_and_its_history() {
+        check(
+            Rollout::whole(&fake::rollout(Phase::Progressing)),
+            concat!(
+                r#"{"name":"checkout","route":"checkout","from":"stable","to":"canary","phase":"progressing","step":1,"#,
+                r#""steps":3,"stepWeights":[0.05,0.25,1.0],"since":"2026-11-21T12:00:13.042Z","bakedSeconds":1.5,"#,
+                r#""bakeSeconds":7200.0,"share":0.25,"verdict":"pass","verdictReason":"#,
+                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","evidence":{"metric":"errorRate","windowSeconds":1.5,"#,
+                r#""canary":{"requests":1000,"failures":4,"errorRate":0.004,"slowShare":null},"stable":"#,
+                r#"{"requests":0,"failures":0,"errorRate":null,"slowShare":null}},"reason":"step 2 of 3","history":"#,
+                r#"[{"id":7,"at":"2026-11-21T12:00:13.042Z","kind":"rollout","generation":42,"by":"serin","#,
+                r#""route":"checkout","rollout":"checkout","from":"progressing","to":"aborted","#,
+                r#""reason":"two\nlines","verdict":null,"evidence":null}]}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn a_list_leaves_histories_out() {
+        let view = fake::rollout(Phase::Idle);
+        let text = serde_json::to_string(&Rollout::brief(&view)).unwrap();
+        assert!(!text.contains("history"), "{text}");
+    }
+
+    #[test]
+    fn a_verdict_is_flat() {
+        let (view, route) = (fake::rollout(Phase::Progressing), fake::route(42));
+        check(
+            VerdictBody::new(&view, route.variants.last()),
+            concat!(
+                r#"{"rollout":"checkout","phase":"progressing","verdict":"pass","ok":true,"reason":"#,
+                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","errorRate":0.004,"requests":1000,"failures":4,"#,
+                r#""stableErrorRate":null,"p50":0.004,"p95":0.0125,"p99":1.0,"windowSeconds":1.5}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn an_aborted_or_unjudged_rollout_is_not_ok() {
+        let ok = |phase, judged: bool| {
+            let mut view = fake::rollout(phase);
+            view.verdict = view.verdict.filter(|_| judged);
+            let body = VerdictBody::new(&view, None);
+            (body.verdict, body.ok)
+        };
+        assert_eq!(ok(Phase::Aborted, true), ("pass", false));
+        assert_eq!(ok(Phase::Idle, false), ("inconclusive", false));
+        assert_eq!(ok(Phase::Watching, true), ("pass", true));
+        assert_eq!(ok(Phase::Succeeded, false), ("inconclusive", true));
+    }
+
+    #[test]
+    fn numbers_are_always_finite() {
+        let mut view = fake::route(42);
+        view.variants.truncate(1);
+        view.variants[0].share = f64::NAN;
+        view.variants[0].stats.error_rate = Some(f64::INFINITY);
+        let text = serde_json::to_string(&Route::from(&view)).unwrap();
+        assert!(
+            text.contains(r#""share":null"#) && text.contains(r#""errorRate":null"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn events_and_reloads_have_their_instants_as_text() {
+        let record = fake::event(9);
+        let text = serde_json::to_string(&Event::from(&record)).unwrap();
+        assert!(
+            text.starts_with(r#"{"id":9,"at":"2026-11-21T12:00:13.042Z","kind":"rollout""#),
+            "{text}"
+        );
+        check(
+            Reload::from(&ReloadView::default()),
+            r#"{"ok":false,"at":"1970-01-01T00:00:00.000Z","problems":[]}"#,
+        );
+    }
 }

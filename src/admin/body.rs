@@ -69,6 +69,14 @@ impl Command {
     }
 }
 
+/// Reads the body of a call that has no fields: empty, or an empty object.
+pub(super) fn nothing(bytes: &[u8]) -> Result<(), Problem> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    Form::read(bytes, &[])?.finish(())
+}
+
 /// The fields of a body, and what is wrong with them so far.
 struct Form {
     fields: Vec<(String, Node)>,
@@ -92,7 +100,11 @@ impl Form {
                 form.fields.push((name, node));
             } else {
                 let name: String = name.chars().take(80).collect();
-                form.error(&name, &format!("is unknown; known are {}", known.join(", ")));
+                let message = match known {
+                    [] => "is unknown; this call has no fields".to_owned(),
+                    known => format!("is unknown; known are {}", known.join(", ")),
+                };
+                form.error(&name, &message);
             }
         }
         Ok(form)
@@ -233,7 +245,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{Command, Problem, Weights};
+    use super::{Command, Problem, Weights, nothing};
     use crate::control::Entry;
 
     fn weights_are_refused(body: &str, errors: &[(&str, &str)]) {
@@ -308,12 +320,15 @@ mod tests {
             full: true,
         };
         assert_eq!(Command::read(br#"{"full":true,"reason":"go"}"#, true).unwrap(), full);
-        command_is_refused(
-            r#"{"full":true}"#,
-            false,
-            &[("full", "is unknown; known are reason")],
-        );
+        command_is_refused(r#"{"full":true}"#, false, &[("full", "is unknown; known are reason")]);
         command_is_refused(r#"{"full":1}"#, true, &[("full", "must be true or false")]);
+    }
+
+    #[test]
+    fn a_call_without_fields_takes_none() {
+        assert!(nothing(b"").is_ok() && nothing(b"{}").is_ok());
+        let errors = invalid(&[("reason", "is unknown; this call has no fields")]);
+        assert_eq!(nothing(br#"{"reason":"why"}"#).unwrap_err(), errors);
     }
 
     #[test]

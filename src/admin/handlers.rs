@@ -61,8 +61,7 @@ pub(super) async fn config(State(admin): Shared) -> Answer {
 }
 
 pub(super) async fn check_config(State(admin): Shared, body: Body) -> Answer {
-    let text = String::from_utf8(body?.to_vec())
-        .map_err(|_| Problem::new(Kind::Malformed, "the file is not UTF-8"))?;
+    let text = String::from_utf8(body?.to_vec()).map_err(|_| Problem::new(Kind::Malformed, "the file is not UTF-8"))?;
     let check = Arc::clone(&admin.context.check);
     match aside(move || check(&text)).await? {
         Ok(()) => Ok(json(&api::Ok { ok: true })),
@@ -71,7 +70,7 @@ pub(super) async fn check_config(State(admin): Shared, body: Body) -> Answer {
 }
 
 pub(super) async fn reload(State(admin): Shared, body: Body) -> Answer {
-    body::Command::read(&body?, false)?;
+    body::nothing(&body?)?;
     let by = BY.to_owned();
     let view = admin.ask(|reply| Asked::Reload { by, reply }).await?;
     if view.ok {
@@ -159,11 +158,7 @@ pub(super) async fn verdict(State(admin): Shared, Path(name): Path<String>) -> A
     Ok(json(&api::VerdictBody::new(&view, canary)))
 }
 
-pub(super) async fn command(
-    State(admin): Shared,
-    Path((name, word)): Path<(String, String)>,
-    body: Body,
-) -> Answer {
+pub(super) async fn command(State(admin): Shared, Path((name, word)): Path<(String, String)>, body: Body) -> Answer {
     let read = match (verb(&word), body) {
         (Err(problem), _) => Err(problem),
         (_, Err(rejection)) => Err(rejection.into()),
@@ -275,13 +270,10 @@ async fn find_rollout(admin: &Admin, name: &str) -> Result<RolloutView, Problem>
 }
 
 fn find<'v, T>(views: &'v [T], name: &str, what: &str, name_of: fn(&T) -> &Name) -> Result<&'v T, Problem> {
-    views
-        .iter()
-        .find(|view| name_of(view).as_str() == name)
-        .ok_or_else(|| {
-            let name: String = name.chars().take(80).collect();
-            Problem::new(Kind::NotFound, format!("no {what} {name:?}"))
-        })
+    views.iter().find(|view| name_of(view).as_str() == name).ok_or_else(|| {
+        let name: String = name.chars().take(80).collect();
+        Problem::new(Kind::NotFound, format!("no {what} {name:?}"))
+    })
 }
 
 /// Runs `work` on a thread of its own: control, which shares ours, goes on deciding meanwhile.
@@ -298,7 +290,10 @@ fn json(shape: &impl Serialize) -> Response {
 impl From<BytesRejection> for Problem {
     fn from(rejection: BytesRejection) -> Self {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Self::new(Kind::TooLarge, format!("the body is larger than {} bytes", super::BODY_BYTES_MAX))
+            Self::new(
+                Kind::TooLarge,
+                format!("the body is larger than {} bytes", super::BODY_BYTES_MAX),
+            )
         } else {
             Self::new(Kind::Malformed, "the body did not arrive whole")
         }

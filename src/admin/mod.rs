@@ -13,6 +13,8 @@ mod prometheus;
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
@@ -158,9 +160,8 @@ async fn serve_connection(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let _ = stream.set_nodelay(true);
-    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-        app.clone().oneshot(request)
-    });
+    let service =
+        hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| app.clone().oneshot(request));
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -230,4 +231,3 @@ async fn refused_by_coat(error: BoxError) -> Response {
     };
     Problem::new(Kind::Unavailable, detail).into_response()
 }
-

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{
-    Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType,
-};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Sample, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use super::process::Process;
@@ -70,8 +68,14 @@ impl Collector for Scrape {
 
 /// Families of routes, variants and backends.
 fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
-    let mut answers = Family::counter("serin_requests_total", "Answers to clients, by the variant that answered.");
-    let mut attempts = Family::counter("serin_attempts_total", "Tries at a backend, by what they show about it.");
+    let mut answers = Family::counter(
+        "serin_requests_total",
+        "Answers to clients, by the variant that answered.",
+    );
+    let mut attempts = Family::counter(
+        "serin_attempts_total",
+        "Tries at a backend, by what they show about it.",
+    );
     let mut durations = Family::histogram(
         "serin_request_duration_seconds",
         "From request head complete to response head received.",
@@ -103,7 +107,9 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
         in_flight.push(&pair, float(recorder.in_flight()));
         shares.push(&pair, *share);
     }
-    [answers, attempts, durations, in_flight, shares].map(Family::done).into()
+    [answers, attempts, durations, in_flight, shares]
+        .map(Family::done)
+        .into()
 }
 
 /// Families of what control decided.
@@ -123,7 +129,10 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
             steps.push(&[name], float(step as u64));
         }
         for kind in VerdictKind::ALL {
-            verdicts.push(&[name, ("verdict", kind.as_str())], one_if(rollout.verdict == Some(kind)));
+            verdicts.push(
+                &[name, ("verdict", kind.as_str())],
+                one_if(rollout.verdict == Some(kind)),
+            );
         }
     }
 
@@ -156,7 +165,10 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
         let sum = sums.entry(&endpoint.backend).or_default();
         sum.0 += idle;
         sum.1 += open.saturating_sub(idle);
-        let labels = [("backend", endpoint.backend.as_str()), ("endpoint", &*endpoint.authority)];
+        let labels = [
+            ("backend", endpoint.backend.as_str()),
+            ("endpoint", &*endpoint.authority),
+        ];
         // Nothing takes an endpoint out of use yet: health checks and ejection will.
         healthy.push(&labels, 1.0);
     }
@@ -180,12 +192,30 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
 /// Families of this process.
 fn process(process: &Process) -> Vec<MetricFamily> {
     let gauges = [
-        (Family::counter("process_cpu_seconds_total", "Processor time used."), process.cpu_seconds),
-        (Family::gauge("process_resident_memory_bytes", "Memory in RAM."), process.resident_bytes),
-        (Family::gauge("process_virtual_memory_bytes", "Address space."), process.virtual_bytes),
-        (Family::gauge("process_open_fds", "Files and sockets open."), process.open_fds),
-        (Family::gauge("process_max_fds", "How many may be open."), process.max_fds),
-        (Family::gauge("process_start_time_seconds", "When it started, Unix time."), process.start_seconds),
+        (
+            Family::counter("process_cpu_seconds_total", "Processor time used."),
+            process.cpu_seconds,
+        ),
+        (
+            Family::gauge("process_resident_memory_bytes", "Memory in RAM."),
+            process.resident_bytes,
+        ),
+        (
+            Family::gauge("process_virtual_memory_bytes", "Address space."),
+            process.virtual_bytes,
+        ),
+        (
+            Family::gauge("process_open_fds", "Files and sockets open."),
+            process.open_fds,
+        ),
+        (
+            Family::gauge("process_max_fds", "How many may be open."),
+            process.max_fds,
+        ),
+        (
+            Family::gauge("process_start_time_seconds", "When it started, Unix time."),
+            process.start_seconds,
+        ),
     ];
     gauges
         .into_iter()
@@ -292,4 +322,76 @@ fn one_if(holds: bool) -> f64 {
 #[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
 fn float(n: u64) -> f64 {
     n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Scrape;
+    use crate::admin::fake::Fake;
+    use crate::control::Asked;
+
+    async fn page() -> String {
+        let fake = Fake::start();
+        let scrape = Scrape {
+            view: fake.handle.ask(Asked::Metrics).await.unwrap(),
+            cells: fake.context.cells,
+            listeners: fake.context.listeners,
+        };
+        scrape.render().unwrap()
+    }
+
+    fn has(page: &str, line: &str) {
+        assert!(page.lines().any(|is| is == line), "no line {line} in\n{page}");
+    }
+
+    #[tokio::test]
+    async fn every_family_of_the_contract_is_there() {
+        let page = page().await;
+        let labels = r#"route="checkout",variant="canary",backend="checkout-v2""#;
+        for line in [
+            &format!(r#"serin_requests_total{{{labels},outcome="success",code_class="2xx"}} 1"#),
+            &format!(r#"serin_requests_total{{{labels},outcome="failure",code_class="5xx"}} 1"#),
+            &format!(r#"serin_attempts_total{{{labels},outcome="success"}} 1"#),
+            &format!(r#"serin_attempts_total{{{labels},outcome="failure"}} 1"#),
+            &format!(r#"serin_attempts_total{{{labels},outcome="noEvidence"}} 0"#),
+            &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.005"}} 1"#),
+            &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.2"}} 2"#),
+            &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.5"}} 2"#),
+            &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="1"}} 2"#),
+            &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="10"}} 2"#),
+            &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="+Inf"}} 2"#),
+            &format!(r#"serin_request_duration_seconds_sum{{{labels}}} 0.034"#),
+            &format!(r#"serin_request_duration_seconds_count{{{labels}}} 2"#),
+            r#"serin_requests_in_flight{route="checkout",variant="canary"} 1"#,
+            r#"serin_variant_share{route="checkout",variant="canary"} 0.25"#,
+            "serin_route_generation 42",
+            r#"serin_rollout_phase{rollout="checkout",phase="aborted"} 1"#,
+            r#"serin_rollout_phase{rollout="checkout",phase="idle"} 0"#,
+            r#"serin_rollout_step{rollout="checkout"} 1"#,
+            r#"serin_rollout_verdict{rollout="checkout",verdict="fail"} 1"#,
+            r#"serin_rollout_verdict{rollout="checkout",verdict="pass"} 0"#,
+            r#"serin_rollbacks_total{rollout="checkout",reason="errorRate"} 1"#,
+            r#"serin_config_reloads_total{result="success"} 2"#,
+            r#"serin_config_reloads_total{result="failure"} 1"#,
+            "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
+            r#"serin_upstream_connections{backend="checkout-v2",state="idle"} 3"#,
+            r#"serin_upstream_connections{backend="checkout-v2",state="active"} 1"#,
+            r#"serin_endpoint_healthy{backend="checkout-v2",endpoint="10.0.2.10:8080"} 1"#,
+            r#"serin_downstream_connections{listener="public"} 3"#,
+            r#"serin_rejected_total{reason="no_route"} 1"#,
+            r#"serin_rejected_total{reason="panic"} 0"#,
+            "# TYPE serin_request_duration_seconds histogram",
+            "# TYPE serin_attempts_total counter",
+            "# TYPE process_cpu_seconds_total counter",
+            "# TYPE process_open_fds gauge",
+        ] {
+            has(&page, line);
+        }
+    }
+
+    #[tokio::test]
+    async fn classes_that_never_came_are_left_out() {
+        let page = page().await;
+        assert!(!page.contains(r#"outcome="failure",code_class="2xx""#), "{page}");
+    }
 }

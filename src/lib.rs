@@ -4,6 +4,7 @@ pub mod analysis;
 pub mod compile;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod head;
 pub mod live;
 pub mod measure;

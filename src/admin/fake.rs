@@ -39,17 +39,15 @@ impl Fake {
     /// Answers until the handle is gone. Needs a runtime.
     pub(crate) fn start() -> Self {
         let (handle, mut asked) = Handle::new();
-        let cells = Arc::new(ProxyCells::new(1));
+        let cells = ProxyCells::new(1);
         cells.reject(RejectReason::NoRoute);
         cells.connection(0, 3);
         let fake = Self {
             handle,
             context: AdminContext {
-                address: SocketAddr::from(([127, 0, 0, 1], 9901)),
                 ready: Arc::new(AtomicBool::new(true)),
                 cells: [cells].into(),
                 listeners: [name("public")].into(),
-                version: "0.1.0".to_owned(),
                 check: Arc::new(|text| match text {
                     "panic" => panic!("asked to"),
                     "version: 1" => Ok(()),

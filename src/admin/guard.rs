@@ -14,7 +14,7 @@ use super::problem::{Kind, Problem};
 
 /// Lets a request pass, or answers 421 or 403.
 pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    match check(admin.context.address, request.method(), request.headers()) {
+    match check(admin.address, request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }

@@ -52,7 +52,7 @@ pub(super) async fn metrics(State(admin): Shared) -> Answer {
 pub(super) async fn status(State(admin): Shared) -> Answer {
     let view = admin.ask(Asked::Status).await?;
     let ready = admin.context.ready.load(Ordering::Acquire);
-    Ok(json(&api::Status::new(&view, &admin.context.version, ready)))
+    Ok(json(&api::Status::new(&view, env!("CARGO_PKG_VERSION"), ready)))
 }
 
 pub(super) async fn config(State(admin): Shared) -> Answer {

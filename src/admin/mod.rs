@@ -68,16 +68,12 @@ pub type Check = Arc<dyn Fn(&str) -> Result<(), Vec<Entry>> + Send + Sync>;
 /// What the admin side shows beside control's answers.
 #[derive(Clone)]
 pub struct AdminContext {
-    /// Where we are bound.
-    pub address: SocketAddr,
     /// A table is live and the listeners accept; false again while draining.
     pub ready: Arc<AtomicBool>,
     /// The counters of each worker.
-    pub cells: Arc<[Arc<ProxyCells>]>,
+    pub cells: Arc<[ProxyCells]>,
     /// Names of the listeners, by their index in the cells.
     pub listeners: Arc<[Name]>,
-    /// Of this program.
-    pub version: String,
     /// For `POST /v1/config/check`.
     pub check: Check,
 }
@@ -85,7 +81,7 @@ pub struct AdminContext {
 impl fmt::Debug for AdminContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AdminContext")
-            .field("address", &self.address)
+            .field("listeners", &self.listeners)
             .finish_non_exhaustive()
     }
 }
@@ -94,6 +90,8 @@ impl fmt::Debug for AdminContext {
 struct Admin {
     handle: Handle,
     context: AdminContext,
+    /// Where we are bound.
+    address: SocketAddr,
     /// Bounds the readers of events.
     readers: Arc<Semaphore>,
     /// Becomes true at the end.
@@ -110,29 +108,30 @@ impl Admin {
     }
 }
 
-/// Serves the admin API on `listener` until `shutdown` becomes true (or its sender is gone), then
-/// ends within a second. Spawns a task for each connection on the present runtime.
+/// Serves the admin API on `socket` (non-blocking, listening) until `shutdown` is over, then ends
+/// within a second. Spawns a task for each connection on the present runtime.
 ///
 /// # Errors
-/// None by a client's doing; only when `listener` is none.
+/// When `socket` is no listening socket; never by a client's doing.
 pub async fn serve(
-    listener: TcpListener,
+    socket: std::net::TcpListener,
     handle: Handle,
     context: AdminContext,
-    shutdown: watch::Receiver<bool>,
+    shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    listener.local_addr()?;
-    let app = router(handle, context, shutdown.clone());
+    let listener = TcpListener::from_std(socket)?;
+    let (over, ending) = watch::channel(false);
+    let app = router(handle, context, listener.local_addr()?, ending.clone());
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut over = shutdown.clone();
+    let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &slots) => accepted,
-            _ = over.wait_for(|over| *over) => break,
+            () = shutdown.as_mut() => break,
         };
         match accepted {
             Ok((stream, slot)) => {
-                tokio::spawn(serve_connection(stream, slot, app.clone(), shutdown.clone()));
+                tokio::spawn(serve_connection(stream, slot, app.clone(), ending.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most often: some are free again in a moment.
@@ -142,6 +141,7 @@ pub async fn serve(
         }
     }
     drop(listener);
+    over.send_replace(true);
     let all = u32::try_from(CONNECTIONS_MAX).expect("a small number");
     let _ = tokio::time::timeout(LINGER, slots.acquire_many(all)).await;
     Ok(())
@@ -177,10 +177,11 @@ async fn serve_connection(
 }
 
 /// All paths, in tower's coat.
-fn router(handle: Handle, context: AdminContext, shutdown: watch::Receiver<bool>) -> Router {
+fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: watch::Receiver<bool>) -> Router {
     let admin = Arc::new(Admin {
         handle,
         context,
+        address,
         readers: Arc::new(Semaphore::new(events::READERS_MAX)),
         shutdown,
     });

@@ -26,7 +26,7 @@ pub(super) struct Scrape {
     /// From control.
     pub(super) view: MetricsView,
     /// One for each worker.
-    pub(super) cells: Arc<[Arc<ProxyCells>]>,
+    pub(super) cells: Arc<[ProxyCells]>,
     /// The listeners' names, in the order of the cells' indexes.
     pub(super) listeners: Arc<[Name]>,
 }

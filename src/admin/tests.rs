@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use http::{Request, Response, header};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use super::fake::{Fake, event};
@@ -20,7 +20,12 @@ use crate::rollout::Phase;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn app(fake: &Fake) -> Router {
-    router(fake.handle.clone(), fake.context.clone(), fake.shutdown.subscribe())
+    router(
+        fake.handle.clone(),
+        fake.context.clone(),
+        ([127, 0, 0, 1], 9901).into(),
+        fake.shutdown.subscribe(),
+    )
 }
 
 async fn send(fake: &Fake, line: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
@@ -95,7 +100,7 @@ async fn status_shows_where_we_listen_and_how_the_last_reload_went() {
     let fake = Fake::start();
     fake.file_is_good.store(false, Ordering::Relaxed);
     let expected = json!({
-        "version": "0.1.0", "ready": true, "generation": 42, "uptimeSeconds": 3723.5,
+        "version": env!("CARGO_PKG_VERSION"), "ready": true, "generation": 42, "uptimeSeconds": 3723.5,
         "configFile": "serin.yaml", "environment": "prod", "workers": 2,
         "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": false}],
         "lastReload": {"ok": false, "at": "2026-11-21T12:00:13.042Z", "problems": [
@@ -422,11 +427,15 @@ async fn a_silent_stream_is_kept_alive() {
 #[tokio::test]
 async fn the_server_answers_on_its_socket_and_ends_with_readers_connected() {
     let fake = Fake::start();
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let shutdown = fake.shutdown.subscribe();
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let address = socket.local_addr().unwrap();
+    let mut over = fake.shutdown.subscribe();
+    let shutdown = async move {
+        let _ = over.wait_for(|over| *over).await;
+    };
     let server = tokio::spawn(super::serve(
-        listener,
+        socket,
         fake.handle.clone(),
         fake.context.clone(),
         shutdown,

@@ -1,6 +1,7 @@
 //! Serin: a progressive-delivery traffic proxy.
 pub mod admin;
 pub mod analysis;
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod control;

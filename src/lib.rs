@@ -1,8 +1,11 @@
 //! Serin: a progressive-delivery traffic proxy.
+pub mod admin;
 pub mod analysis;
+pub mod cli;
 pub mod compile;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod head;
 pub mod live;
 pub mod measure;

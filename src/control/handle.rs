@@ -2,7 +2,7 @@
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::view::{BackendView, Entry, EventRecord, ReloadView, RolloutView, RouteView, StatusView};
+use super::view::{BackendView, Entry, EventRecord, MetricsView, ReloadView, RolloutView, RouteView, StatusView};
 use crate::rollout::Verb;
 
 /// Who asks, for the record.
@@ -51,6 +51,7 @@ pub enum Asked {
     Routes(oneshot::Sender<Vec<RouteView>>),
     Backends(oneshot::Sender<Vec<BackendView>>),
     Rollouts(oneshot::Sender<Vec<RolloutView>>),
+    Metrics(oneshot::Sender<MetricsView>),
     /// The live file as YAML or JSON text, secrets hidden.
     Config(oneshot::Sender<String>),
     SetWeights(SetWeights, oneshot::Sender<Result<RouteView, Refusal>>),

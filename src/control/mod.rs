@@ -5,6 +5,6 @@ mod view;
 
 pub use handle::{Asked, By, Handle, Refusal, SetWeights};
 pub use view::{
-    BackendView, EndpointView, Entry, EventRecord, ListenerView, ReloadView, RolloutView, RouteView, StatusView,
-    VariantStats, VariantView,
+    BackendView, EndpointView, Entry, EventRecord, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView,
+    RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };

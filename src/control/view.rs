@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::analysis::Verdict;
+use crate::analysis::{Verdict, VerdictKind};
+use crate::measure::Recorder;
 use crate::name::Name;
 use crate::rollout::Phase;
+use crate::route::Endpoint;
 
 /// `GET /v1/status`
 #[derive(Clone, Debug)]
@@ -195,4 +197,49 @@ pub struct EventRecord {
     pub reason: String,
     /// The verdict of that moment, where one decided.
     pub verdict: Option<Verdict>,
+}
+
+/// What the metrics page is made of, beside the workers' own cells. Recorders and endpoints are
+/// shared, so that their numbers are read at the scrape and not before.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsView {
+    /// The live table's.
+    pub generation: u64,
+    /// Every (route, variant, backend) of the live table; a removed one is gone from the page.
+    pub variants: Vec<VariantMetrics>,
+    /// Every endpoint of the live table.
+    pub endpoints: Vec<Arc<Endpoint>>,
+    /// Every rollout.
+    pub rollouts: Vec<RolloutMetrics>,
+    /// Readings of the file that went live (the first one at the start included).
+    pub reloads_ok: u64,
+    /// Readings that were refused.
+    pub reloads_failed: u64,
+    /// When a reading last went live, in Unix seconds.
+    pub last_reload_success: f64,
+    /// Aborts so far by rollout and reason: the metric that decided (`errorRate`, `latencyP95`) or
+    /// `manual`.
+    pub rollbacks: Vec<(Name, String, u64)>,
+}
+
+/// One variant of one route.
+#[derive(Clone, Debug)]
+pub struct VariantMetrics {
+    /// Its counters; they name route, variant and backend.
+    pub recorder: Arc<Recorder>,
+    /// Of the split, 0 to 1.
+    pub share: f64,
+}
+
+/// Where one rollout stands.
+#[derive(Clone, Debug)]
+pub struct RolloutMetrics {
+    /// Its name.
+    pub name: Name,
+    /// Its phase.
+    pub phase: Phase,
+    /// Index of the step in force.
+    pub step: Option<usize>,
+    /// The last verdict; `None` before the first.
+    pub verdict: Option<VerdictKind>,
 }

@@ -1,0 +1,583 @@
+//! The JSON shapes of the admin API, converted by hand from what control shows. They are promises
+//! to people outside: a field is added, never renamed.
+//!
+//! Units: latencies and durations in seconds, shares and rates 0 to 1, instants as RFC 3339 in
+//! UTC. What is unknown is `null`; a number is always finite.
+
+use serde::Serialize;
+
+use super::instant::rfc3339;
+use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
+use crate::control::{
+    BackendView, EndpointView, Entry, EventRecord, ListenerView, ReloadView, RolloutView, RouteView, StatusView,
+    VariantView,
+};
+use crate::name::Name;
+use crate::rollout::Phase;
+
+/// `{"ok":true}`
+#[derive(Debug, Serialize)]
+pub(super) struct Ok {
+    pub(super) ok: bool,
+}
+
+/// An RFC 9457 problem document.
+#[derive(Debug, Serialize)]
+pub(super) struct ProblemBody<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: String,
+    pub(super) title: &'a str,
+    pub(super) status: u16,
+    pub(super) detail: &'a str,
+    /// With 422: each bad field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) errors: Vec<FieldError<'a>>,
+    /// With 412: the present generation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) generation: Option<u64>,
+}
+
+/// One bad field of a body, or one problem of a file.
+#[derive(Debug, Serialize)]
+pub(super) struct FieldError<'a> {
+    /// Path of the field in the body or file.
+    field: &'a str,
+    detail: &'a str,
+    /// `file:line:column`, where it is about a file.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    place: &'a str,
+}
+
+/// `GET /v1/status`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Status<'a> {
+    version: &'a str,
+    ready: bool,
+    generation: u64,
+    uptime_seconds: f64,
+    config_file: &'a str,
+    environment: Option<&'a str>,
+    workers: usize,
+    listeners: Vec<Listener<'a>>,
+    last_reload: Reload<'a>,
+    rollouts: Vec<RolloutPhase<'a>>,
+    kept: &'a [String],
+    state_problem: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listener<'a> {
+    name: &'a str,
+    address: String,
+    tls: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RolloutPhase<'a> {
+    name: &'a str,
+    phase: &'static str,
+}
+
+/// The last reading of the file.
+#[derive(Debug, Serialize)]
+pub(super) struct Reload<'a> {
+    ok: bool,
+    at: String,
+    problems: Vec<FieldError<'a>>,
+}
+
+/// `GET /v1/routes`
+#[derive(Debug, Serialize)]
+pub(super) struct Routes<'a> {
+    pub(super) routes: Vec<Route<'a>>,
+}
+
+/// `GET /v1/routes/{route}`
+#[derive(Debug, Serialize)]
+pub(super) struct Route<'a> {
+    name: &'a str,
+    generation: u64,
+    variants: Vec<Variant<'a>>,
+    rollout: Option<RolloutPhase<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Variant<'a> {
+    name: &'a str,
+    backend: &'a str,
+    release: Option<&'a str>,
+    weight: u32,
+    share: f64,
+    requests: u64,
+    failures: u64,
+    error_rate: Option<f64>,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    in_flight: u64,
+    window_seconds: f64,
+}
+
+/// `GET /v1/backends`
+#[derive(Debug, Serialize)]
+pub(super) struct Backends<'a> {
+    pub(super) backends: Vec<Backend<'a>>,
+}
+
+/// `GET /v1/backends/{backend}`
+#[derive(Debug, Serialize)]
+pub(super) struct Backend<'a> {
+    name: &'a str,
+    release: Option<&'a str>,
+    endpoints: Vec<Endpoint<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Endpoint<'a> {
+    address: &'a str,
+    healthy: bool,
+    ejected: bool,
+    in_flight: u32,
+    connections: u32,
+    idle: u32,
+}
+
+/// `GET /v1/rollouts`
+#[derive(Debug, Serialize)]
+pub(super) struct Rollouts<'a> {
+    pub(super) rollouts: Vec<Rollout<'a>>,
+}
+
+/// `GET /v1/rollouts/{rollout}`
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rollout<'a> {
+    name: &'a str,
+    route: &'a str,
+    from: &'a str,
+    to: &'a str,
+    phase: &'static str,
+    step: Option<usize>,
+    steps: usize,
+    step_weights: &'a [f64],
+    since: String,
+    baked_seconds: f64,
+    bake_seconds: f64,
+    share: f64,
+    verdict: Option<&'static str>,
+    verdict_reason: Option<&'a str>,
+    evidence: Option<EvidenceBody>,
+    reason: &'a str,
+    /// Newest last; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<Vec<Event<'a>>>,
+}
+
+/// The figures behind a verdict.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EvidenceBody {
+    metric: Option<&'static str>,
+    window_seconds: f64,
+    canary: Side,
+    stable: Option<Side>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Side {
+    requests: u64,
+    failures: u64,
+    error_rate: Option<f64>,
+    slow_share: Option<f64>,
+}
+
+/// `GET /v1/rollouts/{rollout}/verdict`: flat, for an Argo `web` metric or a CI job.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct VerdictBody<'a> {
+    rollout: &'a str,
+    phase: &'static str,
+    verdict: &'static str,
+    ok: bool,
+    reason: &'a str,
+    error_rate: Option<f64>,
+    requests: u64,
+    failures: u64,
+    stable_error_rate: Option<f64>,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    window_seconds: f64,
+}
+
+/// One event: in the stream and in a rollout's history.
+#[derive(Debug, Serialize)]
+pub(super) struct Event<'a> {
+    id: u64,
+    at: String,
+    kind: &'static str,
+    generation: u64,
+    by: &'a str,
+    route: Option<&'a str>,
+    rollout: Option<&'a str>,
+    from: &'a str,
+    to: &'a str,
+    reason: &'a str,
+    verdict: Option<&'static str>,
+    evidence: Option<EvidenceBody>,
+}
+
+impl<'a> From<&'a Entry> for FieldError<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Self {
+            field: &entry.path,
+            detail: &entry.message,
+            place: &entry.place,
+        }
+    }
+}
+
+impl<'a> Status<'a> {
+    /// `ready`: the listeners accept.
+    pub(super) fn new(view: &'a StatusView, version: &'a str, ready: bool) -> Self {
+        Self {
+            version,
+            ready,
+            generation: view.generation,
+            uptime_seconds: view.uptime_seconds,
+            config_file: &view.config_file,
+            environment: view.environment.as_deref(),
+            workers: view.workers,
+            listeners: view.listeners.iter().map(Listener::from).collect(),
+            last_reload: Reload::from(&view.last_reload),
+            rollouts: view
+                .rollouts
+                .iter()
+                .map(|(name, phase)| RolloutPhase {
+                    name: name.as_str(),
+                    phase: phase.as_str(),
+                })
+                .collect(),
+            kept: &view.kept,
+            state_problem: view.state_problem.as_deref(),
+        }
+    }
+}
+
+impl<'a> From<&'a ListenerView> for Listener<'a> {
+    fn from(view: &'a ListenerView) -> Self {
+        Self {
+            name: view.name.as_str(),
+            address: view.address.to_string(),
+            tls: view.tls,
+        }
+    }
+}
+
+impl<'a> From<&'a ReloadView> for Reload<'a> {
+    fn from(view: &'a ReloadView) -> Self {
+        Self {
+            ok: view.ok,
+            at: rfc3339(view.at_ms),
+            problems: view.problems.iter().map(FieldError::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a RouteView> for Route<'a> {
+    fn from(view: &'a RouteView) -> Self {
+        Self {
+            name: view.name.as_str(),
+            generation: view.generation,
+            variants: view.variants.iter().map(Variant::from).collect(),
+            rollout: view.rollout.as_ref().map(|(name, phase)| RolloutPhase {
+                name: name.as_str(),
+                phase: phase.as_str(),
+            }),
+        }
+    }
+}
+
+impl<'a> From<&'a VariantView> for Variant<'a> {
+    fn from(view: &'a VariantView) -> Self {
+        Self {
+            name: view.name.as_str(),
+            backend: view.backend.as_str(),
+            release: view.release.as_deref(),
+            weight: view.weight,
+            share: view.share,
+            requests: view.stats.requests,
+            failures: view.stats.failures,
+            error_rate: view.stats.error_rate,
+            p50: view.stats.p50_us.map(seconds_of_us),
+            p95: view.stats.p95_us.map(seconds_of_us),
+            p99: view.stats.p99_us.map(seconds_of_us),
+            in_flight: view.stats.in_flight,
+            window_seconds: view.stats.window_seconds,
+        }
+    }
+}
+
+impl<'a> From<&'a BackendView> for Backend<'a> {
+    fn from(view: &'a BackendView) -> Self {
+        Self {
+            name: view.name.as_str(),
+            release: view.release.as_deref(),
+            endpoints: view.endpoints.iter().map(Endpoint::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a EndpointView> for Endpoint<'a> {
+    fn from(view: &'a EndpointView) -> Self {
+        Self {
+            address: &view.address,
+            healthy: view.healthy,
+            ejected: view.ejected,
+            in_flight: view.in_flight,
+            connections: view.connections,
+            idle: view.idle,
+        }
+    }
+}
+
+impl<'a> Rollout<'a> {
+    /// As in a list: without history.
+    pub(super) fn brief(view: &'a RolloutView) -> Self {
+        let verdict = view.verdict.as_ref();
+        Self {
+            name: view.name.as_str(),
+            route: view.route.as_str(),
+            from: view.from.as_str(),
+            to: view.to.as_str(),
+            phase: view.phase.as_str(),
+            step: view.step,
+            steps: view.steps,
+            step_weights: &view.step_weights,
+            since: rfc3339(view.since_ms),
+            baked_seconds: view.baked_seconds,
+            bake_seconds: view.bake_seconds,
+            share: view.share,
+            verdict: verdict.map(|verdict| verdict.kind.as_str()),
+            verdict_reason: verdict.map(|verdict| verdict.reason.as_str()),
+            evidence: verdict.map(EvidenceBody::from),
+            reason: &view.reason,
+            history: None,
+        }
+    }
+
+    /// With history.
+    pub(super) fn whole(view: &'a RolloutView) -> Self {
+        Self {
+            history: Some(view.history.iter().map(Event::from).collect()),
+            ..Self::brief(view)
+        }
+    }
+}
+
+impl From<&Verdict> for EvidenceBody {
+    fn from(verdict: &Verdict) -> Self {
+        let Evidence {
+            window_ms,
+            canary,
+            stable,
+        } = verdict.evidence;
+        Self {
+            metric: verdict.metric.map(Metric::as_str),
+            window_seconds: seconds_of_ms(window_ms),
+            canary: Side::from(canary),
+            stable: stable.map(Side::from),
+        }
+    }
+}
+
+impl From<SideEvidence> for Side {
+    fn from(side: SideEvidence) -> Self {
+        Self {
+            requests: side.requests,
+            failures: side.failures,
+            error_rate: side.error_rate,
+            slow_share: side.slow_share,
+        }
+    }
+}
+
+impl<'a> VerdictBody<'a> {
+    /// `ok` says that the release may be trusted: it passes, or it has passed its whole plan.
+    /// Without any verdict yet the word is `inconclusive`. Quantiles are of the canary's last
+    /// window, the counts of the window that was judged.
+    pub(super) fn new(view: &'a RolloutView, canary: Option<&VariantView>) -> Self {
+        let kind = view
+            .verdict
+            .as_ref()
+            .map_or(VerdictKind::Inconclusive, |verdict| verdict.kind);
+        let evidence = view
+            .verdict
+            .as_ref()
+            .map(|verdict| verdict.evidence)
+            .unwrap_or_default();
+        let quantile = |of: fn(&VariantView) -> Option<u64>| canary.and_then(of).map(seconds_of_us);
+        Self {
+            rollout: view.name.as_str(),
+            phase: view.phase.as_str(),
+            verdict: kind.as_str(),
+            ok: match view.phase {
+                Phase::Succeeded => true,
+                Phase::Aborted => false,
+                Phase::Idle | Phase::Watching | Phase::Progressing | Phase::Paused | Phase::Promoting => {
+                    kind == VerdictKind::Pass
+                }
+            },
+            reason: view.verdict.as_ref().map_or(&view.reason, |verdict| &verdict.reason),
+            error_rate: evidence.canary.error_rate,
+            requests: evidence.canary.requests,
+            failures: evidence.canary.failures,
+            stable_error_rate: evidence.stable.and_then(|stable| stable.error_rate),
+            p50: quantile(|canary| canary.stats.p50_us),
+            p95: quantile(|canary| canary.stats.p95_us),
+            p99: quantile(|canary| canary.stats.p99_us),
+            window_seconds: seconds_of_ms(evidence.window_ms),
+        }
+    }
+}
+
+impl<'a> From<&'a EventRecord> for Event<'a> {
+    fn from(record: &'a EventRecord) -> Self {
+        Self {
+            id: record.id,
+            at: rfc3339(record.at_ms),
+            kind: record.kind,
+            generation: record.generation,
+            by: &record.by,
+            route: record.route.as_ref().map(Name::as_str),
+            rollout: record.rollout.as_ref().map(Name::as_str),
+            from: &record.from,
+            to: &record.to,
+            reason: &record.reason,
+            verdict: record.verdict.as_ref().map(|verdict| verdict.kind.as_str()),
+            evidence: record.verdict.as_ref().map(EvidenceBody::from),
+        }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // latencies stay far below 2^52 µs
+fn seconds_of_us(us: u64) -> f64 {
+    us as f64 / 1e6
+}
+
+#[allow(clippy::cast_precision_loss)] // windows stay far below 2^52 ms
+fn seconds_of_ms(ms: u64) -> f64 {
+    ms as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::{Event, Reload, Rollout, Route, VerdictBody};
+    use crate::admin::fake;
+    use crate::control::ReloadView;
+    use crate::rollout::Phase;
+
+    fn check(shape: impl Serialize, expected: &str) {
+        assert_eq!(serde_json::to_string(&shape).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_route_shows_its_variants_and_their_last_window() {
+        check(
+            Route::from(&fake::route(42)),
+            concat!(
+                r#"{"name":"checkout","generation":42,"variants":[{"name":"stable","backend":"checkout-stable","#,
+                r#""release":null,"weight":90,"share":0.9,"requests":0,"failures":0,"errorRate":null,"p50":null,"#,
+                r#""p95":null,"p99":null,"inFlight":0,"windowSeconds":0.0},{"name":"canary","backend":"#,
+                r#""checkout-canary","release":"v1.5.0","weight":10,"share":0.1,"requests":913,"failures":74,"#,
+                r#""errorRate":0.08105147864184009,"p50":0.004,"p95":0.0125,"p99":1.0,"inFlight":2,"#,
+                r#""windowSeconds":10.0}],"rollout":{"name":"checkout","phase":"progressing"}}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn a_rollout_shows_its_place_its_verdict_and_its_history() {
+        check(
+            Rollout::whole(&fake::rollout(Phase::Progressing)),
+            concat!(
+                r#"{"name":"checkout","route":"checkout","from":"stable","to":"canary","phase":"progressing","step":1,"#,
+                r#""steps":3,"stepWeights":[0.05,0.25,1.0],"since":"2026-11-21T12:00:13.042Z","bakedSeconds":1.5,"#,
+                r#""bakeSeconds":7200.0,"share":0.25,"verdict":"pass","verdictReason":"#,
+                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","evidence":{"metric":"errorRate","windowSeconds":1.5,"#,
+                r#""canary":{"requests":1000,"failures":4,"errorRate":0.004,"slowShare":null},"stable":"#,
+                r#"{"requests":0,"failures":0,"errorRate":null,"slowShare":null}},"reason":"step 2 of 3","history":"#,
+                r#"[{"id":7,"at":"2026-11-21T12:00:13.042Z","kind":"rollout","generation":42,"by":"serin","#,
+                r#""route":"checkout","rollout":"checkout","from":"progressing","to":"aborted","#,
+                r#""reason":"two\nlines","verdict":null,"evidence":null}]}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn a_list_leaves_histories_out() {
+        let view = fake::rollout(Phase::Idle);
+        let text = serde_json::to_string(&Rollout::brief(&view)).unwrap();
+        assert!(!text.contains("history"), "{text}");
+    }
+
+    #[test]
+    fn a_verdict_is_flat() {
+        let (view, route) = (fake::rollout(Phase::Progressing), fake::route(42));
+        check(
+            VerdictBody::new(&view, route.variants.last()),
+            concat!(
+                r#"{"rollout":"checkout","phase":"progressing","verdict":"pass","ok":true,"reason":"#,
+                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","errorRate":0.004,"requests":1000,"failures":4,"#,
+                r#""stableErrorRate":null,"p50":0.004,"p95":0.0125,"p99":1.0,"windowSeconds":1.5}"#,
+            ),
+        );
+    }
+
+    #[test]
+    fn an_aborted_or_unjudged_rollout_is_not_ok() {
+        let ok = |phase, judged: bool| {
+            let mut view = fake::rollout(phase);
+            view.verdict = view.verdict.filter(|_| judged);
+            let body = VerdictBody::new(&view, None);
+            (body.verdict, body.ok)
+        };
+        assert_eq!(ok(Phase::Aborted, true), ("pass", false));
+        assert_eq!(ok(Phase::Idle, false), ("inconclusive", false));
+        assert_eq!(ok(Phase::Watching, true), ("pass", true));
+        assert_eq!(ok(Phase::Succeeded, false), ("inconclusive", true));
+    }
+
+    #[test]
+    fn numbers_are_always_finite() {
+        let mut view = fake::route(42);
+        view.variants.truncate(1);
+        view.variants[0].share = f64::NAN;
+        view.variants[0].stats.error_rate = Some(f64::INFINITY);
+        let text = serde_json::to_string(&Route::from(&view)).unwrap();
+        assert!(
+            text.contains(r#""share":null"#) && text.contains(r#""errorRate":null"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn events_and_reloads_have_their_instants_as_text() {
+        let record = fake::event(9);
+        let text = serde_json::to_string(&Event::from(&record)).unwrap();
+        assert!(
+            text.starts_with(r#"{"id":9,"at":"2026-11-21T12:00:13.042Z","kind":"rollout""#),
+            "{text}"
+        );
+        check(
+            Reload::from(&ReloadView::default()),
+            r#"{"ok":false,"at":"1970-01-01T00:00:00.000Z","problems":[]}"#,
+        );
+    }
+}

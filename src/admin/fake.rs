@@ -1,0 +1,327 @@
+//! A control for tests: one route, one backend, one rollout, and answers that follow from the question.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{broadcast, watch};
+
+use super::AdminContext;
+use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
+use crate::control::{
+    Asked, BackendView, EndpointView, Entry, EventRecord, Handle, ListenerView, MetricsView, Refusal, ReloadView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+};
+use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
+use crate::name::Name;
+use crate::rollout::{Phase, Verb};
+use crate::route::{Endpoint, EndpointId};
+
+/// What the fake says and what it was told.
+#[derive(Clone)]
+pub(crate) struct Fake {
+    pub(crate) handle: Handle,
+    pub(crate) context: AdminContext,
+    /// Changes as they were asked for, in words.
+    pub(crate) told: Arc<Mutex<Vec<String>>>,
+    /// The rollout's phases; each look takes one, the last one stays.
+    pub(crate) phases: Arc<Mutex<VecDeque<Phase>>>,
+    /// Live events.
+    pub(crate) live: broadcast::Sender<EventRecord>,
+    /// Whether reloads succeed.
+    pub(crate) file_is_good: Arc<AtomicBool>,
+    /// Ends the server when set.
+    pub(crate) shutdown: Arc<watch::Sender<bool>>,
+}
+
+impl Fake {
+    /// Answers until the handle is gone. Needs a runtime.
+    pub(crate) fn start() -> Self {
+        let (handle, mut asked) = Handle::new();
+        let cells = ProxyCells::new(1);
+        cells.reject(RejectReason::NoRoute);
+        cells.connection(0, 3);
+        let fake = Self {
+            handle,
+            context: AdminContext {
+                ready: Arc::new(AtomicBool::new(true)),
+                cells: [cells].into(),
+                listeners: [name("public")].into(),
+                check: Arc::new(|text| match text {
+                    "panic" => panic!("asked to"),
+                    "version: 1" => Ok(()),
+                    _ => Err(vec![problem()]),
+                }),
+            },
+            told: Arc::default(),
+            phases: Arc::new(Mutex::new([Phase::Progressing].into())),
+            live: broadcast::channel(16).0,
+            file_is_good: Arc::new(AtomicBool::new(true)),
+            shutdown: Arc::new(watch::channel(false).0),
+        };
+        let mut control = fake.clone();
+        // Its own handle would keep it alive for ever.
+        control.handle = Handle::new().0;
+        tokio::spawn(async move {
+            while let Some(asked) = asked.recv().await {
+                control.answer(asked);
+            }
+        });
+        fake
+    }
+
+    fn answer(&self, asked: Asked) {
+        match asked {
+            Asked::Status(reply) => drop(reply.send(self.status())),
+            Asked::Routes(reply) => drop(reply.send(vec![route(42)])),
+            Asked::Backends(reply) => drop(reply.send(vec![backend()])),
+            Asked::Rollouts(reply) => {
+                let phase = self.phase();
+                drop(reply.send(vec![rollout(phase)]));
+            }
+            Asked::Metrics(reply) => drop(reply.send(metrics())),
+            Asked::Config(reply) => drop(reply.send("version: 1\n".to_owned())),
+            Asked::SetWeights(question, reply) => {
+                self.tell(format!("{question:?}"));
+                let answer = match (question.route.as_str(), question.reason.as_str()) {
+                    ("checkout", _) if question.weights.is_empty() => Err(Refusal::Invalid(vec![Entry {
+                        place: String::new(),
+                        path: "weights.stable".to_owned(),
+                        message: "is missing".to_owned(),
+                    }])),
+                    ("checkout", _) if question.if_match.is_some_and(|tag| tag != "\"42\"") => {
+                        Err(Refusal::Stale { generation: 42 })
+                    }
+                    ("checkout", "now") => Err(Refusal::Conflict("progressing; pause it first".to_owned())),
+                    ("checkout", "disk") => Err(Refusal::Unavailable("the state cannot be written".to_owned())),
+                    ("checkout", _) if question.dry_run => Ok(route(42)),
+                    ("checkout", _) => Ok(route(43)),
+                    _ => Err(Refusal::NotFound("no route of that name".to_owned())),
+                };
+                drop(reply.send(answer));
+            }
+            Asked::Command {
+                rollout: name,
+                verb,
+                reason,
+                by,
+                reply,
+            } => {
+                self.tell(format!("{name} {verb:?} {reason:?} by {by}"));
+                let answer = match (name.as_str(), verb) {
+                    ("checkout", Verb::Resume) => Err(Refusal::Conflict("not paused; possible: pause".to_owned())),
+                    ("checkout", Verb::Abort) => Ok(rollout(Phase::Aborted)),
+                    ("checkout", Verb::Pause) => Ok(rollout(Phase::Paused)),
+                    ("checkout", Verb::Promote { full: true }) => Ok(rollout(Phase::Promoting)),
+                    ("checkout", _) => Ok(rollout(Phase::Progressing)),
+                    _ => Err(Refusal::NotFound("no rollout of that name".to_owned())),
+                };
+                drop(reply.send(answer));
+            }
+            Asked::Reload { reply, .. } => drop(reply.send(self.reload())),
+            Asked::Events(after, reply) => {
+                let past = (1..=3).filter(|id| after.is_some_and(|after| *id > after)).map(event);
+                drop(reply.send((past.collect(), self.live.subscribe())));
+            }
+            // Questions that others put and the admin side does not.
+            #[allow(unreachable_patterns)]
+            _ => {}
+        }
+    }
+
+    fn phase(&self) -> Phase {
+        let mut phases = self.phases.lock().unwrap();
+        if phases.len() > 1 {
+            phases.pop_front().unwrap()
+        } else {
+            phases[0]
+        }
+    }
+
+    fn tell(&self, what: String) {
+        self.told.lock().unwrap().push(what);
+    }
+
+    fn reload(&self) -> ReloadView {
+        let ok = self.file_is_good.load(std::sync::atomic::Ordering::Relaxed);
+        ReloadView {
+            at_ms: 1_795_262_413_042,
+            ok,
+            problems: if ok { Vec::new() } else { vec![problem()] },
+        }
+    }
+
+    fn status(&self) -> StatusView {
+        StatusView {
+            generation: 42,
+            uptime_seconds: 3723.5,
+            config_file: "serin.yaml".to_owned(),
+            environment: Some("prod".to_owned()),
+            listeners: vec![ListenerView {
+                name: name("public"),
+                address: SocketAddr::from(([127, 0, 0, 1], 8080)),
+                tls: false,
+            }],
+            last_reload: self.reload(),
+            rollouts: vec![(name("checkout"), Phase::Progressing)],
+            kept: Vec::new(),
+            state_problem: None,
+            workers: 2,
+        }
+    }
+}
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn problem() -> Entry {
+    Entry {
+        place: "serin.yaml:3:5".to_owned(),
+        path: "routes.checkout.split".to_owned(),
+        message: "the weights add up to 0".to_owned(),
+    }
+}
+
+pub(crate) fn route(generation: u64) -> RouteView {
+    let variant = |text: &str, weight, share, stats| VariantView {
+        name: name(text),
+        backend: name(&format!("checkout-{text}")),
+        release: (text == "canary").then(|| "v1.5.0".to_owned()),
+        weight,
+        share,
+        stats,
+    };
+    let busy = VariantStats {
+        window_seconds: 10.0,
+        requests: 913,
+        failures: 74,
+        error_rate: Some(74.0 / 913.0),
+        p50_us: Some(4_000),
+        p95_us: Some(12_500),
+        p99_us: Some(1_000_000),
+        in_flight: 2,
+    };
+    RouteView {
+        name: name("checkout"),
+        generation,
+        variants: vec![
+            variant("stable", 90, 0.9, VariantStats::default()),
+            variant("canary", 10, 0.1, busy),
+        ],
+        rollout: Some((name("checkout"), Phase::Progressing)),
+    }
+}
+
+fn backend() -> BackendView {
+    BackendView {
+        name: name("checkout-canary"),
+        release: None,
+        endpoints: vec![EndpointView {
+            address: "10.0.2.10:8080".into(),
+            healthy: true,
+            ejected: false,
+            in_flight: 1,
+            connections: 4,
+            idle: 3,
+        }],
+    }
+}
+
+pub(crate) fn verdict() -> Verdict {
+    let side = |requests, failures: u64| SideEvidence {
+        requests,
+        failures,
+        error_rate: (requests > 0).then(|| f64::from(u32::try_from(failures).unwrap()) / 1000.0),
+        slow_share: None,
+    };
+    Verdict {
+        kind: VerdictKind::Pass,
+        metric: Some(Metric::ErrorRate),
+        reason: "errorRate 0.4 % (4 of 1000 in 1.5 s)".to_owned(),
+        evidence: Evidence {
+            window_ms: 1500,
+            canary: side(1000, 4),
+            stable: Some(side(0, 0)),
+        },
+    }
+}
+
+pub(crate) fn rollout(phase: Phase) -> RolloutView {
+    RolloutView {
+        name: name("checkout"),
+        route: name("checkout"),
+        from: name("stable"),
+        to: name("canary"),
+        phase,
+        step: Some(1),
+        steps: 3,
+        step_weights: vec![0.05, 0.25, 1.0],
+        since_ms: 1_795_262_413_042,
+        baked_seconds: 1.5,
+        bake_seconds: 7200.0,
+        share: 0.25,
+        verdict: Some(verdict()),
+        reason: "step 2 of 3".to_owned(),
+        history: vec![event(7)],
+    }
+}
+
+pub(crate) fn event(id: u64) -> EventRecord {
+    EventRecord {
+        id,
+        at_ms: 1_795_262_413_042,
+        kind: "rollout",
+        generation: 42,
+        by: "serin".to_owned(),
+        route: Some(name("checkout")),
+        rollout: Some(name("checkout")),
+        from: "progressing".to_owned(),
+        to: "aborted".to_owned(),
+        reason: "two\nlines".to_owned(),
+        verdict: None,
+    }
+}
+
+fn metrics() -> MetricsView {
+    let key = RecorderKey {
+        route: name("checkout"),
+        variant: name("canary"),
+        backend: name("checkout-v2"),
+    };
+    let recorder = Recorder::new(key, 1);
+    let cell = recorder.cell(0);
+    let drawn = Track::Draw { slot: 0 };
+    for (latency_us, outcome, class) in [
+        (4_000, Outcome::Success, CodeClass::Success),
+        (30_000, Outcome::Failure, CodeClass::ServerError),
+    ] {
+        cell.dispatched(drawn);
+        cell.headed(drawn, &recorder, latency_us, 0);
+        cell.resolved(drawn, outcome);
+        cell.answered(outcome, class);
+    }
+    cell.dispatched(Track::Cohort);
+    let endpoint = Endpoint::new(EndpointId(0), name("checkout-v2"), "10.0.2.10:8080".into(), None, 1);
+    endpoint.cell(0).add_connections(4);
+    endpoint.cell(0).add_idle(3);
+    MetricsView {
+        generation: 42,
+        variants: vec![VariantMetrics {
+            recorder: Arc::new(recorder),
+            share: 0.25,
+        }],
+        endpoints: vec![Arc::new(endpoint)],
+        rollouts: vec![RolloutMetrics {
+            name: name("checkout"),
+            phase: Phase::Aborted,
+            step: Some(1),
+            verdict: Some(VerdictKind::Fail),
+        }],
+        reloads_ok: 2,
+        reloads_failed: 1,
+        last_reload_success: 1_795_262_413.042,
+        rollbacks: vec![(name("checkout"), "errorRate".to_owned(), 1)],
+    }
+}

@@ -1,0 +1,133 @@
+//! Keeps web pages away from the admin address: a page in somebody's browser can send requests
+//! here, under a name of its own (DNS rebinding) or from another origin.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, Method, header};
+
+use super::Admin;
+use super::problem::{Kind, Problem};
+
+/// Lets a request pass, or answers 421 or 403.
+pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
+    match check(admin.address, request.method(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// `Host` must be an address of ours: loopback, `localhost`, or the one we are bound to. A rebound
+/// name is none of them. No `Host` at all passes: no browser leaves it out. `Origin`, which
+/// browsers add to every write, must then be the same host.
+fn check(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) => None,
+        (Some(host), None) => Some(host.to_str().unwrap_or("?")),
+        (Some(_), Some(_)) => return Err(Problem::new(Kind::Malformed, "more than one Host")),
+    };
+    if let Some(host) = host.filter(|host| !is_ours(host, bound)) {
+        let host: String = host.chars().take(80).collect();
+        return Err(Problem::new(
+            Kind::ForeignHost,
+            format!("{host:?} is not this admin address; use localhost or the address itself"),
+        ));
+    }
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+    let same_origin = |origin: &http::HeaderValue| {
+        origin
+            .to_str()
+            .ok()
+            .and_then(|origin| origin.strip_prefix("http://"))
+            .is_some_and(|authority| Some(authority) == host)
+    };
+    if !reads && !headers.get_all(header::ORIGIN).iter().all(same_origin) {
+        return Err(Problem::new(
+            Kind::ForeignOrigin,
+            "web pages of other origins may not change anything here",
+        ));
+    }
+    Ok(())
+}
+
+fn is_ours(host: &str, bound: SocketAddr) -> bool {
+    let Ok(authority) = host.parse::<http::uri::Authority>() else {
+        return false;
+    };
+    if host.contains('@') {
+        return false;
+    }
+    let name = authority.host();
+    if name.eq_ignore_ascii_case("localhost") {
+        return true;
+    }
+    let name = name
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(name);
+    name.parse::<IpAddr>()
+        .is_ok_and(|ip| ip.is_loopback() || ip == bound.ip() || bound.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, Method};
+
+    use super::check;
+
+    fn passes(bound: &str, method: Method, fields: &[(&str, &str)]) -> bool {
+        let headers: HeaderMap = fields
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
+        check(bound.parse().unwrap(), &method, &headers).is_ok()
+    }
+
+    fn host(host: &str, expected: bool) {
+        let is = passes("10.1.2.3:9901", Method::GET, &[("host", host)]);
+        assert_eq!(is, expected, "{host}");
+    }
+
+    fn origin(origin: &str, expected: bool) {
+        let fields = [("host", "localhost:9901"), ("origin", origin)];
+        assert_eq!(passes("127.0.0.1:9901", Method::POST, &fields), expected, "{origin}");
+        assert!(passes("127.0.0.1:9901", Method::GET, &fields), "reading {origin}");
+    }
+
+    #[test]
+    fn only_our_own_addresses_are_hosts() {
+        host("localhost:9901", true);
+        host("LOCALHOST", true);
+        host("127.0.0.1:9901", true);
+        host("127.8.8.8", true);
+        host("[::1]:9901", true);
+        host("10.1.2.3:9901", true);
+        host("10.1.2.4:9901", false);
+        host("evil.example", false);
+        host("localhost.evil.example:9901", false);
+        host("127.0.0.1.evil.example", false);
+        host("user@localhost", false);
+        host("", false);
+        assert!(passes("0.0.0.0:9901", Method::GET, &[("host", "192.168.7.7:9901")]));
+        assert!(passes("0.0.0.0:9901", Method::GET, &[]));
+        assert!(!passes(
+            "0.0.0.0:9901",
+            Method::GET,
+            &[("host", "localhost"), ("host", "localhost")]
+        ));
+    }
+
+    #[test]
+    fn pages_of_other_origins_may_not_write() {
+        origin("http://localhost:9901", true);
+        origin("http://localhost", false);
+        origin("https://localhost:9901", false);
+        origin("http://evil.example", false);
+        origin("null", false);
+        assert!(passes("127.0.0.1:9901", Method::PUT, &[("host", "localhost:9901")]));
+    }
+}

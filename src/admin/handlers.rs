@@ -1,0 +1,301 @@
+//! One function for each endpoint: asks control, decides nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::problem::{Kind, Problem};
+use super::prometheus::{CONTENT_TYPE, Scrape};
+use super::{Admin, api, body};
+use crate::control::{Asked, Entry, RolloutView, RouteView, SetWeights};
+use crate::name::Name;
+use crate::rollout::Verb;
+
+/// Who changed something, when nobody says.
+const BY: &str = "api";
+
+type Shared = State<Arc<Admin>>;
+type Answer = Result<Response, Problem>;
+type Body = Result<Bytes, BytesRejection>;
+
+pub(super) async fn livez() -> &'static str {
+    "alive\n"
+}
+
+pub(super) async fn readyz(State(admin): Shared) -> Answer {
+    if admin.context.ready.load(Ordering::Acquire) {
+        Ok("ready\n".into_response())
+    } else {
+        Err(Problem::new(Kind::Unavailable, "not ready: starting or draining"))
+    }
+}
+
+pub(super) async fn metrics(State(admin): Shared) -> Answer {
+    let scrape = Scrape {
+        view: admin.ask(Asked::Metrics).await?,
+        cells: Arc::clone(&admin.context.cells),
+        listeners: Arc::clone(&admin.context.listeners),
+    };
+    let page = aside(|| scrape.render())
+        .await?
+        .map_err(|error| Problem::new(Kind::Internal, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page).into_response())
+}
+
+pub(super) async fn status(State(admin): Shared) -> Answer {
+    let view = admin.ask(Asked::Status).await?;
+    let ready = admin.context.ready.load(Ordering::Acquire);
+    Ok(json(&api::Status::new(&view, env!("CARGO_PKG_VERSION"), ready)))
+}
+
+pub(super) async fn config(State(admin): Shared) -> Answer {
+    let text = admin.ask(Asked::Config).await?;
+    Ok(([(header::CONTENT_TYPE, "application/yaml")], text).into_response())
+}
+
+pub(super) async fn check_config(State(admin): Shared, body: Body) -> Answer {
+    let text = String::from_utf8(body?.to_vec()).map_err(|_| Problem::new(Kind::Malformed, "the file is not UTF-8"))?;
+    let check = Arc::clone(&admin.context.check);
+    match aside(move || check(&text)).await? {
+        Ok(()) => Ok(json(&api::Ok { ok: true })),
+        Err(problems) => Err(Problem::invalid_configuration(problems, "see `errors`")),
+    }
+}
+
+pub(super) async fn reload(State(admin): Shared, body: Body) -> Answer {
+    body::nothing(&body?)?;
+    let by = BY.to_owned();
+    let view = admin.ask(|reply| Asked::Reload { by, reply }).await?;
+    if view.ok {
+        Ok(json(&api::Reload::from(&view)))
+    } else {
+        let detail = "see `errors`; nothing was changed";
+        Err(Problem::invalid_configuration(view.problems, detail))
+    }
+}
+
+pub(super) async fn routes(State(admin): Shared) -> Answer {
+    let views = admin.ask(Asked::Routes).await?;
+    Ok(json(&api::Routes {
+        routes: views.iter().map(api::Route::from).collect(),
+    }))
+}
+
+pub(super) async fn route(State(admin): Shared, Path(name): Path<String>) -> Answer {
+    Ok(route_answer(&find_route(&admin, &name).await?))
+}
+
+pub(super) async fn set_weights(
+    State(admin): Shared,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let read = match (body, dry_run(query.as_deref())) {
+        (Ok(bytes), Ok(dry_run)) => body::Weights::read(&bytes).map(|body| (body, dry_run)),
+        (Err(rejection), _) => Err(rejection.into()),
+        (_, Err(problem)) => Err(problem),
+    };
+    let (body, dry_run) = match read {
+        Ok(read) => read,
+        Err(problem) => {
+            // A route that does not exist is said first, whatever else is wrong.
+            find_route(&admin, &name).await?;
+            return Err(problem);
+        }
+    };
+    let question = SetWeights {
+        route: name,
+        weights: body.weights,
+        reason: body.reason,
+        by: BY.to_owned(),
+        if_match: if_match(&headers),
+        dry_run,
+    };
+    let view = admin.ask(|reply| Asked::SetWeights(question, reply)).await??;
+    Ok(route_answer(&view))
+}
+
+pub(super) async fn backends(State(admin): Shared) -> Answer {
+    let views = admin.ask(Asked::Backends).await?;
+    Ok(json(&api::Backends {
+        backends: views.iter().map(api::Backend::from).collect(),
+    }))
+}
+
+pub(super) async fn backend(State(admin): Shared, Path(name): Path<String>) -> Answer {
+    let views = admin.ask(Asked::Backends).await?;
+    let view = find(&views, &name, "backend", |view| &view.name)?;
+    Ok(json(&api::Backend::from(view)))
+}
+
+pub(super) async fn rollouts(State(admin): Shared) -> Answer {
+    let views = admin.ask(Asked::Rollouts).await?;
+    Ok(json(&api::Rollouts {
+        rollouts: views.iter().map(api::Rollout::brief).collect(),
+    }))
+}
+
+pub(super) async fn rollout(State(admin): Shared, Path(name): Path<String>) -> Answer {
+    Ok(json(&api::Rollout::whole(&find_rollout(&admin, &name).await?)))
+}
+
+pub(super) async fn verdict(State(admin): Shared, Path(name): Path<String>) -> Answer {
+    let view = find_rollout(&admin, &name).await?;
+    let routes = admin.ask(Asked::Routes).await?;
+    let canary = routes
+        .iter()
+        .find(|route| route.name == view.route)
+        .and_then(|route| route.variants.iter().find(|variant| variant.name == view.to));
+    Ok(json(&api::VerdictBody::new(&view, canary)))
+}
+
+pub(super) async fn command(State(admin): Shared, Path((name, word)): Path<(String, String)>, body: Body) -> Answer {
+    let read = match (verb(&word), body) {
+        (Err(problem), _) => Err(problem),
+        (_, Err(rejection)) => Err(rejection.into()),
+        (Ok(verb), Ok(bytes)) => {
+            body::Command::read(&bytes, matches!(verb, Verb::Promote { .. })).map(|body| (verb, body))
+        }
+    };
+    let (verb, body) = match read {
+        Ok(read) => read,
+        Err(problem) => {
+            find_rollout(&admin, &name).await?;
+            return Err(problem);
+        }
+    };
+    let verb = match verb {
+        Verb::Promote { .. } => Verb::Promote { full: body.full },
+        verb @ (Verb::Start | Verb::Abort | Verb::Pause | Verb::Resume | Verb::Retry) => verb,
+    };
+    let view = admin
+        .ask(|reply| Asked::Command {
+            rollout: name,
+            verb,
+            reason: body.reason,
+            by: BY.to_owned(),
+            reply,
+        })
+        .await??;
+    Ok(json(&api::Rollout::whole(&view)))
+}
+
+pub(super) async fn not_supported_yet() -> Problem {
+    Problem::new(Kind::NotSupportedYet, "this call is not supported yet")
+}
+
+pub(super) async fn no_such_path() -> Problem {
+    Problem::new(Kind::NotFound, "no such path; GET /v1/status is a good place to begin")
+}
+
+pub(super) async fn wrong_method() -> Problem {
+    Problem::new(Kind::MethodNotAllowed, "this path takes the methods in `Allow`")
+}
+
+/// The verb that a path names.
+fn verb(word: &str) -> Result<Verb, Problem> {
+    match word {
+        "start" => Ok(Verb::Start),
+        "promote" => Ok(Verb::Promote { full: false }),
+        "abort" => Ok(Verb::Abort),
+        "pause" => Ok(Verb::Pause),
+        "resume" => Ok(Verb::Resume),
+        "retry" => Ok(Verb::Retry),
+        "rollback" | "approve" => Err(Problem::new(
+            Kind::NotSupportedYet,
+            format!("{word} is not supported yet"),
+        )),
+        _ => Err(Problem::new(
+            Kind::NotFound,
+            "no such verb; there are start, promote, abort, pause, resume and retry",
+        )),
+    }
+}
+
+/// `?dryRun=true`; nothing else is known, so that a misspelt dry run changes nothing.
+fn dry_run(query: Option<&str>) -> Result<bool, Problem> {
+    let refuse = |name: &str, message: &str| {
+        Err(Problem::invalid(vec![Entry {
+            place: String::new(),
+            path: name.chars().take(80).collect(),
+            message: message.to_owned(),
+        }]))
+    };
+    let mut dry_run = None;
+    for pair in query.unwrap_or("").split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
+        match (name, value) {
+            ("dryRun", _) if dry_run.is_some() => return refuse(name, "is given twice"),
+            ("dryRun", "true") => dry_run = Some(true),
+            ("dryRun", "false") => dry_run = Some(false),
+            ("dryRun", _) => return refuse(name, "must be true or false"),
+            _ => return refuse(name, "is no parameter of this call; known is dryRun"),
+        }
+    }
+    Ok(dry_run.unwrap_or(false))
+}
+
+/// The header as sent. Several are one list (RFC 9110 §5.3), which never is the present tag.
+fn if_match(headers: &HeaderMap) -> Option<String> {
+    let tags: Vec<_> = headers
+        .get_all(header::IF_MATCH)
+        .iter()
+        .map(|tag| String::from_utf8_lossy(tag.as_bytes()))
+        .collect();
+    (!tags.is_empty()).then(|| tags.join(", "))
+}
+
+fn route_answer(view: &RouteView) -> Response {
+    let tag = HeaderValue::from_str(&format!("\"{}\"", view.generation)).expect("digits in quotes");
+    ([(header::ETAG, tag)], json(&api::Route::from(view))).into_response()
+}
+
+async fn find_route(admin: &Admin, name: &str) -> Result<RouteView, Problem> {
+    let views = admin.ask(Asked::Routes).await?;
+    find(&views, name, "route", |view| &view.name).cloned()
+}
+
+async fn find_rollout(admin: &Admin, name: &str) -> Result<RolloutView, Problem> {
+    let views = admin.ask(Asked::Rollouts).await?;
+    find(&views, name, "rollout", |view| &view.name).cloned()
+}
+
+fn find<'v, T>(views: &'v [T], name: &str, what: &str, name_of: fn(&T) -> &Name) -> Result<&'v T, Problem> {
+    views.iter().find(|view| name_of(view).as_str() == name).ok_or_else(|| {
+        let name: String = name.chars().take(80).collect();
+        Problem::new(Kind::NotFound, format!("no {what} {name:?}"))
+    })
+}
+
+/// Runs `work` on a thread of its own: control, which shares ours, goes on deciding meanwhile.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Problem::new(Kind::Internal, "a fault of ours; the log says more"))
+}
+
+fn json(shape: &impl Serialize) -> Response {
+    (StatusCode::OK, Json(shape)).into_response()
+}
+
+impl From<BytesRejection> for Problem {
+    fn from(rejection: BytesRejection) -> Self {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Self::new(
+                Kind::TooLarge,
+                format!("the body is larger than {} bytes", super::BODY_BYTES_MAX),
+            )
+        } else {
+            Self::new(Kind::Malformed, "the body did not arrive whole")
+        }
+    }
+}

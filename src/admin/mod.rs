@@ -1,0 +1,234 @@
+//! The admin listener: what people and programs ask of a running Serin, over HTTP. On top of
+//! control, which decides; here stand only paths, shapes and what keeps strangers away.
+
+mod api;
+mod body;
+mod events;
+mod guard;
+mod handlers;
+mod instant;
+mod problem;
+mod process;
+mod prometheus;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use axum::error_handling::HandleErrorLayer;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post, put};
+use axum::{BoxError, Router, middleware};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower::load_shed::LoadShedLayer;
+use tower::timeout::TimeoutLayer;
+use tower::{ServiceBuilder, ServiceExt};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use self::problem::{Kind, Problem};
+use crate::control::{Asked, Entry, Handle};
+use crate::measure::ProxyCells;
+use crate::name::Name;
+
+/// Bytes of a request's body. A configuration of 10,000 routes is larger, and is checked with
+/// `serin check`.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Connections at once: people, scrapers and readers of events.
+const CONNECTIONS_MAX: usize = 256;
+
+/// Requests at once; they all wait for the one control task.
+const REQUESTS_MAX: usize = 64;
+
+/// For the answer's head, the request's body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// For a request's head, and how long a connection may stay idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long exchanges may go on after the shutdown.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Checks the text of a configuration file. Pure; it may take long for a large one.
+pub type Check = Arc<dyn Fn(&str) -> Result<(), Vec<Entry>> + Send + Sync>;
+
+/// What the admin side shows beside control's answers.
+#[derive(Clone)]
+pub struct AdminContext {
+    /// A table is live and the listeners accept; false again while draining.
+    pub ready: Arc<AtomicBool>,
+    /// The counters of each worker.
+    pub cells: Arc<[ProxyCells]>,
+    /// Names of the listeners, by their index in the cells.
+    pub listeners: Arc<[Name]>,
+    /// For `POST /v1/config/check`.
+    pub check: Check,
+}
+
+impl fmt::Debug for AdminContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminContext")
+            .field("listeners", &self.listeners)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What handlers share.
+struct Admin {
+    handle: Handle,
+    context: AdminContext,
+    /// Where we are bound.
+    address: SocketAddr,
+    /// Bounds the readers of events.
+    readers: Arc<Semaphore>,
+    /// Becomes true at the end.
+    shutdown: watch::Receiver<bool>,
+}
+
+impl Admin {
+    /// Puts one question to control.
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Result<T, Problem> {
+        self.handle
+            .ask(question)
+            .await
+            .ok_or_else(|| Problem::new(Kind::Unavailable, "control has ended; the process is ending"))
+    }
+}
+
+/// Serves the admin API on `socket` (non-blocking, listening) until `shutdown` is over, then ends
+/// within a second. Spawns a task for each connection on the present runtime.
+///
+/// # Errors
+/// When `socket` is no listening socket; never by a client's doing.
+pub async fn serve(
+    socket: std::net::TcpListener,
+    handle: Handle,
+    context: AdminContext,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let listener = TcpListener::from_std(socket)?;
+    let (over, ending) = watch::channel(false);
+    let app = router(handle, context, listener.local_addr()?, ending.clone());
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &slots) => accepted,
+            () = shutdown.as_mut() => break,
+        };
+        match accepted {
+            Ok((stream, slot)) => {
+                tokio::spawn(serve_connection(stream, slot, app.clone(), ending.clone()));
+            }
+            Err(error) => {
+                // Out of file descriptors, most often: some are free again in a moment.
+                tracing::warn!(%error, "the admin listener cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    over.send_replace(true);
+    let all = u32::try_from(CONNECTIONS_MAX).expect("a small number");
+    let _ = tokio::time::timeout(LINGER, slots.acquire_many(all)).await;
+    Ok(())
+}
+
+async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot))
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    app: Router,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let _ = stream.set_nodelay(true);
+    let service =
+        hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| app.clone().oneshot(request));
+    let mut connection = pin!(
+        hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    // An error here is the client's: it left, or sent what is no HTTP.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = shutdown.wait_for(|over| *over) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = tokio::time::timeout(LINGER, connection).await;
+}
+
+/// All paths, in tower's coat.
+fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: watch::Receiver<bool>) -> Router {
+    let admin = Arc::new(Admin {
+        handle,
+        context,
+        address,
+        readers: Arc::new(Semaphore::new(events::READERS_MAX)),
+        shutdown,
+    });
+    Router::new()
+        .route("/livez", get(handlers::livez))
+        .route("/readyz", get(handlers::readyz))
+        .route("/metrics", get(handlers::metrics))
+        .route("/v1/status", get(handlers::status))
+        .route("/v1/config", get(handlers::config))
+        .route("/v1/config/check", post(handlers::check_config))
+        .route("/v1/config/reload", post(handlers::reload))
+        .route("/v1/routes", get(handlers::routes))
+        .route("/v1/routes/{route}", get(handlers::route))
+        .route("/v1/routes/{route}/weights", put(handlers::set_weights))
+        .route("/v1/backends", get(handlers::backends))
+        .route("/v1/backends/{backend}", get(handlers::backend))
+        .route("/v1/rollouts", get(handlers::rollouts))
+        .route("/v1/rollouts/{rollout}", get(handlers::rollout))
+        .route("/v1/rollouts/{rollout}/verdict", get(handlers::verdict))
+        .route("/v1/rollouts/{rollout}/{verb}", post(handlers::command))
+        .route("/v1/events", get(events::events))
+        .route("/v1/audit", any(handlers::not_supported_yet))
+        .route("/v1/freeze", any(handlers::not_supported_yet))
+        .route("/ofrep/{*rest}", any(handlers::not_supported_yet))
+        .fallback(handlers::no_such_path)
+        .method_not_allowed_fallback(handlers::wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard::guard))
+        .layer(
+            ServiceBuilder::new()
+                .layer(CatchPanicLayer::custom(|_| {
+                    Problem::new(Kind::Internal, "a fault of ours; the log says more").into_response()
+                }))
+                .layer(HandleErrorLayer::new(refused_by_coat))
+                .layer(LoadShedLayer::new())
+                .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
+                .layer(TimeoutLayer::new(REQUEST_TIMEOUT))
+                .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
+        )
+        .with_state(admin)
+}
+
+/// What the limits of the coat answer.
+async fn refused_by_coat(error: BoxError) -> Response {
+    let detail = if error.is::<tower::timeout::error::Elapsed>() {
+        format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())
+    } else {
+        format!("{REQUESTS_MAX} requests are open already")
+    };
+    Problem::new(Kind::Unavailable, detail).into_response()
+}

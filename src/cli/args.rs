@@ -1,0 +1,358 @@
+//! The command line: what may be written, as types.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::demo;
+
+/// A progressive-delivery traffic proxy that takes weight back from a bad canary by itself
+#[derive(Debug, Parser)]
+#[command(name = "serin", version, propagate_version = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve
+    Run(RunArgs),
+    /// Watch a canary turn bad and lose its weight; needs no other program
+    Demo(demo::Options),
+    /// Check configuration files, and list everything that is wrong with them
+    Check {
+        /// The files
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print the JSON Schema of the configuration file
+    Schema,
+    /// Show a running Serin: listeners, routes, rollouts, the last reading of its file
+    Status(ClientArgs),
+    /// Set the weights of a route by hand
+    Weights(WeightsArgs),
+    /// Look at rollouts, and direct them
+    Rollout(RolloutArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+}
+
+/// `serin run`
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Worker threads [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// How long open requests may take once the process is asked to end
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub drain_timeout: Duration,
+}
+
+/// How to reach a running Serin, and how to show what it says.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClientArgs {
+    /// Its admin address
+    #[arg(long, value_name = "URL", env = "SERIN_ADMIN", default_value = DEFAULT_ADMIN, global = true)]
+    pub admin: String,
+    /// Sent as a bearer token
+    #[arg(long, env = "SERIN_TOKEN", hide_env_values = true, global = true)]
+    pub token: Option<String>,
+    /// For people or for programs (the API's own JSON)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t, global = true)]
+    pub output: Output,
+}
+
+/// Where the admin API is by default.
+pub const DEFAULT_ADMIN: &str = "http://127.0.0.1:9901";
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// The API's JSON as it is.
+    Json,
+}
+
+/// `serin weights`
+#[derive(Debug, clap::Args)]
+pub struct WeightsArgs {
+    /// The route
+    pub route: String,
+    /// Every variant of the split with its weight, such as stable=90 canary=10
+    #[arg(value_name = "VARIANT=WEIGHT", required = true, value_parser = weight)]
+    pub weights: Vec<(String, u64)>,
+    /// Why; it stands in the journal
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Only if this is still the generation
+    #[arg(long, value_name = "GENERATION")]
+    pub if_match: Option<u64>,
+    /// Check and show, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to reach Serin.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `serin rollout`
+#[derive(Debug, clap::Args)]
+pub struct RolloutArgs {
+    /// How to reach Serin.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: RolloutAction,
+}
+
+/// What to do with rollouts.
+#[derive(Debug, Subcommand)]
+pub enum RolloutAction {
+    /// Show all rollouts
+    List,
+    /// Show one rollout
+    Get {
+        /// The rollout
+        name: String,
+    },
+    /// Begin the plan at its first step
+    Start(CommandArgs),
+    /// Go on to the next step without waiting
+    Promote {
+        /// Straight to 100 %
+        #[arg(long)]
+        full: bool,
+        /// Which, and why.
+        #[command(flatten)]
+        command: CommandArgs,
+    },
+    /// The canary gets nothing, at once
+    Abort(CommandArgs),
+    /// Stay at the present step
+    Pause(CommandArgs),
+    /// Go on after a pause
+    Resume(CommandArgs),
+    /// Begin anew after an abort
+    Retry(CommandArgs),
+    /// Wait for the end: 0 succeeded, 5 aborted, 6 timed out, 7 not running
+    Wait {
+        /// The rollout
+        name: String,
+        /// How long at most [default: for ever]
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        timeout: Option<Duration>,
+    },
+    /// Show what happened to a rollout, oldest first
+    History {
+        /// The rollout
+        name: String,
+    },
+}
+
+/// A command to a rollout.
+#[derive(Debug, clap::Args)]
+pub struct CommandArgs {
+    /// The rollout
+    pub name: String,
+    /// Why; it stands in the journal
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub reason: String,
+}
+
+/// Whole numbers with their units, the largest first: `250ms`, `30s`, `1m30s`, `2h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, u64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
+    let wrong = || "write a duration with its unit, such as 250ms, 30s or 1m30s".to_owned();
+    let (mut rest, mut sum_ms, mut smallest_ms) = (text, 0u64, u64::MAX);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+        let (number, tail) = rest.split_at(digits);
+        let letters = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(letters);
+        let (_, unit_ms) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
+        let part = number
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(*unit_ms));
+        sum_ms = part.and_then(|part| sum_ms.checked_add(part)).ok_or_else(wrong)?;
+        if *unit_ms >= smallest_ms {
+            return Err(wrong());
+        }
+        (smallest_ms, rest) = (*unit_ms, tail);
+    }
+    if text.is_empty() || sum_ms > 365 * 86_400_000 {
+        return Err(wrong());
+    }
+    Ok(Duration::from_millis(sum_ms))
+}
+
+fn weight(text: &str) -> Result<(String, u64), String> {
+    let (name, number) = text
+        .split_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .ok_or("write VARIANT=WEIGHT, such as canary=10")?;
+    let number = number
+        .parse()
+        .map_err(|_| format!("{number:?} is no weight: use a whole number from 0 to 1000000"))?;
+    Ok((name.to_owned(), number))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::{CommandFactory, Parser};
+
+    use super::{Args, Command, DEFAULT_ADMIN, Output, RolloutAction, duration, weight};
+
+    fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
+        let words = std::iter::once("serin").chain(line.split_whitespace());
+        Args::try_parse_from(words)
+            .map(|args| args.command)
+            .map_err(|error| error.kind())
+    }
+
+    fn refused(line: &str) {
+        assert!(parse(line).is_err(), "{line}");
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_run_needs_its_file_and_has_defaults() {
+        let Ok(Command::Run(run)) = parse("run -c serin.yaml") else {
+            panic!()
+        };
+        assert_eq!(run.config.to_str(), Some("serin.yaml"));
+        assert_eq!((run.workers, run.drain_timeout), (None, Duration::from_secs(30)));
+        let Ok(Command::Run(run)) = parse("run --config f --workers 2 --drain-timeout 1m30s") else {
+            panic!()
+        };
+        assert_eq!((run.workers, run.drain_timeout), (Some(2), Duration::from_secs(90)));
+        refused("run");
+        refused("run -c f --workers 0");
+        refused("run -c f --drain-timeout 30");
+        refused("");
+        refused("walk");
+    }
+
+    #[test]
+    fn client_commands_know_where_serin_is() {
+        // The environment of a developer may have these.
+        if std::env::var_os("SERIN_ADMIN").is_none() && std::env::var_os("SERIN_TOKEN").is_none() {
+            let Ok(Command::Status(client)) = parse("status") else {
+                panic!()
+            };
+            assert_eq!((client.admin.as_str(), client.token.as_deref()), (DEFAULT_ADMIN, None));
+        }
+        for line in [
+            "rollout list --admin http://[::1]:1 --token t --output json",
+            "rollout --admin http://[::1]:1 --token t --output json list",
+        ] {
+            let Ok(Command::Rollout(rollout)) = parse(line) else {
+                panic!("{line}")
+            };
+            let client = rollout.client;
+            assert_eq!((client.admin.as_str(), client.output), ("http://[::1]:1", Output::Json));
+            assert_eq!(client.token.as_deref(), Some("t"));
+        }
+        refused("status --output yaml");
+        refused("run -c f --admin http://127.0.0.1:1");
+    }
+
+    #[test]
+    fn weights_name_variants_and_whole_numbers() {
+        let line = "weights checkout stable=90 canary=10 --reason calm --if-match 42 --dry-run";
+        let Ok(Command::Weights(weights)) = parse(line) else {
+            panic!()
+        };
+        assert_eq!(weights.route, "checkout");
+        assert_eq!(weights.weights, [("stable".to_owned(), 90), ("canary".to_owned(), 10)]);
+        assert_eq!((weights.if_match, weights.dry_run), (Some(42), true));
+        refused("weights checkout stable=90 canary=10");
+        refused("weights checkout --reason calm");
+        for text in ["stable", "=1", "a=", "a=-1", "a=1.5", "a=x"] {
+            assert!(weight(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rollouts_take_the_verbs_of_the_api() {
+        for verb in [
+            "get", "start", "promote", "abort", "pause", "resume", "retry", "wait", "history",
+        ] {
+            assert!(parse(&format!("rollout {verb} checkout")).is_ok(), "{verb}");
+            refused(&format!("rollout {verb}"));
+        }
+        let Ok(Command::Rollout(rollout)) = parse("rollout promote checkout --full --reason sure") else {
+            panic!()
+        };
+        let RolloutAction::Promote { full: true, command } = rollout.action else {
+            panic!()
+        };
+        assert_eq!((command.name.as_str(), command.reason.as_str()), ("checkout", "sure"));
+        refused("rollout start checkout --full");
+        refused("rollout approve checkout");
+    }
+
+    #[test]
+    fn the_rest_of_the_contract_is_there() {
+        assert!(matches!(parse("check a.yaml b.yaml"), Ok(Command::Check { files }) if files.len() == 2));
+        assert!(matches!(parse("schema"), Ok(Command::Schema)));
+        assert!(parse("demo --scenario hang --keep --json --rate 500").is_ok());
+        assert!(parse("completions bash").is_ok());
+        refused("check");
+        refused("demo --rate 0");
+        refused("demo --scenario nice");
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let check = |text: &str, ms: Option<u64>| {
+            assert_eq!(duration(text).ok(), ms.map(Duration::from_millis), "{text}");
+        };
+        check("250ms", Some(250));
+        check("30s", Some(30_000));
+        check("1h30m", Some(5_400_000));
+        check("365d", Some(31_536_000_000));
+        check("0s", Some(0));
+        for bad in [
+            "",
+            "30",
+            "s",
+            "1x",
+            "30s1m",
+            "1s1s",
+            "-1s",
+            "1.5s",
+            "366d",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
+            check(bad, None);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Commands that ask a running Serin: what they ask, and how its answer ends them.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::args::{ClientArgs, CommandArgs, Output, RolloutAction, RolloutArgs, WeightsArgs};
+use super::client::{Answer, Client, ClientError, Question, segment};
+use super::{Console, Exit, text, wait};
+
+/// `serin status`
+pub async fn status(args: &ClientArgs, console: &mut Console<'_>) -> Exit {
+    let mut caller = match Caller::new(args, console) {
+        Ok(caller) => caller,
+        Err(exit) => return exit,
+    };
+    let answer = match caller.ask(Question::get("/v1/status")).await {
+        Ok(answer) => answer,
+        Err(exit) => return exit,
+    };
+    // A page for people has the routes on it; the JSON is the API's own.
+    let routes = match args.output {
+        Output::Text => caller.client.ask(Question::get("/v1/routes")).await.ok(),
+        Output::Json => None,
+    };
+    let routes = routes.filter(|routes| routes.status == 200);
+    caller.show(&answer, |status| {
+        text::status(status, routes.as_ref().map(|routes| &routes.body))
+    })
+}
+
+/// `serin weights`
+pub async fn weights(args: &WeightsArgs, console: &mut Console<'_>) -> Exit {
+    let mut weights = serde_json::Map::new();
+    for (name, weight) in &args.weights {
+        if weights.insert(name.clone(), Value::from(*weight)).is_some() {
+            console.complain(&format!("{name} is given twice"));
+            return Exit::Usage;
+        }
+    }
+    let query = if args.dry_run { "?dryRun=true" } else { "" };
+    let target = format!("/v1/routes/{}/weights{query}", segment(&args.route));
+    let body = json!({"weights": weights, "reason": args.reason});
+    let question = Question {
+        if_match: args.if_match,
+        ..Question::change(Method::PUT, target, body)
+    };
+    let show = |route: &Value| text::weights_set(route, args.dry_run);
+    ask_and_show(&args.client, question, console, show).await
+}
+
+/// `serin rollout …`
+pub async fn rollout(args: &RolloutArgs, console: &mut Console<'_>) -> Exit {
+    let client = &args.client;
+    let of = |name: &str| format!("/v1/rollouts/{}", segment(name));
+    let command = |verb: &str, command: &CommandArgs, mut body: Value| {
+        body["reason"] = Value::from(command.reason.as_str());
+        Question::change(Method::POST, format!("{}/{verb}", of(&command.name)), body)
+    };
+    let question = match &args.action {
+        RolloutAction::List => {
+            return ask_and_show(client, Question::get("/v1/rollouts"), console, text::rollouts).await;
+        }
+        RolloutAction::History { name } => {
+            return ask_and_show(client, Question::get(of(name)), console, text::history).await;
+        }
+        RolloutAction::Wait { name, timeout } => {
+            return match Caller::new(client, console) {
+                Ok(caller) => wait::wait(caller, &of(name), *timeout).await,
+                Err(exit) => exit,
+            };
+        }
+        RolloutAction::Get { name } => Question::get(of(name)),
+        RolloutAction::Start(args) => command("start", args, json!({})),
+        RolloutAction::Promote { full, command: args } => command("promote", args, json!({"full": full})),
+        RolloutAction::Abort(args) => command("abort", args, json!({})),
+        RolloutAction::Pause(args) => command("pause", args, json!({})),
+        RolloutAction::Resume(args) => command("resume", args, json!({})),
+        RolloutAction::Retry(args) => command("retry", args, json!({})),
+    };
+    ask_and_show(client, question, console, text::rollout).await
+}
+
+async fn ask_and_show(
+    args: &ClientArgs,
+    question: Question,
+    console: &mut Console<'_>,
+    show: impl FnOnce(&Value) -> String,
+) -> Exit {
+    let mut caller = match Caller::new(args, console) {
+        Ok(caller) => caller,
+        Err(exit) => return exit,
+    };
+    match caller.ask(question).await {
+        Ok(answer) => caller.show(&answer, show),
+        Err(exit) => exit,
+    }
+}
+
+/// A client with the console that its answers go to.
+pub(super) struct Caller<'c, 'o> {
+    pub(super) client: Client,
+    pub(super) output: Output,
+    pub(super) console: &'c mut Console<'o>,
+}
+
+impl<'c, 'o> Caller<'c, 'o> {
+    fn new(args: &ClientArgs, console: &'c mut Console<'o>) -> Result<Self, Exit> {
+        match Client::new(&args.admin, args.token.as_deref()) {
+            Ok(client) => Ok(Self {
+                client,
+                output: args.output,
+                console,
+            }),
+            Err(error) => {
+                console.complain(&error.to_string());
+                Err(exit_of_error(&error))
+            }
+        }
+    }
+
+    /// Asks, and says what went wrong.
+    pub(super) async fn ask(&mut self, question: Question) -> Result<Answer, Exit> {
+        let answer = self.client.ask(question).await;
+        self.judge(answer)
+    }
+
+    /// A good answer, or how the command ends; the console then says why.
+    pub(super) fn judge(&mut self, answer: Result<Answer, ClientError>) -> Result<Answer, Exit> {
+        match answer {
+            Ok(answer) => match (exit_of_status(answer.status), self.output) {
+                (Exit::Done, _) => Ok(answer),
+                (exit, Output::Json) => {
+                    self.console.say(answer.text.trim_end());
+                    Err(exit)
+                }
+                (exit, Output::Text) => {
+                    self.console.complain(&text::problem(&answer.body));
+                    Err(exit)
+                }
+            },
+            Err(error) => {
+                self.console.complain(&error.to_string());
+                Err(exit_of_error(&error))
+            }
+        }
+    }
+
+    /// Shows a good answer in the way that was asked for.
+    pub(super) fn show(&mut self, answer: &Answer, as_text: impl FnOnce(&Value) -> String) -> Exit {
+        match self.output {
+            Output::Json => self.console.say(answer.text.trim_end()),
+            Output::Text => self.console.say(&as_text(&answer.body)),
+        }
+        Exit::Done
+    }
+}
+
+const fn exit_of_status(status: u16) -> Exit {
+    match status {
+        200..=299 => Exit::Done,
+        409 | 412 => Exit::Conflict,
+        _ => Exit::Failed,
+    }
+}
+
+const fn exit_of_error(error: &ClientError) -> Exit {
+    match error {
+        ClientError::BadUrl { .. } => Exit::Usage,
+        ClientError::Unreachable { .. } => Exit::Unreachable,
+        ClientError::Foreign { .. } => Exit::Failed,
+    }
+}

@@ -1,0 +1,223 @@
+//! Commands against the real admin API with a fake control behind it: what they print, how they end.
+
+use std::sync::atomic::Ordering;
+
+use clap::Parser;
+use serde_json::Value;
+
+use super::{Args, Command, Console, Exit};
+use crate::admin::fake::Fake;
+use crate::rollout::Phase;
+
+/// An admin API on a free port, until the test ends.
+struct Serin {
+    fake: Fake,
+    admin: String,
+}
+
+/// How a command ended, and what it wrote.
+struct Ended {
+    exit: Exit,
+    out: String,
+    err: String,
+}
+
+impl Serin {
+    fn start() -> Self {
+        let fake = Fake::start();
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let admin = format!("http://{}", socket.local_addr().unwrap());
+        let (handle, context) = (fake.handle.clone(), fake.context.clone());
+        tokio::spawn(crate::admin::serve(socket, handle, context, std::future::pending()));
+        Self { fake, admin }
+    }
+
+    async fn run(&self, line: &str) -> Ended {
+        run(line, &self.admin).await
+    }
+}
+
+async fn run(line: &str, admin: &str) -> Ended {
+    let words = ["serin"]
+        .into_iter()
+        .chain(line.split_whitespace())
+        .chain(["--admin", admin]);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let console = &mut Console {
+        out: &mut out,
+        err: &mut err,
+    };
+    let exit = match Args::try_parse_from(words).unwrap().command {
+        Command::Status(args) => super::status(&args, console).await,
+        Command::Weights(args) => super::weights(&args, console).await,
+        Command::Rollout(args) => super::rollout(&args, console).await,
+        other => panic!("{other:?} is no client command"),
+    };
+    Ended {
+        exit,
+        out: String::from_utf8(out).unwrap(),
+        err: String::from_utf8(err).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn status_is_a_page_or_the_api_s_json() {
+    let serin = Serin::start();
+    let page = serin.run("status").await;
+    assert_eq!((page.exit, page.err.as_str()), (Exit::Done, ""));
+    assert!(
+        page.out.contains("ready, up 1h02m\n") && page.out.contains("canary   checkout-canary"),
+        "{}",
+        page.out
+    );
+    let json = serin.run("status --output json").await;
+    let body: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(body["generation"], 42);
+}
+
+#[tokio::test]
+async fn weights_are_set_or_the_refusal_is_shown() {
+    let serin = Serin::start();
+    let line = "weights checkout stable=90 canary=10 --reason calm";
+    let done = serin.run(line).await;
+    assert_eq!(done.exit, Exit::Done);
+    assert!(done.out.starts_with("checkout: generation 43\n"), "{}", done.out);
+    let dry = serin.run(&format!("{line} --dry-run --if-match 42")).await;
+    assert!(dry.out.starts_with("checkout: generation 42 (dry run"), "{}", dry.out);
+    let told = serin.fake.told.lock().unwrap().clone();
+    assert!(
+        told[1].contains(r#"if_match: Some("\"42\""), dry_run: true"#),
+        "{told:?}"
+    );
+
+    for (line, exit, err) in [
+        (
+            "weights nope a=1 --reason x",
+            Exit::Failed,
+            "Not found: no route of that name\n",
+        ),
+        (
+            "weights checkout a=1 --reason now",
+            Exit::Conflict,
+            "Not possible now: progressing; pause it first\n",
+        ),
+        (
+            "weights checkout a=1 --reason x --if-match 41",
+            Exit::Conflict,
+            "The generation moved on: the present generation is 42; nothing was changed\n",
+        ),
+        (
+            "weights checkout a=1 --reason disk",
+            Exit::Failed,
+            "Not available now: the state cannot be written\n",
+        ),
+        ("weights checkout a=1 a=2 --reason x", Exit::Usage, "a is given twice\n"),
+    ] {
+        let ended = serin.run(line).await;
+        assert_eq!((ended.exit, ended.err.as_str()), (exit, err), "{line}");
+        assert_eq!(ended.out, "", "{line}");
+    }
+    let json = serin.run("weights checkout a=1 --reason now --output json").await;
+    assert_eq!((json.exit, json.err.as_str()), (Exit::Conflict, ""));
+    assert_eq!(serde_json::from_str::<Value>(&json.out).unwrap()["status"], 409);
+}
+
+#[tokio::test]
+async fn rollouts_are_shown_and_directed() {
+    let serin = Serin::start();
+    for (line, part) in [
+        ("rollout list", "checkout  checkout  progressing"),
+        ("rollout get checkout", "phase    progressing"),
+        ("rollout history checkout", "progressing  aborted"),
+        ("rollout start checkout", "phase    progressing"),
+        ("rollout promote checkout --full --reason sure", "phase    promoting"),
+        ("rollout abort checkout --reason smoke", "phase    aborted"),
+        ("rollout pause checkout", "phase    paused"),
+        ("rollout retry checkout", "phase    progressing"),
+    ] {
+        let ended = serin.run(line).await;
+        assert_eq!((ended.exit, ended.err.as_str()), (Exit::Done, ""), "{line}");
+        assert!(ended.out.contains(part), "{line}: {}", ended.out);
+    }
+    let told = serin.fake.told.lock().unwrap().clone();
+    assert!(
+        told.contains(&r#"checkout Promote { full: true } "sure" by api"#.to_owned()),
+        "{told:?}"
+    );
+    assert!(
+        told.contains(&r#"checkout Abort "smoke" by api"#.to_owned()),
+        "{told:?}"
+    );
+
+    let refused = serin.run("rollout resume checkout").await;
+    assert_eq!(refused.exit, Exit::Conflict);
+    assert_eq!(refused.err, "Not possible now: not paused; possible: pause\n");
+    assert_eq!(serin.run("rollout get nope").await.exit, Exit::Failed);
+    assert_eq!(serin.run("rollout history ../status").await.exit, Exit::Failed);
+}
+
+#[tokio::test]
+async fn waiting_ends_as_the_rollout_does() {
+    use Phase::{Aborted, Idle, Paused, Progressing, Promoting, Succeeded, Watching};
+    let serin = Serin::start();
+    for (phases, exit) in [
+        (vec![Progressing, Paused, Promoting, Succeeded], Exit::Done),
+        (vec![Progressing, Aborted], Exit::RolledBack),
+        (vec![Idle], Exit::Conflict),
+        (vec![Watching], Exit::Conflict),
+    ] {
+        let steps = phases.len();
+        *serin.fake.phases.lock().unwrap() = phases.into();
+        let ended = serin.run("rollout wait checkout").await;
+        assert_eq!((ended.exit, ended.err.as_str()), (exit, ""));
+        assert_eq!(
+            ended.out.lines().count(),
+            steps,
+            "one line for each change: {}",
+            ended.out
+        );
+    }
+    *serin.fake.phases.lock().unwrap() = [Progressing].into();
+    let late = serin.run("rollout wait checkout --timeout 1ms --output json").await;
+    assert_eq!(late.exit, Exit::TimedOut);
+    assert_eq!(
+        serde_json::from_str::<Value>(&late.out).unwrap()["phase"],
+        "progressing"
+    );
+    assert_eq!(serin.run("rollout wait nope").await.exit, Exit::Failed);
+}
+
+#[tokio::test]
+async fn a_serin_that_is_not_there_is_told_from_one_that_refuses() {
+    // Bound and not listening: refuses, and nobody else gets the port.
+    let deaf = tokio::net::TcpSocket::new_v4().unwrap();
+    deaf.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let nobody = format!("http://{}", deaf.local_addr().unwrap());
+    for line in [
+        "status",
+        "rollout list",
+        "rollout wait checkout",
+        "weights a b=1 --reason x",
+    ] {
+        let ended = run(line, &nobody).await;
+        assert_eq!(ended.exit, Exit::Unreachable, "{line}");
+        assert!(
+            ended.err.starts_with("no Serin answers at http://127.0.0.1:"),
+            "{}",
+            ended.err
+        );
+    }
+    let ended = run("status", "https://127.0.0.1:1").await;
+    assert_eq!(ended.exit, Exit::Usage);
+    assert_eq!(
+        ended.err,
+        "--admin \"https://127.0.0.1:1\": https is not supported yet\n"
+    );
+
+    let serin = Serin::start();
+    serin.fake.context.ready.store(false, Ordering::Release);
+    let draining = serin.run("status").await;
+    assert_eq!(draining.exit, Exit::Done);
+    assert!(draining.out.contains("not ready"), "{}", draining.out);
+}

@@ -1,0 +1,437 @@
+//! The API's JSON as text that a person likes to read.
+
+use serde_json::Value;
+
+use super::table::Table;
+
+/// Variants listed by `serin status`; more are for programs.
+const VARIANTS_SHOWN: usize = 60;
+
+/// `GET /v1/status`, with the routes of `GET /v1/routes` where they are at hand.
+pub(super) fn status(status: &Value, routes: Option<&Value>) -> String {
+    let ready = if status["ready"] == true { "ready" } else { "not ready" };
+    let up = span(&status["uptimeSeconds"]);
+    let reload = &status["lastReload"];
+    let mut parts = vec![format!(
+        "serin {}, {ready}, up {up}\ngeneration     {}\nworkers        {}\nconfiguration  {}, {} {}",
+        word(&status["version"]),
+        word(&status["generation"]),
+        word(&status["workers"]),
+        word(&status["configFile"]),
+        if reload["ok"] == true {
+            "live since"
+        } else {
+            "REFUSED at"
+        },
+        word(&reload["at"]),
+    )];
+    if let Some(environment) = status["environment"].as_str() {
+        parts[0].push_str(&format!("\nenvironment    {environment}"));
+    }
+    if let Some(problem) = status["stateProblem"].as_str() {
+        parts[0].push_str(&format!("\nstate          CANNOT BE WRITTEN: {problem}"));
+    }
+    for kept in items(&status["kept"]) {
+        parts[0].push_str(&format!("\nkept           {}", word(kept)));
+    }
+    for problem in items(&reload["problems"]) {
+        parts[0].push_str(&format!("\n  {}", field_error(problem)));
+    }
+
+    let mut listeners = Table::new(&["LISTENER", "ADDRESS", "TLS"]);
+    for listener in items(&status["listeners"]) {
+        let tls = if listener["tls"] == true { "yes" } else { "no" };
+        listeners.row(vec![
+            word(&listener["name"]),
+            word(&listener["address"]),
+            tls.to_owned(),
+        ]);
+    }
+    parts.push(listeners.render());
+    if let Some(routes) = routes {
+        parts.push(variants(items(&routes["routes"])));
+    }
+    if !items(&status["rollouts"]).is_empty() {
+        let mut rollouts = Table::new(&["ROLLOUT", "PHASE"]);
+        for rollout in items(&status["rollouts"]) {
+            rollouts.row(vec![word(&rollout["name"]), word(&rollout["phase"])]);
+        }
+        parts.push(rollouts.render());
+    }
+    parts.join("\n\n")
+}
+
+/// A route after its weights were set.
+pub(super) fn weights_set(route: &Value, dry_run: bool) -> String {
+    let note = if dry_run { " (dry run: nothing was changed)" } else { "" };
+    format!(
+        "{}: generation {}{note}\n\n{}",
+        word(&route["name"]),
+        word(&route["generation"]),
+        variants(std::slice::from_ref(route))
+    )
+}
+
+fn variants(routes: &[Value]) -> String {
+    let mut table = Table::new(&[
+        "ROUTE",
+        "VARIANT",
+        "BACKEND",
+        "RELEASE",
+        ">WEIGHT",
+        ">SHARE",
+        ">REQUESTS",
+        ">ERRORS",
+        ">P95",
+    ]);
+    let rows = || {
+        routes
+            .iter()
+            .flat_map(|route| items(&route["variants"]).iter().map(move |variant| (route, variant)))
+    };
+    for (route, variant) in rows().take(VARIANTS_SHOWN) {
+        table.row(vec![
+            word(&route["name"]),
+            word(&variant["name"]),
+            word(&variant["backend"]),
+            word(&variant["release"]),
+            word(&variant["weight"]),
+            percent(&variant["share"]),
+            word(&variant["requests"]),
+            percent(&variant["errorRate"]),
+            span(&variant["p95"]),
+        ]);
+    }
+    match rows().count().saturating_sub(VARIANTS_SHOWN) {
+        0 => table.render(),
+        more => format!("{}\nand {more} more: see GET /v1/routes", table.render()),
+    }
+}
+
+/// `GET /v1/rollouts`
+pub(super) fn rollouts(list: &Value) -> String {
+    let mut table = Table::new(&["ROLLOUT", "ROUTE", "PHASE", "STEP", ">SHARE", "VERDICT", "REASON"]);
+    for rollout in items(&list["rollouts"]) {
+        table.row(vec![
+            word(&rollout["name"]),
+            word(&rollout["route"]),
+            word(&rollout["phase"]),
+            step(rollout),
+            percent(&rollout["share"]),
+            word(&rollout["verdict"]),
+            one_line(&rollout["reason"]),
+        ]);
+    }
+    table.render()
+}
+
+/// `GET /v1/rollouts/{rollout}`
+pub(super) fn rollout(rollout: &Value) -> String {
+    let mut text = format!(
+        "{}: route {}, from {} to {}\nphase    {}, since {}\nshare    {} of the split",
+        word(&rollout["name"]),
+        word(&rollout["route"]),
+        word(&rollout["from"]),
+        word(&rollout["to"]),
+        word(&rollout["phase"]),
+        word(&rollout["since"]),
+        percent(&rollout["share"]),
+    );
+    if !rollout["step"].is_null() {
+        text.push_str(&format!(
+            "\nstep     {}, baked {} of {}",
+            step(rollout),
+            span(&rollout["bakedSeconds"]),
+            span(&rollout["bakeSeconds"])
+        ));
+    }
+    if !rollout["verdict"].is_null() {
+        let verdict = &rollout["verdictReason"];
+        text.push_str(&format!(
+            "\nverdict  {}: {}",
+            word(&rollout["verdict"]),
+            one_line(verdict)
+        ));
+    }
+    for (side, name) in [("canary", "to"), ("stable", "from")] {
+        let evidence = &rollout["evidence"][side];
+        if evidence.is_object() {
+            text.push_str(&format!(
+                "\n         {}: {} of {} failed ({}) in {}",
+                word(&rollout[name]),
+                word(&evidence["failures"]),
+                word(&evidence["requests"]),
+                percent(&evidence["errorRate"]),
+                span(&rollout["evidence"]["windowSeconds"]),
+            ));
+        }
+    }
+    text.push_str(&format!("\nreason   {}", one_line(&rollout["reason"])));
+    text
+}
+
+/// A rollout in one line, for a log of its progress.
+pub(super) fn progress(rollout: &Value) -> String {
+    format!(
+        "{} {} step {} share {}: {}",
+        word(&rollout["name"]),
+        word(&rollout["phase"]),
+        step(rollout),
+        percent(&rollout["share"]),
+        one_line(&rollout["reason"])
+    )
+}
+
+/// The history of `GET /v1/rollouts/{rollout}`, oldest first.
+pub(super) fn history(rollout: &Value) -> String {
+    let mut table = Table::new(&["AT", "WHAT", "BY", "FROM", "TO", "REASON"]);
+    for event in items(&rollout["history"]) {
+        table.row(vec![
+            word(&event["at"]),
+            word(&event["kind"]),
+            one_line(&event["by"]),
+            word(&event["from"]),
+            word(&event["to"]),
+            one_line(&event["reason"]),
+        ]);
+    }
+    table.render()
+}
+
+/// A problem document.
+pub(super) fn problem(problem: &Value) -> String {
+    let mut text = format!("{}: {}", word(&problem["title"]), one_line(&problem["detail"]));
+    for error in items(&problem["errors"]) {
+        text.push_str(&format!("\n  {}", field_error(error)));
+    }
+    text
+}
+
+fn field_error(error: &Value) -> String {
+    let place = error["place"]
+        .as_str()
+        .map_or(String::new(), |place| format!("{place} "));
+    format!("{place}{}: {}", one_line(&error["field"]), one_line(&error["detail"]))
+}
+
+/// `2 of 3 (25 %)`: people count from 1.
+fn step(rollout: &Value) -> String {
+    let Some(index) = rollout["step"].as_u64() else {
+        return "-".to_owned();
+    };
+    let steps = word(&rollout["steps"]);
+    let weights = items(&rollout["stepWeights"]);
+    let weight = usize::try_from(index).ok().and_then(|index| weights.get(index));
+    let weight = weight.map_or(String::new(), |weight| format!(" ({})", percent(weight)));
+    format!("{} of {steps}{weight}", index + 1)
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A text or number as it is; `-` for what is unknown.
+fn word(value: &Value) -> String {
+    match value {
+        Value::String(text) if !text.is_empty() => one_line(value),
+        Value::Number(number) => number.to_string(),
+        _ => "-".to_owned(),
+    }
+}
+
+/// A text without anything that would move the cursor: people's reasons are shown as they are.
+fn one_line(value: &Value) -> String {
+    let text = value.as_str().unwrap_or("-");
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// 0 to 1 as percent with three digits that count.
+fn percent(value: &Value) -> String {
+    value
+        .as_f64()
+        .map_or("-".to_owned(), |share| format!("{} %", digits(share * 100.0)))
+}
+
+/// Seconds in the unit that suits them.
+fn span(value: &Value) -> String {
+    let Some(seconds) = value.as_f64() else {
+        return "-".to_owned();
+    };
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates; uptimes are small
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0 if seconds <= 0.0 => "0 s".to_owned(),
+        0 => format!("{} ms", digits(seconds * 1000.0)),
+        1..60 => format!("{} s", digits(seconds)),
+        60..3600 => format!("{}m{:02}s", whole / 60, whole % 60),
+        3600..86_400 => format!("{}h{:02}m", whole / 3600, whole / 60 % 60),
+        _ => format!("{}d{:02}h", whole / 86_400, whole / 3600 % 24),
+    }
+}
+
+/// Three digits that count, no zeros behind the point.
+fn digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        v if v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        _ => 3,
+    };
+    let text = format!("{value:.decimals$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{history, percent, problem, progress, rollout, rollouts, span, status, weights_set};
+
+    fn check(text: String, lines: &[&str]) {
+        assert_eq!(text.lines().collect::<Vec<_>>(), lines, "\n{text}\n");
+    }
+
+    fn route() -> Value {
+        json!({"name": "checkout", "generation": 43, "variants": [
+            {"name": "stable", "backend": "v1", "release": null, "weight": 90, "share": 0.9, "requests": 0,
+             "errorRate": null, "p95": null},
+            {"name": "canary", "backend": "v2", "release": "v1.5.0", "weight": 10, "share": 0.1, "requests": 913,
+             "errorRate": 0.0810514, "p95": 0.0125}]})
+    }
+
+    fn trial() -> Value {
+        json!({"name": "checkout", "route": "checkout", "from": "stable", "to": "canary", "phase": "progressing",
+            "step": 1, "steps": 3, "stepWeights": [0.05, 0.25, 1.0], "since": "2026-11-21T12:00:13.042Z",
+            "bakedSeconds": 1.5, "bakeSeconds": 7200.0, "share": 0.25, "verdict": "pass",
+            "verdictReason": "errorRate 0.4 %", "evidence": {"windowSeconds": 1.5,
+            "canary": {"requests": 1000, "failures": 4, "errorRate": 0.004}, "stable": null},
+            "reason": "step 2\u{1b}[2J of 3", "history": [{"at": "2026-11-21T12:00:13.042Z", "kind": "rollout",
+            "by": "serin", "from": "progressing", "to": "aborted", "reason": "two\nlines"}]})
+    }
+
+    #[test]
+    fn shares_and_spans_have_three_digits_that_count() {
+        let percents = [
+            (0.9, "90 %"),
+            (0.081_051, "8.11 %"),
+            (0.000_04, "0.004 %"),
+            (1.0, "100 %"),
+            (0.0, "0 %"),
+        ];
+        for (share, expected) in percents {
+            assert_eq!(percent(&json!(share)), expected);
+        }
+        let spans = [
+            (0.0, "0 s"),
+            (0.0125, "12.5 ms"),
+            (0.000_004, "0.004 ms"),
+            (1.5, "1.5 s"),
+            (59.9, "59.9 s"),
+            (90.0, "1m30s"),
+            (7200.0, "2h00m"),
+            (90_000.0, "1d01h"),
+        ];
+        for (seconds, expected) in spans {
+            assert_eq!(span(&json!(seconds)), expected);
+        }
+        assert_eq!((percent(&Value::Null), span(&json!("x"))), ("-".into(), "-".into()));
+    }
+
+    #[test]
+    fn weights_are_a_table() {
+        check(
+            weights_set(&route(), true),
+            &[
+                "checkout: generation 43 (dry run: nothing was changed)",
+                "",
+                "ROUTE     VARIANT  BACKEND  RELEASE  WEIGHT  SHARE  REQUESTS  ERRORS      P95",
+                "checkout  stable   v1       -            90   90 %         0       -        -",
+                "checkout  canary   v2       v1.5.0       10   10 %       913  8.11 %  12.5 ms",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_rollout_tells_where_it_stands_and_why() {
+        check(
+            rollout(&trial()),
+            &[
+                "checkout: route checkout, from stable to canary",
+                "phase    progressing, since 2026-11-21T12:00:13.042Z",
+                "share    25 % of the split",
+                "step     2 of 3 (25 %), baked 1.5 s of 2h00m",
+                "verdict  pass: errorRate 0.4 %",
+                "         canary: 4 of 1000 failed (0.4 %) in 1.5 s",
+                "reason   step 2 [2J of 3",
+            ],
+        );
+        check(
+            rollouts(&json!({"rollouts": [trial()]})),
+            &[
+                "ROLLOUT   ROUTE     PHASE        STEP           SHARE  VERDICT  REASON",
+                "checkout  checkout  progressing  2 of 3 (25 %)   25 %  pass     step 2 [2J of 3",
+            ],
+        );
+        check(
+            history(&trial()),
+            &[
+                "AT                        WHAT     BY     FROM         TO       REASON",
+                "2026-11-21T12:00:13.042Z  rollout  serin  progressing  aborted  two lines",
+            ],
+        );
+        check(
+            progress(&trial()),
+            &["checkout progressing step 2 of 3 (25 %) share 25 %: step 2 [2J of 3"],
+        );
+    }
+
+    #[test]
+    fn a_status_tells_what_is_wrong() {
+        let view = json!({"version": "0.1.0", "ready": false, "generation": 42, "uptimeSeconds": 3723.5,
+            "configFile": "serin.yaml", "environment": "prod", "workers": 2,
+            "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": false}],
+            "lastReload": {"ok": false, "at": "2026-11-21T12:00:13.042Z", "problems": [
+                {"field": "routes.checkout.split", "detail": "adds up to 0", "place": "serin.yaml:3:5"}]},
+            "rollouts": [{"name": "checkout", "phase": "idle"}], "kept": ["checkout: stable=1"],
+            "stateProblem": "disk full"});
+        check(
+            status(&view, None),
+            &[
+                "serin 0.1.0, not ready, up 1h02m",
+                "generation     42",
+                "workers        2",
+                "configuration  serin.yaml, REFUSED at 2026-11-21T12:00:13.042Z",
+                "environment    prod",
+                "state          CANNOT BE WRITTEN: disk full",
+                "kept           checkout: stable=1",
+                "  serin.yaml:3:5 routes.checkout.split: adds up to 0",
+                "",
+                "LISTENER  ADDRESS         TLS",
+                "public    127.0.0.1:8080  no",
+                "",
+                "ROLLOUT   PHASE",
+                "checkout  idle",
+            ],
+        );
+    }
+
+    #[test]
+    fn many_routes_are_cut_short() {
+        let routes = json!({"routes": vec![route(); 40]});
+        let text = status(&json!({}), Some(&routes));
+        assert!(text.ends_with("\nand 20 more: see GET /v1/routes"), "{text}");
+    }
+
+    #[test]
+    fn a_problem_names_its_fields() {
+        let document = json!({"title": "Invalid request", "status": 422, "detail": "see `errors`",
+            "errors": [{"field": "weights.a", "detail": "is missing"}]});
+        check(
+            problem(&document),
+            &["Invalid request: see `errors`", "  weights.a: is missing"],
+        );
+    }
+}

@@ -14,7 +14,13 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 /// # Errors
 /// Every problem, with its place and how to mend it.
 pub fn read(file: &Path) -> Result<Loaded, Vec<Entry>> {
-    let cannot_read = |message: String| vec![Entry { place: file.display().to_string(), path: String::new(), message }];
+    let cannot_read = |message: String| {
+        vec![Entry {
+            place: file.display().to_string(),
+            path: String::new(),
+            message,
+        }]
+    };
     let mut bytes = Vec::new();
     std::fs::File::open(file)
         .and_then(|opened| opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
@@ -23,7 +29,10 @@ pub fn read(file: &Path) -> Result<Loaded, Vec<Entry>> {
         return Err(cannot_read(format!("is larger than {} MiB", FILE_BYTES_MAX >> 20)));
     }
     let text = String::from_utf8(bytes).map_err(|error| {
-        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
+        let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count();
         cannot_read(format!("is not UTF-8 text: see line {line}"))
     })?;
     let spec = check(&text, file)?;

@@ -1,18 +1,46 @@
-//! Serin: a progressive-delivery traffic proxy.
-pub mod admin;
-pub mod analysis;
-pub mod cli;
-pub mod compile;
-pub mod config;
-pub mod control;
-pub mod demo;
+//! Serin: a progressive-delivery traffic proxy. It divides each route's requests among variants,
+//! measures every variant in process, and takes weight away from a bad one by itself.
+//!
+//! ```text
+//!             text              Spec               Table                       request
+//! config file ────▶ config ────▶ control ─compile─▶ live (one ArcSwap) ─▶ proxy ────▶ endpoints
+//!                                   ▲                                       │
+//!                                   └──── analysis ◀── measure (counters) ◀─┘
+//! ```
+//!
+//! - A request: listener → route → split → backend → endpoint → forward → record.
+//! - An observation: record → window → analysis → verdict → rollout state → compile → swap.
+//! - A config edit: file → parse → check → compile → swap. Starting up is the first edit.
+//!
+//! One task ([`control`]) owns the checked configuration and the rollout states, and is the only
+//! writer of the [`route::Table`]. Cores ([`measure`], [`analysis`], [`rollout`], [`route`],
+//! [`config`], [`compile`]) are pure: no clock, no input or output, no log. Shells (`proxy`,
+//! [`control`], [`admin`], [`server`]) read, call a core, and act. `proxy` and [`control`] never
+//! import each other: the table goes down through [`live`], the numbers come up through [`measure`].
+
+// Words, free to all.
 pub mod head;
-pub mod live;
-pub mod measure;
 pub mod name;
-pub mod files;
-mod proxy;
+pub mod share;
+
+// Pure cores: what happened, what it means, what to do next, where a request goes.
+pub mod analysis;
+pub mod measure;
 pub mod rollout;
 pub mod route;
+
+// From a file to a table.
+pub mod compile;
+pub mod config;
+pub mod files;
+pub mod live;
+
+// Shells.
+pub mod admin;
+pub mod control;
+mod proxy;
 pub mod server;
-pub mod share;
+
+// On top: the program's commands.
+pub mod cli;
+pub mod demo;

@@ -12,7 +12,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> anyhow::Result<ExitCode> {
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let mut console = Console { out: &mut out, err: &mut err };
+    let mut console = Console {
+        out: &mut out,
+        err: &mut err,
+    };
     let exit = match Args::parse().command {
         Command::Run(run) => serve(run, &mut console),
         Command::Demo(options) => match demo::run(&options) {
@@ -23,7 +26,9 @@ fn main() -> anyhow::Result<ExitCode> {
                 Exit::Failed
             }
         },
-        Command::Check { files } => cli::check(&files, |file| files::read(file).map(|loaded| loaded.spec), &mut console),
+        Command::Check { files } => {
+            cli::check(&files, |file| files::read(file).map(|loaded| loaded.spec), &mut console)
+        }
         Command::Schema => {
             console.say(&serde_json::to_string_pretty(&serin::config::schema())?);
             Exit::Done

@@ -45,7 +45,11 @@ pub enum StartError {
     #[error("{}", config_report(.file, .problems))]
     Config { file: String, problems: Vec<Entry> },
     #[error("listener {name} cannot listen on {address}: {cause}; is another process using it?")]
-    Bind { name: String, address: SocketAddr, cause: io::Error },
+    Bind {
+        name: String,
+        address: SocketAddr,
+        cause: io::Error,
+    },
     #[error("{0}")]
     Tls(String),
     #[error("{0}")]
@@ -82,8 +86,11 @@ pub fn start(options: Options) -> Result<Server, StartError> {
     }
     let workers = options.workers.unwrap_or_else(cores).max(1);
     let bound = bind_all(&loaded.spec, workers)?;
-    let admin_socket = bind(loaded.spec.admin, false)
-        .map_err(|cause| StartError::Bind { name: "admin".into(), address: loaded.spec.admin, cause })?;
+    let admin_socket = bind(loaded.spec.admin, false).map_err(|cause| StartError::Bind {
+        name: "admin".into(),
+        address: loaded.spec.admin,
+        cause,
+    })?;
     let admin_address = admin_socket.local_addr().unwrap_or(loaded.spec.admin);
     let listeners = bound.views.clone();
     let cells: Arc<[ProxyCells]> = (0..workers).map(|_| ProxyCells::new(listeners.len())).collect();
@@ -98,7 +105,12 @@ pub fn start(options: Options) -> Result<Server, StartError> {
         listeners: listeners.iter().map(|listener| listener.name.clone()).collect(),
         check: Arc::new(move |text| files::check(text, &config_file).map(|_| ())),
     };
-    let begin = Start { config_file: options.config_file, loaded, loader: Arc::new(files::read), workers };
+    let begin = Start {
+        config_file: options.config_file,
+        loaded,
+        loader: Arc::new(files::read),
+        workers,
+    };
     let (control, handle, live) = start_control(begin, listeners.clone(), admin_socket, context, stopped)?;
 
     let (stage, stages) = watch::channel(Stage::Running);
@@ -145,8 +157,10 @@ pub fn start(options: Options) -> Result<Server, StartError> {
 /// As [`start`], or when a thread died.
 pub fn run(options: Options) -> Result<(), StartError> {
     let mut server = start(options)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Thread)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Thread)?;
     runtime.block_on(async {
         let (mut hangup, mut terminate, mut interrupt) = (
             signal(SignalKind::hangup()).map_err(StartError::Thread)?,
@@ -233,10 +247,17 @@ impl Server {
         let left: i64 = self
             .cells
             .iter()
-            .map(|cells| (0..self.listeners.len()).map(|listener| cells.connections(listener)).sum::<i64>())
+            .map(|cells| {
+                (0..self.listeners.len())
+                    .map(|listener| cells.connections(listener))
+                    .sum::<i64>()
+            })
             .sum();
         if left > 0 {
-            tracing::warn!(connections = left, "the drain timeout is over; what is still open is cut off");
+            tracing::warn!(
+                connections = left,
+                "the drain timeout is over; what is still open is cut off"
+            );
         } else {
             tracing::info!("drained");
         }
@@ -272,15 +293,27 @@ fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
         for listening in &mut by_worker {
             let socket = bind(address, true).map_err(|cause| cannot_bind(listener, cause))?;
             address = socket.local_addr().map_err(|cause| cannot_bind(listener, cause))?;
-            listening.push(Listening { index, socket, tls: tls.clone() });
+            listening.push(Listening {
+                index,
+                socket,
+                tls: tls.clone(),
+            });
         }
-        views.push(ListenerView { name: listener.name.clone(), address, tls: tls.is_some() });
+        views.push(ListenerView {
+            name: listener.name.clone(),
+            address,
+            tls: tls.is_some(),
+        });
     }
     Ok(Bound { by_worker, views })
 }
 
 fn cannot_bind(listener: &config::Listener, cause: io::Error) -> StartError {
-    StartError::Bind { name: listener.name.to_string(), address: listener.address, cause }
+    StartError::Bind {
+        name: listener.name.to_string(),
+        address: listener.address,
+        cause,
+    }
 }
 
 fn bind(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
@@ -329,10 +362,11 @@ fn start_control(
                 let _ = control_over.await;
             });
             let controlling = async {
-                controller.run(async {
-                    let _ = stopped.await;
-                })
-                .await;
+                controller
+                    .run(async {
+                        let _ = stopped.await;
+                    })
+                    .await;
                 drop(over);
             };
             let (_, served, ()) = tokio::join!(told, serving, controlling);
@@ -356,13 +390,23 @@ fn cores() -> usize {
 fn init_logging(log: &config::Log) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_new(&log.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     // A second set-up in one process is refused; the first one stays.
-    let _ = if log.json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(false).try_init() };
+    let _ = if log.json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_ansi(false).try_init()
+    };
 }
 
 fn config_report(file: &str, problems: &[Entry]) -> String {
-    let count = if problems.len() == 1 { "1 problem".into() } else { format!("{} problems", problems.len()) };
+    let count = if problems.len() == 1 {
+        "1 problem".into()
+    } else {
+        format!("{} problems", problems.len())
+    };
     let mut report = format!("{file}: {count}, nothing was started");
     for problem in problems {
         report.push_str("\n  ");

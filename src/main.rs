@@ -1,1 +1,65 @@
-fn main() {}
+//! The `serin` program: reads the command line, does what it says, and answers with an exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use serin::cli::{self, Args, Command, Console, DemoArgs, Exit, RunArgs};
+use serin::demo;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+    let console = &mut Console {
+        out: &mut out,
+        err: &mut err,
+    };
+    let exit = dispatch(args.command, console).unwrap_or_else(|error| {
+        console.complain(&format!("serin: {error:#}"));
+        Exit::Failed
+    });
+    exit.into()
+}
+
+fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => run(&args),
+        Command::Demo(args) => demo(&args),
+        Command::Check { files } => Ok(cli::check(&files, console)),
+        Command::Schema => Ok(cli::schema(console)),
+        Command::Completions { shell } => Ok(cli::completions(shell, console)),
+        Command::Status(args) => ask(cli::status(&args, console)),
+        Command::Weights(args) => ask(cli::weights(&args, console)),
+        Command::Rollout(args) => ask(cli::rollout(&args, console)),
+    }
+}
+
+/// `serin run`
+fn run(args: &RunArgs) -> anyhow::Result<Exit> {
+    anyhow::bail!("cannot serve {} yet", args.config.display())
+}
+
+/// `serin demo`
+fn demo(args: &DemoArgs) -> anyhow::Result<Exit> {
+    let options = demo::Options {
+        scenario: args.scenario,
+        keep: args.keep,
+        json: args.json,
+        rate: args.rate,
+    };
+    let as_expected = demo::run(options)?;
+    Ok(if as_expected { Exit::Done } else { Exit::Failed })
+}
+
+/// Runs a client command.
+fn ask(command: impl Future<Output = Exit>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    Ok(runtime.block_on(command))
+}

@@ -13,7 +13,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+    // Not locked: other threads of `run` and `demo` write here too.
+    let (mut out, mut err) = (io::stdout(), io::stderr());
     let console = &mut Console {
         out: &mut out,
         err: &mut err,

@@ -1,59 +1,50 @@
-//! The program: flags, the command they name, the exit code. The rest is the library.
+//! The `serin` program: reads the command line, does what it says, and answers with an exit code.
 
 use std::io;
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use serin::cli::{Args, Command, Console, Exit};
-use serin::{cli, demo, files, server};
+use anyhow::Context;
+use clap::Parser;
+use serin::cli::{self, Args, Command, Console, DemoArgs, Exit, RunArgs};
+use serin::{demo, server};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // Not locked: other threads of `run` and `demo` write here too.
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let mut console = Console {
+    let console = &mut Console {
         out: &mut out,
         err: &mut err,
     };
-    let exit = match Args::parse().command {
-        Command::Run(run) => serve(run, &mut console),
-        Command::Demo(options) => match demo::run(&options) {
-            Ok(true) => Exit::Done,
-            Ok(false) => Exit::Failed,
-            Err(error) => {
-                console.complain(&format!("serin: {error}"));
-                Exit::Failed
-            }
-        },
-        Command::Check { files } => {
-            cli::check(&files, |file| files::read(file).map(|loaded| loaded.spec), &mut console)
-        }
-        Command::Schema => {
-            console.say(&serde_json::to_string_pretty(&serin::config::schema())?);
-            Exit::Done
-        }
-        Command::Completions { shell } => cli::completions(shell, &mut console),
-        client => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                match &client {
-                    Command::Status(args) => cli::status(args, &mut console).await,
-                    Command::Weights(args) => cli::weights(args, &mut console).await,
-                    Command::Rollout(args) => cli::rollout(args, &mut console).await,
-                    _ => unreachable!("the others were taken above"),
-                }
-            })
-        }
-    };
-    Ok(exit.into())
+    let exit = dispatch(args.command, console).unwrap_or_else(|error| {
+        console.complain(&format!("serin: {error:#}"));
+        Exit::Failed
+    });
+    exit.into()
 }
 
-fn serve(run: cli::RunArgs, console: &mut Console<'_>) -> Exit {
+fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit> {
+    match command {
+        Command::Run(args) => Ok(run(args, console)),
+        Command::Demo(args) => demo(&args),
+        Command::Check { files } => Ok(cli::check(&files, console)),
+        Command::Schema => Ok(cli::schema(console)),
+        Command::Completions { shell } => Ok(cli::completions(shell, console)),
+        Command::Status(args) => ask(cli::status(&args, console)),
+        Command::Weights(args) => ask(cli::weights(&args, console)),
+        Command::Rollout(args) => ask(cli::rollout(&args, console)),
+    }
+}
+
+/// `serin run`
+fn run(args: RunArgs, console: &mut Console<'_>) -> Exit {
     let options = server::Options {
-        config_file: run.config,
-        workers: run.workers.map(usize::from),
-        drain_timeout: run.drain_timeout,
+        config_file: args.config,
+        workers: args.workers.map(usize::from),
+        drain_timeout: args.drain_timeout,
         init_logging: true,
     };
     match server::run(options) {
@@ -66,4 +57,25 @@ fn serve(run: cli::RunArgs, console: &mut Console<'_>) -> Exit {
             }
         }
     }
+}
+
+/// `serin demo`
+fn demo(args: &DemoArgs) -> anyhow::Result<Exit> {
+    let options = demo::Options {
+        scenario: args.scenario,
+        keep: args.keep,
+        json: args.json,
+        rate: args.rate,
+    };
+    let as_expected = demo::run(options)?;
+    Ok(if as_expected { Exit::Done } else { Exit::Failed })
+}
+
+/// Runs a client command.
+fn ask(command: impl Future<Output = Exit>) -> anyhow::Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("no runtime")?;
+    Ok(runtime.block_on(command))
 }

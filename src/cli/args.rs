@@ -23,7 +23,7 @@ pub enum Command {
     /// Serve
     Run(RunArgs),
     /// Watch a canary turn bad and lose its weight; needs no other program
-    Demo(demo::Options),
+    Demo(DemoArgs),
     /// Check configuration files, and list everything that is wrong with them
     Check {
         /// The files
@@ -57,6 +57,23 @@ pub struct RunArgs {
     /// How long open requests may take once the process is asked to end
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
+}
+
+/// `serin demo`
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// What the canary does once the second step bakes
+    #[arg(long, value_enum, default_value = "errors")]
+    pub scenario: demo::Scenario,
+    /// Stay up after the summary, until Ctrl-C
+    #[arg(long)]
+    pub keep: bool,
+    /// Print one JSON object and nothing else
+    #[arg(long)]
+    pub json: bool,
+    /// Requests per second
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = rate())]
+    pub rate: u32,
 }
 
 /// How to reach a running Serin, and how to show what it says.
@@ -171,6 +188,10 @@ pub struct CommandArgs {
     /// Why; it stands in the journal
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
+}
+
+fn rate() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(i64::from(*demo::RATES.start())..=i64::from(*demo::RATES.end()))
 }
 
 /// Whole numbers with their units, the largest first: `250ms`, `30s`, `1m30s`, `2h`.
@@ -325,7 +346,8 @@ mod tests {
         assert!(parse("demo --scenario hang --keep --json --rate 500").is_ok());
         assert!(parse("completions bash").is_ok());
         refused("check");
-        refused("demo --rate 0");
+        refused("demo --rate 99");
+        refused("demo --rate 20001");
         refused("demo --scenario nice");
     }
 

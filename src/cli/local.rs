@@ -1,26 +1,32 @@
 //! Commands that need no running Serin.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
 use super::{Args, Console, Exit};
-use crate::config::Spec;
-use crate::control::Entry;
+use crate::config::{self, Spec};
 
-/// `serin check FILE...`: `load` reads and checks one file. Every file is looked at.
-pub fn check(files: &[PathBuf], load: impl Fn(&Path) -> Result<Spec, Vec<Entry>>, console: &mut Console<'_>) -> Exit {
+/// `serin check FILE...`: every problem of every file. `${VAR}` comes from this process's environment.
+pub fn check(files: &[PathBuf], console: &mut Console<'_>) -> Exit {
     let mut exit = Exit::Done;
     for file in files {
         match load(file) {
             Ok(spec) => console.say(&format!("{}: ok ({})", file.display(), inventory(&spec))),
-            Err(problems) => {
+            Err(report) => {
                 exit = Exit::ConfigInvalid;
-                console.say(&report(file, &problems));
+                console.say(&format!("{}: {report}", file.display()));
             }
         }
     }
     exit
+}
+
+/// `serin schema`
+pub fn schema(console: &mut Console<'_>) -> Exit {
+    console.say(&format!("{:#}", config::schema()));
+    Exit::Done
 }
 
 /// `serin completions SHELL`
@@ -29,6 +35,14 @@ pub fn completions(shell: clap_complete::Shell, console: &mut Console<'_>) -> Ex
     clap_complete::generate(shell, &mut Args::command(), "serin", &mut script);
     console.say(String::from_utf8_lossy(&script).trim_end());
     Exit::Done
+}
+
+fn load(file: &Path) -> Result<Spec, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
+    config::load(&text, file, &|name| std::env::var(name).ok()).map_err(|problems| {
+        let list = problems.to_string().replace('\n', "\n  ");
+        format!("{}\n  {list}", count(problems.count(), "problem"))
+    })
 }
 
 fn inventory(spec: &Spec) -> String {
@@ -41,21 +55,6 @@ fn inventory(spec: &Spec) -> String {
     .join(", ")
 }
 
-fn report(file: &Path, problems: &[Entry]) -> String {
-    let mut text = format!("{}: {}", file.display(), count(problems.len(), "problem"));
-    for Entry { place, path, message } in problems {
-        text.push_str("\n  ");
-        for (part, end) in [(place, " "), (path, ": ")] {
-            if !part.is_empty() {
-                text.push_str(part);
-                text.push_str(end);
-            }
-        }
-        text.push_str(message);
-    }
-    text
-}
-
 fn count(n: usize, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{n} {what}{plural}")
@@ -63,78 +62,70 @@ fn count(n: usize, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
-
-    use super::{check, completions};
+    use super::{check, completions, schema};
     use crate::cli::{Console, Exit};
-    use crate::config::{Log, Spec};
-    use crate::control::Entry;
-    use crate::route::AccessLog;
 
-    fn load(file: &Path) -> Result<Spec, Vec<Entry>> {
-        let entry = |place: &str, path: &str, message: &str| Entry {
-            place: place.into(),
-            path: path.into(),
-            message: message.into(),
-        };
-        match file.to_str() {
-            Some("good.yaml") => Ok(Spec {
-                environment: None,
-                listeners: Vec::new(),
-                trusted_proxies: Vec::new(),
-                admin: ([127, 0, 0, 1], 9901).into(),
-                log: Log {
-                    level: "info".into(),
-                    json: true,
-                    access: AccessLog::Errors,
-                },
-                state_directory: "state".into(),
-                backends: Vec::new(),
-                routes: Vec::new(),
-                rollouts: Vec::new(),
-            }),
-            Some("bad.yaml") => Err(vec![
-                entry("bad.yaml:1:1", "version", "is missing"),
-                entry("bad.yaml:9:3", "routes", "is empty"),
-            ]),
-            _ => Err(vec![entry("", "", "no such file")]),
-        }
-    }
+    const GOOD: &str = "
+version: 1
+listeners: [{ name: public, address: 127.0.0.1:0 }]
+backends:
+- { name: a, endpoints: ['127.0.0.1:1'] }
+- { name: b, endpoints: ['127.0.0.1:2'] }
+routes: [{ name: all, split: { variants: [{ name: stable, backend: a, weight: 1 }] } }]
+";
 
-    fn said(files: &[&str], exit: Exit, expected: &str) {
+    fn said(command: impl FnOnce(&mut Console<'_>) -> Exit) -> (Exit, String) {
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
-        let console = &mut Console {
+        let exit = command(&mut Console {
             out: &mut out,
             err: &mut err,
-        };
-        assert_eq!(check(&files, load, console), exit);
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        });
         assert!(err.is_empty());
+        (exit, String::from_utf8(out).unwrap())
     }
 
     #[test]
-    fn every_problem_of_every_file_is_listed() {
-        let good = "good.yaml: ok (0 listeners, 0 backends, 0 routes, 0 rollouts)\n";
-        let bad = "bad.yaml: 2 problems\n  bad.yaml:1:1 version: is missing\n  bad.yaml:9:3 routes: is empty\n";
-        said(&["good.yaml"], Exit::Done, good);
-        said(&["bad.yaml", "good.yaml"], Exit::ConfigInvalid, &format!("{bad}{good}"));
-        said(
-            &["good.yaml", "nope"],
-            Exit::ConfigInvalid,
-            &format!("{good}nope: 1 problem\n  no such file\n"),
+    fn every_file_is_looked_at_and_every_problem_listed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("good.yaml"), GOOD).unwrap();
+        let bad = GOOD
+            .replace("version: 1", "version: 1\nlistners: []")
+            .replace("weight: 1", "weight: 0");
+        std::fs::write(path("bad.yaml"), bad).unwrap();
+
+        let (exit, text) = said(|console| check(&[path("good.yaml")], console));
+        let good = format!(
+            "{}: ok (1 listener, 2 backends, 1 route, 0 rollouts)",
+            path("good.yaml").display()
         );
+        assert_eq!((exit, text.trim_end()), (Exit::Done, good.as_str()));
+
+        let files = [path("bad.yaml"), path("good.yaml"), path("nope.yaml")];
+        let (exit, text) = said(|console| check(&files, console));
+        assert_eq!(exit, Exit::ConfigInvalid);
+        let lines: Vec<&str> = text.lines().collect();
+        let bad = path("bad.yaml").display().to_string();
+        assert_eq!(lines[0], format!("{bad}: 2 problems"));
+        assert!(lines[1].starts_with(&format!("  {bad}:3:1 listners: ")), "{text}");
+        assert!(lines[2].starts_with(&format!("  {bad}:8:")), "{text}");
+        assert_eq!(lines[3], good);
+        assert!(lines[4].contains("nope.yaml: cannot be read: "), "{text}");
+        assert_eq!(lines.len(), 5, "{text}");
+    }
+
+    #[test]
+    fn the_schema_is_json() {
+        let (exit, text) = said(schema);
+        assert_eq!(exit, Exit::Done);
+        let schema: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(schema["$schema"].is_string() && schema["title"].is_string());
     }
 
     #[test]
     fn shells_can_complete_all_commands() {
-        let (mut out, mut err) = (Vec::new(), Vec::new());
-        let console = &mut Console {
-            out: &mut out,
-            err: &mut err,
-        };
-        assert_eq!(completions(clap_complete::Shell::Bash, console), Exit::Done);
-        let script = String::from_utf8(out).unwrap();
+        let (exit, script) = said(|console| completions(clap_complete::Shell::Bash, console));
+        assert_eq!(exit, Exit::Done);
         for word in ["rollout", "--drain-timeout", "history", "--if-match"] {
             assert!(script.contains(word), "{word}");
         }

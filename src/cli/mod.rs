@@ -13,11 +13,12 @@ mod wait;
 mod tests;
 
 pub use args::{
-    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, Output, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
+    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs, Output, RolloutAction, RolloutArgs, RunArgs,
+    WeightsArgs,
 };
 pub use client::{Answer, Client, ClientError, Question, segment};
 pub use commands::{rollout, status, weights};
-pub use local::{check, completions};
+pub use local::{check, completions, schema};
 
 use std::process::ExitCode;
 

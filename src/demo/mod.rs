@@ -1,47 +1,45 @@
 //! `serin demo`: a whole trial in one process, from two services to the summary.
 
-/// What the canary does after its second step has begun.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+/// What the canary does once the second step bakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Scenario {
-    /// Stays good and is promoted.
+    /// Stays well, and is promoted to 100 %
     Healthy,
-    /// Answers 8 % of requests with an error.
-    #[default]
+    /// Answers 8 % of requests with 500
     Errors,
-    /// Answers far too late.
+    /// Answers far too late
     Slow,
-    /// Never answers.
+    /// Takes requests and never answers
     Hang,
-    /// Refuses connections and cuts those it has.
+    /// Closes its port and its connections
     Down,
 }
 
-/// How the demo runs.
-#[derive(Clone, Debug, clap::Args)]
+/// Requests per second that a load may have.
+pub const RATES: std::ops::RangeInclusive<u32> = 100..=20_000;
+
+/// What to show.
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// What the canary does after its second step has begun
-    #[arg(long, value_enum, default_value_t)]
+    /// What the canary does.
     pub scenario: Scenario,
-    /// Leave everything up at the end, until Ctrl-C
-    #[arg(long)]
+    /// Stay up after the summary, until SIGINT or SIGTERM.
     pub keep: bool,
-    /// Print one JSON object and nothing else
-    #[arg(long)]
+    /// Print one JSON object and nothing else.
     pub json: bool,
-    /// Requests per second
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    /// Requests per second, in [`RATES`].
     pub rate: u32,
 }
 
-/// Why the demo could not be run.
+/// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct DemoError(String);
+#[error("the demo of {0:?} is not built in yet")]
+pub struct DemoError(Options);
 
-/// Runs the demo; the answer is whether it ended as the scenario should.
+/// Runs the demo to its end, and says whether that was the expected one.
 ///
 /// # Errors
-/// [`DemoError`] when it could not be run at all.
-pub fn run(options: &Options) -> Result<bool, DemoError> {
-    Err(DemoError(format!("not built yet: {:?}", options.scenario)))
+/// [`DemoError`]; nothing keeps running.
+pub fn run(options: Options) -> Result<bool, DemoError> {
+    Err(DemoError(options))
 }

@@ -1,6 +1,9 @@
 //! The one writer: it owns the checked configuration and the rollout states, and publishes tables.
 
+mod directory;
 mod handle;
+mod journal;
+mod reload;
 mod view;
 
 pub use handle::{Asked, By, Handle, Refusal, SetWeights};

@@ -1,7 +1,16 @@
 //! The one writer: it owns the checked configuration and the rollout states, and publishes tables.
 
+mod directory;
+mod draft;
+#[cfg(test)]
+mod fixture;
+mod ground;
 mod handle;
+mod journal;
+mod reload;
+mod standing;
 mod view;
+mod weights;
 
 pub use handle::{Asked, By, Handle, Refusal, SetWeights};
 pub use view::{

@@ -192,6 +192,26 @@ impl State {
         }
     }
 
+    /// The canary's requests vote now, or do not any more, though nobody set weights: a voting
+    /// cohort came or went (rule 13). A weight that is withheld stays withheld. `None`: nothing
+    /// follows from it.
+    #[must_use]
+    pub fn exposure_changed(&self, exposed: bool, now_ms: u64) -> Option<Move> {
+        match (self.at, exposed) {
+            (At::Idle { withheld }, true) => {
+                let left_ppm = withheld.then_some(0);
+                let reason = "the canary is watched: its requests vote".to_owned();
+                Some(At::Watching { left_ppm }.because(reason, now_ms))
+            }
+            (At::Watching { left_ppm }, false) => {
+                let withheld = left_ppm == Some(0);
+                let reason = "the canary gets no request that votes".to_owned();
+                Some(At::Idle { withheld }.because(reason, now_ms))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) const fn place(&self) -> Option<Place> {
         match self.at {
             At::Running(place) | At::Paused { place, .. } => Some(place),

@@ -1,0 +1,327 @@
+//! The one writer: a loop over a closed set of events. Each makes a new ground; this file writes it
+//! down, publishes it and tells of it, in the order that the event needs.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::court::Court;
+use super::directory::StateError;
+use super::ground::{Changed, Ground, Ticked};
+use super::handle::{Asked, Handle};
+use super::journal::{Happening, Journal, Kind};
+use super::publisher::{Publisher, recorders};
+use super::readings::{Finished, Loaded, Loader, Reader, Readings};
+use super::reload;
+use super::saver::Saver;
+use super::standing::Standing;
+use super::store::Store;
+use super::view::{ListenerView, ReloadView};
+use super::windows::Windows;
+use crate::analysis::Verdict;
+use crate::live::Live;
+use crate::name::Name;
+use crate::rollout::Phase;
+
+/// Rollouts are judged this often.
+const TICK: Duration = Duration::from_millis(100);
+/// And not oftener than this, however readers ring.
+const TICK_MIN: Duration = Duration::from_millis(10);
+/// A tick that comes late counts for at most this much bake time: nobody was watching meanwhile.
+const ELAPSED_MAX: Duration = Duration::from_secs(1);
+/// Views of routes under judgement have a window that moves this often,
+const WINDOW_JUDGED: Duration = Duration::from_secs(1);
+/// and those of all others this often.
+const WINDOW_ALL: Duration = Duration::from_secs(5);
+
+/// What control begins with.
+pub struct Start {
+    /// The file we run with; it is watched.
+    pub config_file: PathBuf,
+    /// What it holds now.
+    pub loaded: Loaded,
+    /// Reads it again.
+    pub loader: Loader,
+    /// Number of worker threads.
+    pub workers: usize,
+}
+
+/// Why control does not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state directory cannot be held or read.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The state cannot be written.
+    #[error("{0}")]
+    Unwritable(String),
+}
+
+/// The one writer: it owns the checked configuration and the rollout states, and publishes tables.
+/// Everything about it happens on the thread that runs it.
+pub struct Controller {
+    pub(super) file: PathBuf,
+    pub(super) text: String,
+    pub(super) workers: usize,
+    pub(super) listeners: Vec<ListenerView>,
+    pub(super) ground: Ground,
+    pub(super) publisher: Publisher,
+    pub(super) court: Court,
+    pub(super) windows: Windows,
+    pub(super) journal: Journal,
+    pub(super) saver: Saver,
+    pub(super) readings: Readings,
+    pub(super) last_reload: ReloadView,
+    pub(super) reloads: Reloads,
+    pub(super) rollbacks: BTreeMap<(Name, &'static str), u64>,
+    asked: mpsc::Receiver<Asked>,
+    started: Instant,
+    looked: Instant,
+    /// When windows moved: of routes under judgement, and of all.
+    moved: [Instant; 2],
+}
+
+/// Readings of the file so far.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reloads {
+    pub(super) ok: u64,
+    pub(super) failed: u64,
+    pub(super) last_ok_ms: u64,
+}
+
+/// All that control hears.
+enum Event {
+    /// Time to look, by the clock or because a reader rang.
+    Look,
+    /// The file was changed.
+    FileChanged,
+    /// The file has been read.
+    Read(Finished),
+    /// Somebody asks.
+    Asked(Asked),
+}
+
+impl Controller {
+    /// Takes hold of the state directory, lets the file meet what is stored there, and compiles the
+    /// first table: starting up is the first edit, there is no second path. The answer is control,
+    /// to be run; where workers find the table; and the handle by which others ask.
+    ///
+    /// # Errors
+    /// [`StartError`]: the state directory is held by another process, damaged or not writable.
+    pub fn start(start: Start) -> Result<(Self, Arc<Live>, Handle), StartError> {
+        let (now, now_ms) = (Instant::now(), unix_ms());
+        let base = start.config_file.parent().unwrap_or_else(|| "".as_ref());
+        let (store, saved, note) = Store::open(&base.join(&start.loaded.spec.state_directory))?;
+        if let Some(note) = note {
+            tracing::error!("{note}");
+        }
+        let generation = Saver::first_generation(saved.as_ref());
+        let standing = saved.map_or_else(Standing::default, |saved| saved.standing);
+        let (ground, mut happenings) = Ground::meet(Arc::new(start.loaded.spec), standing, now_ms);
+        let mut saver = Saver::new(store, now);
+        saver
+            .save(&ground, generation, false, now)
+            .map_err(StartError::Unwritable)?;
+        let publisher = Publisher::new(&ground, generation, start.workers);
+        let (handle, asked) = Handle::new();
+        let mut control = Self {
+            readings: Readings::new(start.config_file.clone(), start.loader),
+            file: start.config_file,
+            text: start.loaded.text,
+            workers: start.workers,
+            listeners: Vec::new(),
+            ground,
+            publisher,
+            court: Court::default(),
+            windows: Windows::default(),
+            journal: Journal::new(now_ms),
+            saver,
+            last_reload: ReloadView {
+                at_ms: now_ms,
+                ok: true,
+                problems: Vec::new(),
+            },
+            reloads: Reloads {
+                ok: 1,
+                failed: 0,
+                last_ok_ms: now_ms,
+            },
+            rollbacks: BTreeMap::new(),
+            asked,
+            started: now,
+            looked: now,
+            moved: [now; 2],
+        };
+        happenings.insert(0, Happening::of_file(Kind::Start, "started", "the process began"));
+        control.follow(happenings);
+        let live = Arc::clone(control.publisher.live());
+        Ok((control, live, handle))
+    }
+
+    /// Runs until `shutdown` resolves, then writes down that it ended in order. Canaries are
+    /// judged until then, so drain first.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = pin!(shutdown);
+        let live = Arc::clone(self.publisher.live());
+        let mut changes = reload::watch(self.file.clone());
+        // It may have been changed between the first reading and the beginning of the watch.
+        self.readings.want(Reader::Watch);
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let earliest = self.looked + TICK_MIN;
+            let rung = async {
+                sleep_until(earliest).await;
+                live.rung().await;
+            };
+            let event = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                _ = tick.tick() => Event::Look,
+                () = rung => Event::Look,
+                Some(()) = changes.recv() => Event::FileChanged,
+                finished = self.readings.finished() => Event::Read(finished),
+                Some(asked) = self.asked.recv() => Event::Asked(asked),
+            };
+            match event {
+                Event::Look => self.look(),
+                Event::FileChanged => self.readings.want(Reader::Watch),
+                Event::Read(finished) => self.read(finished),
+                Event::Asked(asked) => self.answer(asked),
+            }
+        }
+        let generation = self.publisher.generation();
+        // What could not be written has been logged.
+        let _ = self.saver.save(&self.ground, generation, true, Instant::now());
+    }
+
+    /// Judges every rollout under judgement, and does what is due beside.
+    fn look(&mut self) {
+        let now = Instant::now();
+        let elapsed = now.duration_since(self.looked).min(ELAPSED_MAX);
+        self.looked = now;
+        for (index, verdict) in self.court.look(&self.ground, self.clock_ms()) {
+            self.tell_verdict(index, &verdict);
+            match self.ground.tick(index, &verdict, elapsed, unix_ms()) {
+                Ticked::Baked(state) => self.ground.bake(index, state),
+                Ticked::Moved(changed) if changed.0.rollout(index).state.phase() == Phase::Aborted => {
+                    self.commit_at_once(*changed);
+                }
+                Ticked::Moved(changed) => self.commit_when_durable(*changed),
+            }
+        }
+        self.move_windows(now);
+        self.publisher.sweep();
+        let baking = self.is_baking();
+        self.saver
+            .keep_up(&self.ground, self.publisher.generation(), baking, now);
+    }
+
+    /// Durable first, then live.
+    ///
+    /// # Errors
+    /// Why it could not be written; nothing was changed.
+    pub(super) fn commit(&mut self, changed: Changed) -> Result<(), String> {
+        let generation = self.publisher.generation() + 1;
+        self.saver.save(&changed.0, generation, false, Instant::now())?;
+        self.put(changed);
+        Ok(())
+    }
+
+    /// Live first, then written, and again until that is durable.
+    pub(super) fn commit_at_once(&mut self, changed: Changed) {
+        self.put(changed);
+        let generation = self.publisher.generation();
+        self.saver.save_later(&self.ground, generation, Instant::now());
+    }
+
+    /// A rollout that goes on by itself waits until that can be durable.
+    fn commit_when_durable(&mut self, changed: Changed) {
+        if self.saver.may_try(Instant::now()) {
+            // The rollout stays where it is, and the status says why.
+            let _ = self.commit(changed);
+        }
+    }
+
+    fn put(&mut self, (ground, happenings): Changed) {
+        self.publisher.publish(&ground);
+        let same_file = Arc::ptr_eq(&self.ground.spec, &ground.spec);
+        self.ground = ground;
+        if same_file {
+            self.court
+                .follow(&self.ground, self.publisher.table(), self.clock_ms());
+            self.tell(happenings);
+        } else {
+            self.follow(happenings);
+        }
+    }
+
+    /// Follows another file.
+    fn follow(&mut self, happenings: Vec<Happening>) {
+        let now_ms = self.clock_ms();
+        let table = self.publisher.table();
+        self.court.follow(&self.ground, table, now_ms);
+        self.windows.follow(recorders(table), now_ms);
+        let rollouts = &self.ground.standing.rollouts;
+        self.journal.retain(|name| rollouts.contains_key(name));
+        self.rollbacks.retain(|(name, _), _| rollouts.contains_key(name));
+        self.tell(happenings);
+    }
+
+    pub(super) fn tell(&mut self, happenings: Vec<Happening>) {
+        let generation = self.publisher.generation();
+        for happening in happenings {
+            happening.log(generation);
+            if let (Some(rollout), Some(reason)) = (&happening.rollout, happening.rollback()) {
+                *self.rollbacks.entry((rollout.clone(), reason)).or_default() += 1;
+            }
+            self.journal.record(happening, generation, unix_ms());
+        }
+    }
+
+    fn tell_verdict(&mut self, index: usize, verdict: &Verdict) {
+        let rollout = &self.ground.spec.rollouts[index];
+        let Some(before) = self.court.news(&rollout.name, self.clock_ms()) else {
+            return;
+        };
+        let route = &self.ground.spec.routes[rollout.route].name;
+        let happening = Happening::of_verdict(rollout.name.clone(), route.clone(), before, verdict);
+        self.tell(vec![happening]);
+    }
+
+    fn move_windows(&mut self, now: Instant) {
+        let now_ms = self.clock_ms();
+        let [judged, all] = &mut self.moved;
+        if now.duration_since(*all) >= WINDOW_ALL {
+            (*judged, *all) = (now, now);
+            self.windows.take(recorders(self.publisher.table()), now_ms);
+        } else if now.duration_since(*judged) >= WINDOW_JUDGED {
+            *judged = now;
+            self.windows.take(self.court.recorders(), now_ms);
+        }
+    }
+
+    fn is_baking(&self) -> bool {
+        (0..self.ground.spec.rollouts.len()).any(|index| {
+            let phase = self.ground.rollout(index).state.phase();
+            matches!(phase, Phase::Progressing | Phase::Promoting)
+        })
+    }
+
+    /// Milliseconds since the start, of a clock that never goes back.
+    pub(super) fn clock_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Unix time in milliseconds.
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

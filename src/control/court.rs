@@ -1,0 +1,146 @@
+//! The judges of the rollouts under judgement, and what they said last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::ground::Ground;
+use crate::analysis::{AnalysisSpec, Judge, Reading, Verdict, VerdictKind};
+use crate::config::Rollout;
+use crate::measure::{Recorder, Track};
+use crate::name::Name;
+use crate::rollout::Phase;
+use crate::route::Table;
+
+/// A word that goes to and fro is told at most this often.
+const TELL_MS: u64 = 1_000;
+
+/// One judge for each rollout whose canary votes.
+#[derive(Debug, Default)]
+pub(super) struct Court {
+    cases: BTreeMap<Name, Case>,
+    /// The last verdict of each rollout that has one, also after its case is closed.
+    said: BTreeMap<Name, Said>,
+}
+
+#[derive(Debug)]
+struct Case {
+    judge: Judge,
+    canary: Arc<Recorder>,
+    stable: Arc<Recorder>,
+    analysis: AnalysisSpec,
+    epoch: u32,
+}
+
+#[derive(Debug)]
+struct Said {
+    verdict: Verdict,
+    told: Option<(VerdictKind, u64)>,
+}
+
+impl Court {
+    /// Follows a change of the table: opens and closes cases, and begins evidence anew where the
+    /// epoch rose. Other counters or other limits are another case.
+    pub(super) fn follow(&mut self, ground: &Ground, table: &Table, now_ms: u64) {
+        let mut known = std::mem::take(&mut self.cases);
+        let mut said = std::mem::take(&mut self.said);
+        for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
+            let phase = ground.rollout(index).state.phase();
+            let last = said.remove(&rollout.name).filter(|_| phase != Phase::Idle);
+            if !phase.is_judged() {
+                self.said.extend(last.map(|last| (rollout.name.clone(), last)));
+                continue;
+            }
+            let epoch = ground.epoch(rollout.route);
+            let new = Case::new(rollout, table, epoch, now_ms);
+            let case = match known.remove(&rollout.name) {
+                Some(mut case) if case.is_about_the_same(&new) => {
+                    if case.epoch != epoch {
+                        case.epoch = epoch;
+                        case.judge.begin_step(case.reading(now_ms));
+                    }
+                    self.said.extend(last.map(|last| (rollout.name.clone(), last)));
+                    case
+                }
+                Some(_) | None => new,
+            };
+            self.cases.insert(rollout.name.clone(), case);
+        }
+    }
+
+    /// Reads the counters of every case and judges: the index of each rollout with its verdict.
+    pub(super) fn look(&mut self, ground: &Ground, now_ms: u64) -> Vec<(usize, Verdict)> {
+        let mut verdicts = Vec::new();
+        for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
+            let Some(case) = self.cases.get_mut(&rollout.name) else {
+                continue;
+            };
+            let verdict = case.judge.observe(case.reading(now_ms));
+            let told = self.said.get(&rollout.name).and_then(|said| said.told);
+            let said = Said {
+                verdict: verdict.clone(),
+                told,
+            };
+            self.said.insert(rollout.name.clone(), said);
+            verdicts.push((index, verdict));
+        }
+        verdicts
+    }
+
+    /// The word that was told before, when the present one is another and it is time to tell it.
+    /// A failure is told at once.
+    pub(super) fn news(&mut self, rollout: &Name, now_ms: u64) -> Option<Option<VerdictKind>> {
+        let said = self.said.get_mut(rollout)?;
+        let kind = said.verdict.kind;
+        let due = match said.told {
+            None => true,
+            Some((told, _)) if told == kind => false,
+            Some((_, at_ms)) => kind == VerdictKind::Fail || at_ms + TELL_MS <= now_ms,
+        };
+        due.then(|| said.told.replace((kind, now_ms)).map(|(before, _)| before))
+    }
+
+    /// The last verdict on a rollout.
+    pub(super) fn verdict(&self, rollout: &Name) -> Option<&Verdict> {
+        self.said.get(rollout).map(|said| &said.verdict)
+    }
+
+    /// The counters that are read ten times a second.
+    pub(super) fn recorders(&self) -> impl Iterator<Item = &Arc<Recorder>> {
+        self.cases.values().flat_map(|case| [&case.canary, &case.stable])
+    }
+}
+
+impl Case {
+    fn new(rollout: &Rollout, table: &Table, epoch: u32, now_ms: u64) -> Self {
+        let variants = &table.routes[rollout.route].variants;
+        let canary = Arc::clone(&variants[rollout.to].recorder);
+        let stable = Arc::clone(&variants[rollout.from].recorder);
+        Self {
+            judge: Judge::new(&rollout.analysis, reading(&canary, &stable, epoch, now_ms)),
+            canary,
+            stable,
+            analysis: rollout.analysis.clone(),
+            epoch,
+        }
+    }
+
+    fn is_about_the_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.canary, &other.canary)
+            && Arc::ptr_eq(&self.stable, &other.stable)
+            && self.analysis == other.analysis
+    }
+
+    fn reading(&self, now_ms: u64) -> Reading {
+        reading(&self.canary, &self.stable, self.epoch, now_ms)
+    }
+}
+
+fn reading(canary: &Recorder, stable: &Recorder, epoch: u32, now_ms: u64) -> Reading {
+    let slots = |recorder: &Recorder| [0, 1].map(|slot| recorder.counts(Track::Draw { slot }));
+    Reading {
+        now_ms,
+        slot: u8::from(epoch % 2 == 1),
+        canary: slots(canary),
+        stable: slots(stable),
+    }
+}

@@ -1,0 +1,306 @@
+//! A ground in the making: the steps of one event, their order, and what each must bring with it.
+//! Pure.
+
+use std::collections::BTreeSet;
+
+use super::ground::{Changed, Ground};
+use super::journal::{Happening, Kind};
+use super::standing::{RolloutStanding, RouteStanding};
+use super::weights::{declared, in_file_order};
+use crate::analysis::Verdict;
+use crate::config::{Rollout, Spec};
+use crate::rollout::{Move, Phase, Plan, Refused, State};
+use crate::share::divide_pair;
+
+/// Who wants a change, and why, in their own words (perhaps none).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish<'a> {
+    pub(super) by: &'a str,
+    pub(super) reason: &'a str,
+}
+
+/// What one event has changed so far.
+pub(super) struct Draft<'a> {
+    ground: Ground,
+    wish: Wish<'a>,
+    now_ms: u64,
+    happenings: Vec<Happening>,
+    /// Routes whose evidence begins anew; their epochs rise once, however many steps asked for it.
+    fresh: BTreeSet<usize>,
+}
+
+impl Wish<'_> {
+    pub(super) const FILE: Self = Self { by: "file", reason: "" };
+    pub(super) const SERIN: Self = Self {
+        by: "serin",
+        reason: "",
+    };
+
+    /// `reason`, with what the person adds.
+    fn words(self, reason: String) -> String {
+        match self.reason.trim() {
+            "" => reason,
+            words => format!("{reason}: {words}"),
+        }
+    }
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(ground: Ground, wish: Wish<'a>, now_ms: u64) -> Self {
+        Self {
+            ground,
+            wish,
+            now_ms,
+            happenings: Vec::new(),
+            fresh: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Changed {
+        for &route in &self.fresh {
+            let name = &self.ground.spec.routes[route].name;
+            if let Some(standing) = self.ground.standing.routes.get_mut(name) {
+                standing.epoch += 1;
+            }
+        }
+        (self.ground, self.happenings)
+    }
+
+    /// A rollout that the file names for the first time. The release that it finds is the first
+    /// sight of one, and no change.
+    pub(super) fn begin_rollout(&mut self, index: usize) {
+        let rollout = &self.ground.spec.rollouts[index];
+        let route = &self.ground.spec.routes[rollout.route];
+        let weights = &self.standing_of(rollout).weights;
+        let exposed = exposes(&self.ground.spec, rollout, &in_file_order(&route.variants, weights));
+        let state = State::initial(exposed, self.now_ms);
+        let standing = RolloutStanding {
+            reason: state.reason().to_owned(),
+            state,
+            plan: rollout.plan.clone(),
+            release: release(&self.ground.spec, rollout),
+        };
+        let name = rollout.name.clone();
+        self.ground.standing.rollouts.insert(name, standing);
+        self.adopt_declared(index);
+    }
+
+    /// A rollout that is known meets what the file says now. Weights come first: they apply in
+    /// the phase that the rollout is in, before a new release may start the plan.
+    pub(super) fn meet_rollout(&mut self, index: usize, known: RolloutStanding) {
+        let spec = self.ground.spec.clone();
+        let rollout = &spec.rollouts[index];
+        self.ground.standing.rollouts.insert(rollout.name.clone(), known);
+        self.adopt_declared(index);
+        self.meet_plan(index, &rollout.plan);
+        self.meet_release(index, release(&spec, rollout));
+        self.adopt_declared(index);
+        self.watch_exposure(index);
+    }
+
+    /// A rollout moves on. What its new phase allows, such as weights of the file that were kept,
+    /// comes with it.
+    pub(super) fn put_move(&mut self, index: usize, moved: Move, verdict: Option<Verdict>) {
+        self.put_state(index, moved, verdict);
+        self.adopt_declared(index);
+        self.settle(self.ground.spec.rollouts[index].route);
+    }
+
+    /// The rollout on `route`, if any, hears that a person or the file set its weights.
+    ///
+    /// # Errors
+    /// [`Refused`] where its phase does not allow that.
+    pub(super) fn weights_set(&mut self, route: usize) -> Result<(), Refused> {
+        let Some(index) = self.ground.rollout_on(route) else {
+            return Ok(());
+        };
+        let spec = &self.ground.spec;
+        let rollout = &spec.rollouts[index];
+        let weights = in_file_order(&spec.routes[route].variants, &self.standing_of(rollout).weights);
+        let exposed = exposes(spec, rollout, &weights);
+        let state = &self.ground.rollout(index).state;
+        let moved = state.weights_set(exposed, self.now_ms)?;
+        if moved.state.phase() == state.phase() {
+            // The change of weights tells it; the place is the same.
+            self.ground.rollout_mut(index).state = moved.state;
+        } else {
+            self.put_state(index, moved, None);
+        }
+        Ok(())
+    }
+
+    /// Derives what is in force on `route`; when that is new, evidence begins anew.
+    pub(super) fn settle(&mut self, route: usize) {
+        let in_force = self.derive(route);
+        let name = &self.ground.spec.routes[route].name;
+        let Some(standing) = self.ground.standing.routes.get_mut(name) else {
+            return;
+        };
+        if standing.in_force != in_force {
+            standing.in_force = in_force;
+            self.fresh.insert(route);
+        }
+    }
+
+    /// Tells that the weights on `route` are others than `from`.
+    pub(super) fn tell_weights(&mut self, route: usize, from: String, why: &str) {
+        let happening = self.ground.weights_happening(route, from, why.to_owned(), self.wish);
+        self.happenings.push(happening);
+    }
+
+    fn meet_plan(&mut self, index: usize, plan: &Plan) {
+        let now_ms = self.now_ms;
+        let standing = self.ground.rollout_mut(index);
+        if standing.plan == *plan {
+            return;
+        }
+        let state = standing.state.plan_changed(&standing.plan, plan, now_ms);
+        standing.plan = plan.clone();
+        let reason = format!("the plan was changed in the file; {}", state.reason());
+        self.put_state(index, Move { state, reason }, None);
+        self.fresh.insert(self.ground.spec.rollouts[index].route);
+    }
+
+    fn meet_release(&mut self, index: usize, found: Option<String>) {
+        let (now_ms, spec) = (self.now_ms, self.ground.spec.clone());
+        let Rollout { route, auto_start, .. } = spec.rollouts[index];
+        let standing = self.ground.rollout_mut(index);
+        // A file that names no release any more is no new release, and makes none forgotten.
+        let Some(found) = found else { return };
+        let known = standing.release.replace(found.clone());
+        let Some(known) = known.filter(|known| *known != found) else {
+            return;
+        };
+        if let Some(mut moved) = standing.state.release_changed(&standing.plan, auto_start, now_ms) {
+            moved.reason = format!("{known} gave way to {found}; {}", moved.reason);
+            self.put_state(index, moved, None);
+        }
+        // Another release is another canary: what was seen of the last one is no evidence.
+        self.fresh.insert(route);
+    }
+
+    /// Weights that the file changed apply where the phase allows it.
+    fn adopt_declared(&mut self, index: usize) {
+        let phase = self.ground.rollout(index).state.phase();
+        let route = self.ground.spec.rollouts[index].route;
+        let file = declared(&self.ground.spec.routes[route].variants);
+        let known = self.standing_of(&self.ground.spec.rollouts[index]);
+        if known.declared == file || !matches!(phase, Phase::Idle | Phase::Watching | Phase::Succeeded) {
+            return;
+        }
+        let from = self.ground.words(route);
+        let adopted = RouteStanding {
+            epoch: known.epoch,
+            in_force: known.in_force.clone(),
+            ..RouteStanding::of_file(file)
+        };
+        let name = self.ground.spec.routes[route].name.clone();
+        self.ground.standing.routes.insert(name, adopted);
+        let heard = self.weights_set(route);
+        debug_assert!(heard.is_ok(), "these phases allow weights");
+        self.settle(route);
+        let happening = self
+            .ground
+            .weights_happening(route, from, "changed in the file".to_owned(), Wish::FILE);
+        self.happenings.push(happening);
+    }
+
+    /// A canary that got or lost a voting cohort is watched from now on, or not any more.
+    fn watch_exposure(&mut self, index: usize) {
+        let spec = &self.ground.spec;
+        let rollout = &spec.rollouts[index];
+        let exposed = exposes(spec, rollout, &self.derive(rollout.route));
+        let state = &self.ground.rollout(index).state;
+        if let Some(moved) = state.exposure_changed(exposed, self.now_ms) {
+            self.put_state(index, moved, None);
+        }
+    }
+
+    fn put_state(&mut self, index: usize, moved: Move, verdict: Option<Verdict>) {
+        let rollout = &self.ground.spec.rollouts[index];
+        let (route, name) = (rollout.route, rollout.name.clone());
+        let reason = self.wish.words(moved.reason);
+        let standing = self.ground.rollout_mut(index);
+        let before = std::mem::replace(&mut standing.state, moved.state);
+        let (from, to) = places(&before, &standing.state, &standing.plan);
+        if before.step() != standing.state.step() {
+            self.fresh.insert(route);
+        }
+        standing.reason.clone_from(&reason);
+        self.happenings.push(Happening {
+            kind: Kind::Rollout,
+            by: self.wish.by.to_owned(),
+            route: Some(self.ground.spec.routes[route].name.clone()),
+            rollout: Some(name),
+            from,
+            to,
+            reason,
+            verdict,
+        });
+    }
+
+    /// What is in force on `route`: the weights of file or person, and the pair divided anew where
+    /// a rollout says so.
+    fn derive(&self, route: usize) -> Vec<u32> {
+        let variants = &self.ground.spec.routes[route].variants;
+        let Some(standing) = self.ground.route(route) else {
+            return variants.iter().map(|variant| variant.weight).collect();
+        };
+        let weights = in_file_order(variants, &standing.weights);
+        let moved = self.ground.rollout_on(route).and_then(|index| {
+            let Rollout { from, to, .. } = self.ground.spec.rollouts[index];
+            let standing = self.ground.rollout(index);
+            divide_pair(&weights, from, to, standing.state.canary_ppm(&standing.plan)?)
+        });
+        moved.unwrap_or(weights)
+    }
+
+    fn standing_of(&self, rollout: &Rollout) -> &RouteStanding {
+        let standing = self.ground.route(rollout.route);
+        standing.expect("the route of every rollout has its standing")
+    }
+}
+
+impl Ground {
+    /// The weights on `route` are others than `from` now.
+    pub(super) fn weights_happening(&self, route: usize, from: String, why: String, wish: Wish) -> Happening {
+        let rollout = self.rollout_on(route).map(|index| &self.spec.rollouts[index]);
+        Happening {
+            kind: Kind::Weights,
+            by: wish.by.to_owned(),
+            route: Some(self.spec.routes[route].name.clone()),
+            rollout: rollout.map(|rollout| rollout.name.clone()),
+            from,
+            to: self.words(route),
+            reason: wish.words(why),
+            verdict: None,
+        }
+    }
+}
+
+/// Whether the canary's requests vote: it has weight, or a cohort that is evidence (rule 13).
+fn exposes(spec: &Spec, rollout: &Rollout, weights: &[u32]) -> bool {
+    let cohorts = &spec.routes[rollout.route].cohorts;
+    weights[rollout.to] > 0
+        || cohorts
+            .iter()
+            .any(|cohort| cohort.evidence && cohort.variant == rollout.to)
+}
+
+/// The release of the canary's backend.
+fn release(spec: &Spec, rollout: &Rollout) -> Option<String> {
+    let variant = &spec.routes[rollout.route].variants[rollout.to];
+    spec.backends[variant.backend].release.clone()
+}
+
+/// Before and after in words: the phases, or the steps where the phase is the same.
+fn places(before: &State, after: &State, plan: &Plan) -> (String, String) {
+    let words = |state: &State| {
+        let phase = state.phase().as_str();
+        match state.step().filter(|_| before.phase() == after.phase()) {
+            Some(step) => format!("{phase}, step {} of {}", step + 1, plan.steps().len()),
+            None => phase.to_owned(),
+        }
+    };
+    (words(before), words(after))
+}

@@ -1,0 +1,222 @@
+//! The bounded journal: what changed, by whom and why, for those who follow and those who ask later.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use tokio::sync::broadcast;
+
+use super::view::EventRecord;
+use crate::analysis::Verdict;
+use crate::name::Name;
+
+/// Events kept for followers who come back with the last id they saw.
+const EVENTS_MAX: usize = 1_000;
+/// Changes kept for each rollout.
+const HISTORY_MAX: usize = 100;
+
+/// Something that has changed, before it has an id and a generation.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Happening {
+    /// What kind of change.
+    pub(super) kind: Kind,
+    /// Who: `file`, `serin`, `api`, or a person's name.
+    pub(super) by: String,
+    /// Whom it concerns.
+    pub(super) route: Option<Name>,
+    /// Whom it concerns.
+    pub(super) rollout: Option<Name>,
+    /// Before, in words.
+    pub(super) from: String,
+    /// After, in words.
+    pub(super) to: String,
+    /// Why, with figures.
+    pub(super) reason: String,
+    /// The verdict of that moment, where one decided.
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// The kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Weights by file or person.
+    Weights,
+    /// A rollout moved on.
+    Rollout,
+    /// A verdict says another word than before.
+    Verdict,
+    /// The file was read again.
+    Reload,
+    /// This process began.
+    Start,
+}
+
+/// What happened, newest last.
+#[derive(Debug)]
+pub(super) struct Journal {
+    next_id: u64,
+    events: VecDeque<EventRecord>,
+    histories: BTreeMap<Name, VecDeque<EventRecord>>,
+    followers: broadcast::Sender<EventRecord>,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Rollout => "rollout",
+            Self::Verdict => "verdict",
+            Self::Reload => "reload",
+            Self::Start => "start",
+        }
+    }
+}
+
+impl Journal {
+    /// Empty. Ids begin at `now_ms`, the Unix time in milliseconds, so that a follower who comes back
+    /// after a restart has seen none of the new ones: nothing here makes a thousand events a second.
+    pub(super) fn new(now_ms: u64) -> Self {
+        Self {
+            next_id: now_ms.max(1),
+            events: VecDeque::new(),
+            histories: BTreeMap::new(),
+            followers: broadcast::Sender::new(EVENTS_MAX),
+        }
+    }
+
+    /// Writes down `happening`, tells the followers, and adds all but verdicts to the rollout's history:
+    /// a word that goes to and fro must not push changes out of it.
+    pub(super) fn record(&mut self, happening: Happening, generation: u64, now_ms: u64) {
+        let event = EventRecord {
+            id: self.next_id,
+            at_ms: now_ms,
+            kind: happening.kind.as_str(),
+            generation,
+            by: happening.by,
+            route: happening.route,
+            rollout: happening.rollout,
+            from: happening.from,
+            to: happening.to,
+            reason: happening.reason,
+            verdict: happening.verdict,
+        };
+        self.next_id += 1;
+        if let Some(rollout) = event.rollout.as_ref().filter(|_| happening.kind != Kind::Verdict) {
+            push(
+                self.histories.entry(rollout.clone()).or_default(),
+                event.clone(),
+                HISTORY_MAX,
+            );
+        }
+        push(&mut self.events, event.clone(), EVENTS_MAX);
+        // Nobody follows: then nobody is told.
+        let _ = self.followers.send(event);
+    }
+
+    /// The events after `last_seen` that are still kept (`None`: none), and all from now on.
+    pub(super) fn follow(&self, last_seen: Option<u64>) -> (Vec<EventRecord>, broadcast::Receiver<EventRecord>) {
+        let past = last_seen.map_or_else(Vec::new, |id| {
+            self.events.iter().filter(|event| event.id > id).cloned().collect()
+        });
+        (past, self.followers.subscribe())
+    }
+
+    /// What changed for `rollout`, newest last.
+    pub(super) fn history(&self, rollout: &Name) -> Vec<EventRecord> {
+        self.histories
+            .get(rollout)
+            .map_or_else(Vec::new, |history| history.iter().cloned().collect())
+    }
+
+    /// Forgets the histories of rollouts that are no more.
+    pub(super) fn retain(&mut self, lives: impl Fn(&Name) -> bool) {
+        self.histories.retain(|rollout, _| lives(rollout));
+    }
+}
+
+fn push(events: &mut VecDeque<EventRecord>, event: EventRecord, max: usize) {
+    if events.len() == max {
+        events.pop_front();
+    }
+    events.push_back(event);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EVENTS_MAX, HISTORY_MAX, Happening, Journal, Kind};
+    use crate::name::Name;
+
+    fn name() -> Name {
+        Name::new("checkout").unwrap()
+    }
+
+    fn happening(kind: Kind) -> Happening {
+        Happening {
+            kind,
+            by: "serin".into(),
+            route: None,
+            rollout: Some(name()),
+            from: "progressing".into(),
+            to: "aborted".into(),
+            reason: "8.1 %".into(),
+            verdict: None,
+        }
+    }
+
+    fn journal_of(events: usize, kind: Kind) -> Journal {
+        let mut journal = Journal::new(1000);
+        for n in 0..events {
+            journal.record(happening(kind), n as u64, 5);
+        }
+        journal
+    }
+
+    #[test]
+    fn a_follower_goes_on_where_it_was() {
+        let check = |last_seen, expected: &[u64]| {
+            let (past, _) = journal_of(3, Kind::Rollout).follow(last_seen);
+            assert_eq!(past.iter().map(|event| event.id).collect::<Vec<_>>(), expected);
+        };
+        check(None, &[]);
+        check(Some(0), &[1000, 1001, 1002]);
+        check(Some(1000), &[1001, 1002]);
+        check(Some(1002), &[]);
+        check(Some(9999), &[]);
+    }
+
+    #[test]
+    fn a_follower_hears_what_comes_after_the_past_it_was_given() {
+        let mut journal = journal_of(2, Kind::Rollout);
+        let (past, mut live) = journal.follow(Some(1000));
+        journal.record(happening(Kind::Weights), 7, 6);
+        let event = live.try_recv().unwrap();
+        assert_eq!(
+            (past.len(), event.id, event.kind, event.generation),
+            (1, 1002, "weights", 7)
+        );
+        assert!(live.try_recv().is_err());
+    }
+
+    #[test]
+    fn the_journal_and_each_history_are_bounded() {
+        let journal = journal_of(EVENTS_MAX + 5, Kind::Rollout);
+        assert_eq!(journal.follow(Some(0)).0.len(), EVENTS_MAX);
+        let history = journal.history(&name());
+        assert_eq!(
+            (history.len(), history[0].id),
+            (HISTORY_MAX, 1000 + EVENTS_MAX as u64 + 5 - 100)
+        );
+    }
+
+    #[test]
+    fn verdicts_are_told_and_do_not_fill_the_history() {
+        let journal = journal_of(3, Kind::Verdict);
+        assert_eq!(journal.follow(Some(0)).0.len(), 3);
+        assert!(journal.history(&name()).is_empty());
+    }
+
+    #[test]
+    fn a_removed_rollout_has_no_history() {
+        let mut journal = journal_of(3, Kind::Rollout);
+        journal.retain(|_| false);
+        assert!(journal.history(&name()).is_empty());
+    }
+}

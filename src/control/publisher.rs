@@ -1,0 +1,132 @@
+//! From ground to the published table: compiles, sets what stands beside the table (breakers,
+//! latency limits), swaps, and frees the tables that nobody reads any more.
+
+use std::sync::Arc;
+
+use super::ground::Ground;
+use crate::analysis::AnalysisSpec;
+use crate::compile::{Book, InForce, compile};
+use crate::config::{Rollout, Spec};
+use crate::live::Live;
+use crate::measure::{LIMITS, NO_LIMIT, Recorder};
+use crate::name::Name;
+use crate::rollout::Phase;
+use crate::route::Table;
+
+/// The one who publishes.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    live: Arc<Live>,
+    book: Book,
+    spec: Arc<Spec>,
+    in_force: Vec<InForce>,
+    table: Arc<Table>,
+    /// Replaced, but perhaps still read.
+    retired: Vec<Arc<Table>>,
+}
+
+impl Publisher {
+    /// Compiles the first table.
+    pub(super) fn new(ground: &Ground, generation: u64, workers: usize) -> Self {
+        let mut book = Book::new(workers);
+        let in_force = ground.in_force();
+        let table = Arc::new(compile(&ground.spec, &in_force, generation, &mut book, None));
+        set_breakers(&mut book, ground);
+        set_limits(&ground.spec, &table);
+        Self {
+            live: Arc::new(Live::new(Arc::clone(&table))),
+            book,
+            spec: Arc::clone(&ground.spec),
+            in_force,
+            table,
+            retired: Vec::new(),
+        }
+    }
+
+    /// Makes `ground` the published table, under the next generation. A canary that is to get
+    /// nothing meets its breaker first: compiling takes its time.
+    pub(super) fn publish(&mut self, ground: &Ground) {
+        self.stop_aborted(ground);
+        let in_force = ground.in_force();
+        let last = Some((&self.spec, self.in_force.as_slice(), &*self.table));
+        let generation = self.table.generation + 1;
+        let table = Arc::new(compile(&ground.spec, &in_force, generation, &mut self.book, last));
+        set_breakers(&mut self.book, ground);
+        if !Arc::ptr_eq(&self.spec, &ground.spec) {
+            set_limits(&ground.spec, &table);
+            self.spec = Arc::clone(&ground.spec);
+        }
+        self.in_force = in_force;
+        self.retired.push(self.live.publish(Arc::clone(&table)));
+        self.table = table;
+        self.sweep();
+    }
+
+    /// Frees the tables that nobody reads any more.
+    pub(super) fn sweep(&mut self) {
+        self.retired.retain(|table| Arc::strong_count(table) > 1);
+    }
+
+    /// Where readers find the table, and ring.
+    pub(super) fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// The published table.
+    pub(super) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Its generation.
+    pub(super) fn generation(&self) -> u64 {
+        self.table.generation
+    }
+
+    fn stop_aborted(&mut self, ground: &Ground) {
+        let is_live = |name: &Name| self.spec.rollouts.iter().any(|rollout| rollout.name == *name);
+        for name in aborted(ground).filter(|name| is_live(name)) {
+            self.book.breaker(name).set_open(true);
+        }
+    }
+}
+
+/// The recorders of all variants of `table`.
+pub(super) fn recorders(table: &Table) -> impl Iterator<Item = &Arc<Recorder>> + Clone {
+    let variants = table.routes.iter().flat_map(|route| &route.variants);
+    variants.map(|variant| &variant.recorder)
+}
+
+fn aborted(ground: &Ground) -> impl Iterator<Item = &Name> {
+    let rollouts = ground.spec.rollouts.iter().enumerate();
+    rollouts
+        .filter(|&(index, _)| ground.rollout(index).state.phase() == Phase::Aborted)
+        .map(|(_, rollout)| &rollout.name)
+}
+
+/// A breaker is open exactly while its rollout is aborted.
+fn set_breakers(book: &mut Book, ground: &Ground) {
+    for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
+        let aborted = ground.rollout(index).state.phase() == Phase::Aborted;
+        book.breaker(&rollout.name).set_open(aborted);
+    }
+}
+
+/// Both sides of a rollout count at the limits of its analysis, all others at none.
+fn set_limits(spec: &Spec, table: &Table) {
+    let mut limits = vec![None; table.routes.len()];
+    for rollout in &spec.rollouts {
+        limits[rollout.route] = Some((rollout, AnalysisSpec::limits_us(&rollout.analysis)));
+    }
+    for (route, limits) in table.routes.iter().zip(limits) {
+        for (index, variant) in route.variants.iter().enumerate() {
+            let judged = |rollout: &Rollout| index == rollout.from || index == rollout.to;
+            let limits = match limits {
+                Some((rollout, limits)) if judged(rollout) => limits,
+                Some(_) | None => [NO_LIMIT; LIMITS],
+            };
+            for (index, limit_us) in limits.into_iter().enumerate() {
+                variant.recorder.set_limit_us(index, limit_us);
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! When state is written: before a change by people, after an abort, and again until it is durable.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ground::Ground;
+use super::store::{Saved, Store};
+
+/// After a writing that failed, the next one by ourselves is tried this much later.
+const RETRY: Duration = Duration::from_secs(1);
+/// Bake time is written this often; so much of it may be lost in a crash.
+const BAKED: Duration = Duration::from_secs(10);
+/// After an unclean end the generations that may have been used unwritten are left out.
+const GENERATIONS_LEFT_OUT: u64 = 100;
+
+/// The state directory, and how far it is behind.
+#[derive(Debug)]
+pub(super) struct Saver {
+    store: Store,
+    /// The newest generation that is durable.
+    generation: u64,
+    /// Something took effect that is not durable yet.
+    behind: bool,
+    /// Why the last writing failed.
+    problem: Option<String>,
+    tried: Instant,
+    saved: Instant,
+}
+
+impl Saver {
+    /// Nothing is durable yet of what begins now.
+    pub(super) fn new(store: Store, now: Instant) -> Self {
+        Self {
+            store,
+            generation: 0,
+            behind: true,
+            problem: None,
+            tried: now,
+            saved: now,
+        }
+    }
+
+    /// The generation to begin with after `saved`: above all that were ever used.
+    pub(super) fn first_generation(saved: Option<&Saved>) -> u64 {
+        match saved {
+            None => 1,
+            Some(saved) if saved.clean => saved.generation + 1,
+            Some(saved) => saved.generation + GENERATIONS_LEFT_OUT,
+        }
+    }
+
+    /// Writes `ground` as of `generation`; durable when it returns. `clean`: the process ends with it.
+    ///
+    /// # Errors
+    /// Why not, in words; nothing was changed then.
+    pub(super) fn save(&mut self, ground: &Ground, generation: u64, clean: bool, now: Instant) -> Result<(), String> {
+        self.tried = now;
+        let saved = Saved {
+            generation,
+            clean,
+            standing: ground.standing.clone(),
+        };
+        match self.store.save(&saved) {
+            Ok(()) => {
+                if self.problem.take().is_some() {
+                    tracing::info!("the state directory can be written again");
+                }
+                (self.generation, self.behind, self.saved) = (generation, false, now);
+                Ok(())
+            }
+            Err(error) => {
+                let problem = format!("the state directory cannot be written: {error}");
+                if self.problem.is_none() {
+                    tracing::error!(%error, "the state directory cannot be written; changes by people are refused");
+                }
+                self.problem = Some(problem.clone());
+                Err(problem)
+            }
+        }
+    }
+
+    /// Writes what has already taken effect; when that fails it is tried again until it is durable.
+    pub(super) fn save_later(&mut self, ground: &Ground, generation: u64, now: Instant) {
+        self.behind = true;
+        // The problem is kept, and shown.
+        let _ = self.save(ground, generation, false, now);
+    }
+
+    /// Writes again what is not durable yet, and bake time now and then.
+    pub(super) fn keep_up(&mut self, ground: &Ground, generation: u64, baking: bool, now: Instant) {
+        let due = self.behind || (baking && now.duration_since(self.saved) >= BAKED);
+        if due && self.may_try(now) {
+            self.save_later(ground, generation, now);
+        }
+    }
+
+    /// Whether a change by ourselves may try to write now.
+    pub(super) fn may_try(&self, now: Instant) -> bool {
+        self.problem.is_none() || now.duration_since(self.tried) >= RETRY
+    }
+
+    /// Whether `generation` may be used unwritten: after a crash it must not be used again.
+    pub(super) fn may_run_ahead(&self, generation: u64) -> bool {
+        // The margin is left to aborts, which ask nobody.
+        generation < self.generation + GENERATIONS_LEFT_OUT / 2
+    }
+
+    /// Why the state directory cannot be written just now.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BAKED, RETRY, Saver};
+    use crate::control::fixture::spec;
+    use crate::control::ground::Ground;
+    use crate::control::standing::Standing;
+    use crate::control::store::{Saved, Store};
+    use std::fs;
+    use std::path::Path;
+    use tokio::time::Instant;
+
+    fn ground() -> Ground {
+        Ground::meet(spec(|_| {}), Standing::default(), 0).0
+    }
+
+    fn saver(directory: &Path, now: Instant) -> Saver {
+        let (store, _, _) = Store::open(directory).unwrap();
+        Saver::new(store, now)
+    }
+
+    #[test]
+    fn a_generation_is_never_used_twice() {
+        let saved = |clean| Saved {
+            generation: 42,
+            clean,
+            standing: Standing::default(),
+        };
+        assert_eq!(Saver::first_generation(None), 1);
+        assert_eq!(Saver::first_generation(Some(&saved(true))), 43);
+        assert_eq!(Saver::first_generation(Some(&saved(false))), 142);
+        let temp = tempfile::tempdir().unwrap();
+        let now = Instant::now();
+        let mut saver = saver(temp.path(), now);
+        saver.save(&ground(), 42, false, now).unwrap();
+        assert!(saver.may_run_ahead(91) && !saver.may_run_ahead(92));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_as_soon_as_it_can_be() {
+        let temp = tempfile::tempdir().unwrap();
+        let now = Instant::now();
+        let mut saver = saver(temp.path(), now);
+        let obstacle = temp.path().join("state.json.new");
+        fs::create_dir(&obstacle).unwrap();
+        saver.save_later(&ground(), 7, now);
+        assert!(saver.problem().is_some() && !saver.may_try(now));
+        fs::remove_dir(&obstacle).unwrap();
+        saver.keep_up(&ground(), 7, false, now);
+        assert!(saver.problem().is_some(), "too early to try again");
+        saver.keep_up(&ground(), 7, false, now + RETRY);
+        assert_eq!((saver.problem(), saver.generation), (None, 7));
+    }
+
+    #[test]
+    fn bake_time_is_written_now_and_then_and_nothing_else_without_need() {
+        let temp = tempfile::tempdir().unwrap();
+        let now = Instant::now();
+        let mut saver = saver(temp.path(), now);
+        saver.save(&ground(), 1, false, now).unwrap();
+        let check = |saver: &mut Saver, baking, later, written: bool| {
+            let generation = saver.generation + 1;
+            saver.keep_up(&ground(), generation, baking, now + later);
+            assert_eq!(saver.generation == generation, written);
+        };
+        check(&mut saver, false, 10 * BAKED, false);
+        check(&mut saver, true, BAKED / 2, false);
+        check(&mut saver, true, BAKED, true);
+    }
+}

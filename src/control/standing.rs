@@ -1,0 +1,58 @@
+//! What stands beside the file and outlives a restart: weights set by hand, and where rollouts are.
+
+use std::collections::BTreeMap;
+
+use super::weights::Weights;
+use crate::name::Name;
+use crate::rollout::{Plan, State};
+
+/// All of it, by name, each with the part of the file that it was made under: "changed" means
+/// different from that by value, over reloads and restarts alike.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Standing {
+    /// Routes with weights by hand or with a rollout; on all others the file stands.
+    pub(super) routes: BTreeMap<Name, RouteStanding>,
+    /// Every rollout of the file.
+    pub(super) rollouts: BTreeMap<Name, RolloutStanding>,
+}
+
+/// The weights of one route before its rollout divides the pair anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RouteStanding {
+    /// What the file declared when `weights` were made.
+    pub(super) declared: Weights,
+    /// By file or person.
+    pub(super) weights: Weights,
+    /// Whether a person made them.
+    pub(super) by_hand: bool,
+    /// Rises with each change of the weights in force and each new step. Not stored.
+    pub(super) epoch: u32,
+    /// What is in force, in file order. Derived; not stored.
+    pub(super) in_force: Vec<u32>,
+}
+
+/// One rollout.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RolloutStanding {
+    /// Its place in the plan.
+    pub(super) state: State,
+    /// The plan it was made under.
+    pub(super) plan: Plan,
+    /// The release of the canary's backend that was seen last; `None`: none yet.
+    pub(super) release: Option<String>,
+    /// Why it stands where it stands.
+    pub(super) reason: String,
+}
+
+impl RouteStanding {
+    /// As the file has it.
+    pub(super) fn of_file(declared: Weights) -> Self {
+        Self {
+            weights: declared.clone(),
+            declared,
+            by_hand: false,
+            epoch: 0,
+            in_force: Vec::new(),
+        }
+    }
+}

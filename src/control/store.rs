@@ -1,0 +1,300 @@
+//! The stored form of what stands beside the file, and what it means: `state.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::directory::{Directory, StateError};
+use super::standing::{RolloutStanding, RouteStanding, Standing};
+use super::weights::Weights;
+use crate::name::Name;
+use crate::rollout::{Parts, Phase, Plan, State, Step};
+
+/// The version of the form that is written, and the only one that is read.
+const VERSION: u32 = 1;
+
+/// All that is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Saved {
+    /// The newest generation when this was written.
+    pub(super) generation: u64,
+    /// Whether the process ended in order after this: then no later generation was used.
+    pub(super) clean: bool,
+    /// What stands beside the file.
+    pub(super) standing: Standing,
+}
+
+/// The state directory, held by this process.
+#[derive(Debug)]
+pub(super) struct Store {
+    directory: Directory,
+}
+
+impl Store {
+    /// Takes hold of the directory and reads what is there. The text says what was damaged and
+    /// from where the state was taken instead.
+    ///
+    /// # Errors
+    /// [`StateError`]: it cannot be used, is held by another process, or is damaged.
+    pub(super) fn open(path: &Path) -> Result<(Self, Option<Saved>, Option<String>), StateError> {
+        let directory = Directory::open(path)?;
+        let (saved, note) = directory.read(parse)?;
+        Ok((Self { directory }, saved, note))
+    }
+
+    /// Durable when it returns.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn save(&self, saved: &Saved) -> std::io::Result<()> {
+        self.directory.write(&text(saved)?)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredState {
+    version: u32,
+    generation: u64,
+    clean: bool,
+    routes: BTreeMap<String, StoredRoute>,
+    rollouts: BTreeMap<String, StoredRollout>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredRoute {
+    declared: BTreeMap<String, u32>,
+    weights: BTreeMap<String, u32>,
+    by_hand: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredRollout {
+    phase: String,
+    step: Option<usize>,
+    weight_ppm: Option<u32>,
+    baked_ms: u64,
+    by_hand: bool,
+    since_ms: u64,
+    reason: String,
+    release: Option<String>,
+    plan: Vec<StoredStep>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredStep {
+    weight_ppm: u32,
+    bake_ms: u64,
+}
+
+/// Only the version, to tell another form from a damaged file.
+#[derive(Deserialize)]
+struct StoredVersion {
+    version: u32,
+}
+
+fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
+    // A route with neither hand nor rollout needs no memory; one with a rollout always has its entry.
+    let routes = saved.standing.routes.iter();
+    let rollouts = saved.standing.rollouts.iter();
+    serde_json::to_vec_pretty(&StoredState {
+        version: VERSION,
+        generation: saved.generation,
+        clean: saved.clean,
+        routes: routes
+            .map(|(name, standing)| (name.to_string(), StoredRoute::of(standing)))
+            .collect(),
+        rollouts: rollouts
+            .map(|(name, standing)| (name.to_string(), StoredRollout::of(standing)))
+            .collect(),
+    })
+}
+
+fn parse(text: &str) -> Result<Saved, String> {
+    let StoredVersion { version } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if version != VERSION {
+        return Err(format!("version {version} of the form; this Serin reads version {VERSION}"));
+    }
+    let stored: StoredState = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    Ok(Saved {
+        generation: stored.generation,
+        clean: stored.clean,
+        standing: Standing {
+            routes: named(stored.routes, StoredRoute::into_standing)?,
+            rollouts: named(stored.rollouts, StoredRollout::into_standing)?,
+        },
+    })
+}
+
+impl StoredRoute {
+    fn of(standing: &RouteStanding) -> Self {
+        let plain = |weights: &Weights| weights.iter().map(|(name, &weight)| (name.to_string(), weight)).collect();
+        Self {
+            declared: plain(&standing.declared),
+            weights: plain(&standing.weights),
+            by_hand: standing.by_hand,
+        }
+    }
+
+    fn into_standing(self) -> Result<RouteStanding, String> {
+        Ok(RouteStanding {
+            weights: named(self.weights, Ok)?,
+            by_hand: self.by_hand,
+            ..RouteStanding::of_file(named(self.declared, Ok)?)
+        })
+    }
+}
+
+impl StoredRollout {
+    fn of(standing: &RolloutStanding) -> Self {
+        let parts = standing.state.parts();
+        let steps = standing.plan.steps().iter();
+        Self {
+            phase: parts.phase.as_str().to_owned(),
+            step: parts.step,
+            weight_ppm: parts.weight_ppm,
+            baked_ms: parts.baked_ms,
+            by_hand: parts.by_hand,
+            since_ms: parts.since_ms,
+            reason: standing.reason.clone(),
+            release: standing.release.clone(),
+            plan: steps
+                .map(|step| StoredStep {
+                    weight_ppm: step.weight_ppm,
+                    bake_ms: u64::try_from(step.bake_time.as_millis()).unwrap_or(u64::MAX),
+                })
+                .collect(),
+        }
+    }
+
+    fn into_standing(self) -> Result<RolloutStanding, String> {
+        let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase);
+        let steps = self.plan.into_iter().map(|step| Step {
+            weight_ppm: step.weight_ppm,
+            bake_time: Duration::from_millis(step.bake_ms),
+        });
+        let plan = Plan::new(steps.collect()).map_err(|error| error.to_string())?;
+        let parts = Parts {
+            phase: phase.ok_or_else(|| format!("{:?} is no phase", self.phase))?,
+            step: self.step,
+            weight_ppm: self.weight_ppm,
+            baked_ms: self.baked_ms,
+            by_hand: self.by_hand,
+            since_ms: self.since_ms,
+            reason: self.reason.clone(),
+        };
+        Ok(RolloutStanding {
+            state: State::restore(parts, &plan),
+            plan,
+            release: self.release,
+            reason: self.reason,
+        })
+    }
+}
+
+/// The same under checked names.
+fn named<T, U>(stored: BTreeMap<String, T>, make: impl Fn(T) -> Result<U, String>) -> Result<BTreeMap<Name, U>, String> {
+    let entries = stored.into_iter().map(|(name, value)| {
+        let name = Name::new(&name).map_err(|error| error.to_string())?;
+        Ok((name, make(value)?))
+    });
+    entries.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Saved, Store, parse, text};
+    use crate::control::draft::Wish;
+    use crate::control::fixture::{spec, weigh};
+    use crate::control::ground::Ground;
+    use crate::control::standing::Standing;
+    use crate::rollout::Verb;
+
+    /// What stands after `weights` by hand and then `verbs`.
+    fn saved(weights: Option<[u32; 2]>, verbs: &[Verb]) -> Saved {
+        let spec = spec(|spec| weigh(spec, 1, [3, 4]));
+        let (mut ground, _) = Ground::meet(spec, Standing::default(), 1_000);
+        let wish = Wish {
+            by: "alice",
+            reason: "because \"x\"\n",
+        };
+        if let Some(weights) = weights {
+            ground = ground.set_weights(0, &weights, wish, 2_000).unwrap().0;
+            ground = ground.set_weights(1, &weights, wish, 2_000).unwrap().0;
+        }
+        for &verb in verbs {
+            ground = ground.command(0, verb, wish, 3_000).unwrap().0;
+        }
+        Saved {
+            generation: 42,
+            clean: false,
+            standing: ground.standing,
+        }
+    }
+
+    /// Stored and read again, everything is as it was, but for what is not stored: epochs and what
+    /// is derived, and the machine's own wording beside the reason that is shown.
+    #[track_caller]
+    fn check(saved: &Saved) {
+        let read = parse(&String::from_utf8(text(saved).unwrap()).unwrap()).unwrap();
+        assert_eq!((read.generation, read.clean), (saved.generation, saved.clean));
+        assert_eq!(read.standing.routes.len(), saved.standing.routes.len());
+        for (name, standing) in &saved.standing.routes {
+            let read = &read.standing.routes[name];
+            assert_eq!((&read.declared, &read.weights), (&standing.declared, &standing.weights));
+            assert_eq!(read.by_hand, standing.by_hand);
+        }
+        for (name, standing) in &saved.standing.rollouts {
+            let read = &read.standing.rollouts[name];
+            assert_eq!((&read.plan, &read.release), (&standing.plan, &standing.release));
+            let mut parts = standing.state.parts();
+            parts.reason.clone_from(&standing.reason);
+            assert_eq!((read.state.parts(), &read.reason), (parts, &standing.reason));
+        }
+    }
+
+    #[test]
+    fn every_state_survives_storing() {
+        check(&saved(None, &[]));
+        check(&saved(Some([90, 10]), &[]));
+        check(&saved(None, &[Verb::Start]));
+        check(&saved(None, &[Verb::Start, Verb::Promote { full: false }]));
+        check(&saved(None, &[Verb::Start, Verb::Promote { full: true }]));
+        check(&saved(None, &[Verb::Start, Verb::Pause]));
+        check(&saved(Some([90, 10]), &[Verb::Start, Verb::Abort]));
+    }
+
+    #[test]
+    fn what_is_no_state_is_refused_with_the_reason() {
+        let check = |from: &str, to: &str, expected: &str| {
+            let text = String::from_utf8(text(&saved(None, &[Verb::Start])).unwrap()).unwrap();
+            assert!(text.contains(from), "{text}");
+            let problem = parse(&text.replace(from, to)).unwrap_err();
+            assert!(problem.contains(expected), "{problem}");
+        };
+        check("\"version\": 1", "\"version\": 2", "version 2 of the form");
+        check("progressing", "flying", "\"flying\" is no phase");
+        check("\"canary\"", "\"-canary\"", "is not a name");
+        check("\"generation\": 42", "\"generation\": -1", "generation");
+        for cut in [0, 1, 40, 200] {
+            let whole = text(&saved(None, &[])).unwrap();
+            assert!(parse(&String::from_utf8_lossy(&whole[..cut])).is_err(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_store_gives_back_what_it_was_given() {
+        let temp = tempfile::tempdir().unwrap();
+        let (store, nothing, note) = Store::open(temp.path()).unwrap();
+        assert_eq!((nothing, note), (None, None));
+        store.save(&saved(None, &[Verb::Start])).unwrap();
+        drop(store);
+        let (_, read, note) = Store::open(temp.path()).unwrap();
+        assert_eq!((read.unwrap().generation, note), (42, None));
+    }
+}

@@ -1,0 +1,192 @@
+//! What stands now, as plain values for those who ask.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::controller::Controller;
+use super::ground::Ground;
+use super::view::{
+    BackendView, EndpointView, MetricsView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics,
+    VariantView,
+};
+use crate::name::Name;
+use crate::route::{Endpoint, EndpointId};
+use crate::share::{MILLION, shares};
+
+impl Controller {
+    pub(super) fn status(&self) -> StatusView {
+        #[allow(clippy::cast_precision_loss)] // milliseconds since the start
+        let uptime_seconds = self.clock_ms() as f64 / 1000.0;
+        let rollouts = self.ground.spec.rollouts.iter().enumerate();
+        StatusView {
+            generation: self.publisher.generation(),
+            uptime_seconds,
+            config_file: self.file.display().to_string(),
+            environment: self.ground.spec.environment.clone(),
+            listeners: self.listeners.clone(),
+            last_reload: self.last_reload.clone(),
+            rollouts: rollouts
+                .map(|(index, rollout)| (rollout.name.clone(), self.ground.rollout(index).state.phase()))
+                .collect(),
+            kept: self.ground.kept(),
+            state_problem: self.saver.problem().map(str::to_owned),
+            workers: self.workers,
+        }
+    }
+
+    pub(super) fn routes(&self) -> Vec<RouteView> {
+        let routes = 0..self.ground.spec.routes.len();
+        routes.map(|index| self.route(&self.ground, index)).collect()
+    }
+
+    /// The route as it stands on `ground`: the live one, or one that is only tried, of the same file.
+    pub(super) fn route(&self, ground: &Ground, index: usize) -> RouteView {
+        let route = &ground.spec.routes[index];
+        let weights = ground.in_force_on(index);
+        let parts = share_of(&weights);
+        let served = &self.publisher.table().routes[index].variants;
+        let variants = route.variants.iter().zip(&**served).zip(weights).zip(parts);
+        let now_ms = self.clock_ms();
+        RouteView {
+            name: route.name.clone(),
+            generation: self.publisher.generation(),
+            variants: variants
+                .map(|(((variant, served), weight), share)| {
+                    let backend = &ground.spec.backends[variant.backend];
+                    VariantView {
+                        name: variant.name.clone(),
+                        backend: backend.name.clone(),
+                        release: backend.release.clone(),
+                        weight,
+                        share,
+                        stats: self.windows.stats(&served.recorder, now_ms),
+                    }
+                })
+                .collect(),
+            rollout: ground.rollout_on(index).map(|index| {
+                let name = ground.spec.rollouts[index].name.clone();
+                (name, ground.rollout(index).state.phase())
+            }),
+        }
+    }
+
+    pub(super) fn backends(&self) -> Vec<BackendView> {
+        let endpoints = self.endpoints();
+        let served: BTreeMap<(&Name, &str), &Endpoint> = endpoints
+            .values()
+            .map(|endpoint| ((&endpoint.backend, &*endpoint.authority), &**endpoint))
+            .collect();
+        let backends = self.ground.spec.backends.iter();
+        backends
+            .map(|backend| BackendView {
+                name: backend.name.clone(),
+                release: backend.release.clone(),
+                endpoints: backend
+                    .endpoints
+                    .iter()
+                    .map(|endpoint| {
+                        let authority = endpoint.authority();
+                        let served = served.get(&(&backend.name, authority.as_str()));
+                        EndpointView {
+                            healthy: true,
+                            ejected: false,
+                            in_flight: served.map_or(0, |endpoint| endpoint.in_flight()),
+                            connections: served.map_or(0, |endpoint| endpoint.connections()),
+                            idle: served.map_or(0, |endpoint| endpoint.idle()),
+                            address: authority.into(),
+                        }
+                    })
+                    .collect(),
+            })
+            .collect()
+    }
+
+    pub(super) fn rollouts(&self) -> Vec<RolloutView> {
+        let rollouts = 0..self.ground.spec.rollouts.len();
+        rollouts.map(|index| self.rollout(index)).collect()
+    }
+
+    pub(super) fn rollout(&self, index: usize) -> RolloutView {
+        let rollout = &self.ground.spec.rollouts[index];
+        let route = &self.ground.spec.routes[rollout.route];
+        let standing = self.ground.rollout(index);
+        let steps = standing.plan.steps();
+        let step = standing.state.step();
+        RolloutView {
+            name: rollout.name.clone(),
+            route: route.name.clone(),
+            from: route.variants[rollout.from].name.clone(),
+            to: route.variants[rollout.to].name.clone(),
+            phase: standing.state.phase(),
+            step,
+            steps: steps.len(),
+            step_weights: steps.iter().map(|step| fraction(step.weight_ppm)).collect(),
+            since_ms: standing.state.since_ms(),
+            baked_seconds: standing.state.baked().as_secs_f64(),
+            bake_seconds: step
+                .and_then(|step| steps.get(step))
+                .map_or(0.0, |step| step.bake_time.as_secs_f64()),
+            share: share_of(&self.ground.in_force_on(rollout.route))[rollout.to],
+            verdict: self.court.verdict(&rollout.name).cloned(),
+            reason: match self.saver.problem() {
+                Some(problem) if step.is_some() => format!("{}; held: {problem}", standing.reason),
+                Some(_) | None => standing.reason.clone(),
+            },
+            history: self.journal.history(&rollout.name),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)] // milliseconds of this age of the world
+    pub(super) fn metrics(&self) -> MetricsView {
+        let table = self.publisher.table();
+        let variants = table.routes.iter().flat_map(|route| {
+            let variants = route.variants.iter().enumerate();
+            variants.map(|(index, variant)| VariantMetrics {
+                recorder: Arc::clone(&variant.recorder),
+                share: fraction(route.split.share_ppm(index)),
+            })
+        });
+        let rollouts = self.ground.spec.rollouts.iter().enumerate();
+        MetricsView {
+            generation: table.generation,
+            variants: variants.collect(),
+            endpoints: self.endpoints().into_values().collect(),
+            rollouts: rollouts
+                .map(|(index, rollout)| RolloutMetrics {
+                    name: rollout.name.clone(),
+                    phase: self.ground.rollout(index).state.phase(),
+                    step: self.ground.rollout(index).state.step(),
+                    verdict: self.court.verdict(&rollout.name).map(|verdict| verdict.kind),
+                })
+                .collect(),
+            reloads_ok: self.reloads.ok,
+            reloads_failed: self.reloads.failed,
+            last_reload_success: self.reloads.last_ok_ms as f64 / 1000.0,
+            rollbacks: self
+                .rollbacks
+                .iter()
+                .map(|((rollout, reason), count)| (rollout.clone(), (*reason).to_owned(), *count))
+                .collect(),
+        }
+    }
+
+    /// Every endpoint of the live table, once.
+    fn endpoints(&self) -> BTreeMap<EndpointId, Arc<Endpoint>> {
+        let routes = self.publisher.table().routes.iter();
+        let backends = routes.flat_map(|route| route.variants.iter().map(|variant| &variant.backend));
+        backends
+            .flat_map(|backend| &backend.endpoints)
+            .map(|endpoint| (endpoint.id, Arc::clone(endpoint)))
+            .collect()
+    }
+}
+
+/// Parts of the whole, 0 to 1.
+fn share_of(weights: &[u32]) -> Vec<f64> {
+    let parts = shares(weights).expect("the weights in force add up to more than 0");
+    parts.into_iter().map(fraction).collect()
+}
+
+fn fraction(ppm: u32) -> f64 {
+    f64::from(ppm) / f64::from(MILLION)
+}

@@ -32,7 +32,6 @@ pub mod route;
 // From a file to a table.
 pub mod compile;
 pub mod config;
-pub mod files;
 pub mod live;
 
 // Shells.

@@ -15,8 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, AdminContext};
 use crate::config::{self, Spec};
-use crate::control::{Asked, Controller, Entry, Handle, ListenerView, Start};
-use crate::files;
+use crate::control::{self, Asked, Controller, Entry, Handle, ListenerView, Start};
 use crate::live::Live;
 use crate::measure::ProxyCells;
 use crate::proxy::{self, AccessLogWriter, Listening, Stage, WorkerOptions};
@@ -80,7 +79,8 @@ pub struct Server {
 /// [`StartError`] says what to mend; nothing keeps running.
 pub fn start(options: Options) -> Result<Server, StartError> {
     let file = options.config_file.display().to_string();
-    let loaded = files::read(&options.config_file).map_err(|problems| StartError::Config { file, problems })?;
+    let loaded =
+        control::read_config(&options.config_file).map_err(|problems| StartError::Config { file, problems })?;
     if options.init_logging {
         init_logging(&loaded.spec.log);
     }
@@ -103,15 +103,15 @@ pub fn start(options: Options) -> Result<Server, StartError> {
         ready: Arc::clone(&ready),
         cells: Arc::clone(&cells),
         listeners: listeners.iter().map(|listener| listener.name.clone()).collect(),
-        check: Arc::new(move |text| files::check(text, &config_file).map(|_| ())),
+        check: Arc::new(move |text| control::check_config(text, &config_file).map(|_| ())),
     };
     let begin = Start {
         config_file: options.config_file,
         loaded,
-        loader: Arc::new(files::read),
         workers,
+        listeners: listeners.clone(),
     };
-    let (control, handle, live) = start_control(begin, listeners.clone(), admin_socket, context, stopped)?;
+    let (control, handle, live) = start_control(begin, admin_socket, context, stopped)?;
 
     let (stage, stages) = watch::channel(Stage::Running);
     let mut threads = Vec::with_capacity(workers);
@@ -331,7 +331,6 @@ fn bind(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
 /// Control and the admin API have a thread of their own, and cannot delay a request.
 fn start_control(
     begin: Start,
-    listeners: Vec<ListenerView>,
     admin_socket: TcpListener,
     context: AdminContext,
     stopped: oneshot::Receiver<()>,
@@ -356,8 +355,6 @@ fn start_control(
             let _ = started.send(Ok((handle.clone(), live)));
             // The admin side ends after control, so that what was asked last is answered.
             let (over, control_over) = oneshot::channel::<()>();
-            let bound = handle.clone();
-            let told = bound.ask(|reply| Asked::Bound(listeners, reply));
             let serving = admin::serve(admin_socket, handle, context, async {
                 let _ = control_over.await;
             });
@@ -369,7 +366,7 @@ fn start_control(
                     .await;
                 drop(over);
             };
-            let (_, served, ()) = tokio::join!(told, serving, controlling);
+            let (served, ()) = tokio::join!(serving, controlling);
             if let Err(error) = served {
                 tracing::error!(%error, "the admin API has ended");
             }

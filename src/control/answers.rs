@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::controller::{Controller, unix_ms};
 use super::draft::Wish;
 use super::handle::{Asked, Refusal, SetWeights};
-use super::journal::{Happening, Kind};
+use super::journal::{Happening, Kind, REFUSED};
 use super::readings::{Finished, Loaded, Reader};
 use super::restart::needs_restart;
 use super::view::{Entry, ReloadView, RolloutView, RouteView};
@@ -35,10 +35,6 @@ impl Controller {
             } => drop(reply.send(self.command(&rollout, verb, &by, &reason))),
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),
-            Asked::Bound(listeners, reply) => {
-                self.listeners = listeners;
-                drop(reply.send(()));
-            }
         }
     }
 
@@ -46,7 +42,10 @@ impl Controller {
     fn set_weights(&mut self, wanted: &SetWeights) -> Result<RouteView, Refusal> {
         let mut routes = self.ground.spec.routes.iter();
         let Some(index) = routes.position(|route| route.name.as_str() == wanted.route) else {
-            return Err(Refusal::NotFound(format!("no route is named {:?}", words(&wanted.route))));
+            return Err(Refusal::NotFound(format!(
+                "no route is named {:?}",
+                words(&wanted.route)
+            )));
         };
         let variants = &self.ground.spec.routes[index].variants;
         let weights = check_posted(variants, &wanted.weights).map_err(Refusal::Invalid)?;
@@ -81,7 +80,7 @@ impl Controller {
         let changed = self.ground.command(index, verb, wish, unix_ms());
         let changed = changed.map_err(|refused| Refusal::Conflict(refused.0))?;
         if verb == Verb::Abort {
-            self.commit_at_once(changed);
+            self.commit_abort(changed);
         } else {
             self.commit(changed).map_err(Refusal::Unavailable)?;
         }
@@ -129,7 +128,7 @@ impl Controller {
     fn go_live(&mut self, loaded: Loaded, by: String, now_ms: u64) {
         let told = |to| Happening {
             by,
-            ..Happening::of_file(Kind::Reload, to, "the file was read")
+            ..Happening::of_file(Kind::Reload, to, "the file was read".to_owned())
         };
         self.text = loaded.text;
         if loaded.spec == *self.ground.spec {
@@ -152,7 +151,7 @@ impl Controller {
         );
         self.tell(vec![Happening {
             by,
-            ..Happening::of_file(Kind::Reload, "refused", &reason)
+            ..Happening::of_file(Kind::Reload, REFUSED, reason)
         }]);
     }
 

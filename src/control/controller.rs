@@ -17,7 +17,7 @@ use super::ground::{Changed, Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
 use super::publisher::{Publisher, recorders};
-use super::readings::{Finished, Loaded, Loader, Reader, Readings};
+use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
 use super::reload;
 use super::saver::Saver;
 use super::standing::Standing;
@@ -46,10 +46,10 @@ pub struct Start {
     pub config_file: PathBuf,
     /// What it holds now.
     pub loaded: Loaded,
-    /// Reads it again.
-    pub loader: Loader,
     /// Number of worker threads.
     pub workers: usize,
+    /// Where they accept.
+    pub listeners: Vec<ListenerView>,
 }
 
 /// Why control does not begin.
@@ -115,9 +115,13 @@ impl Controller {
     /// # Errors
     /// [`StartError`]: the state directory is held by another process, damaged or not writable.
     pub fn start(start: Start) -> Result<(Self, Arc<Live>, Handle), StartError> {
+        Self::start_with(start, Arc::new(read_config))
+    }
+
+    /// [`Controller::start`], with `loader` to read the file again.
+    pub(super) fn start_with(start: Start, loader: Loader) -> Result<(Self, Arc<Live>, Handle), StartError> {
         let (now, now_ms) = (Instant::now(), unix_ms());
-        let base = start.config_file.parent().unwrap_or_else(|| "".as_ref());
-        let (store, saved, note) = Store::open(&base.join(&start.loaded.spec.state_directory))?;
+        let (store, saved, note) = Store::open(&start.loaded.spec.state_directory)?;
         if let Some(note) = note {
             tracing::error!("{note}");
         }
@@ -131,11 +135,11 @@ impl Controller {
         let publisher = Publisher::new(&ground, generation, start.workers);
         let (handle, asked) = Handle::new();
         let mut control = Self {
-            readings: Readings::new(start.config_file.clone(), start.loader),
+            readings: Readings::new(start.config_file.clone(), loader),
             file: start.config_file,
             text: start.loaded.text,
             workers: start.workers,
-            listeners: Vec::new(),
+            listeners: start.listeners,
             ground,
             publisher,
             court: Court::default(),
@@ -158,7 +162,8 @@ impl Controller {
             looked: now,
             moved: [now; 2],
         };
-        happenings.insert(0, Happening::of_file(Kind::Start, "started", "the process began"));
+        let words = format!("control began with {}", control.file.display());
+        happenings.insert(0, Happening::of_file(Kind::Start, "started", words));
         control.follow(happenings);
         let live = Arc::clone(control.publisher.live());
         Ok((control, live, handle))
@@ -211,7 +216,7 @@ impl Controller {
             match self.ground.tick(index, &verdict, elapsed, unix_ms()) {
                 Ticked::Baked(state) => self.ground.bake(index, state),
                 Ticked::Moved(changed) if changed.0.rollout(index).state.phase() == Phase::Aborted => {
-                    self.commit_at_once(*changed);
+                    self.commit_abort(*changed);
                 }
                 Ticked::Moved(changed) => self.commit_when_durable(*changed),
             }
@@ -241,6 +246,13 @@ impl Controller {
         self.saver.save_later(&self.ground, generation, Instant::now());
     }
 
+    /// As [`Controller::commit_at_once`]; nothing may undo an abort.
+    pub(super) fn commit_abort(&mut self, changed: Changed) {
+        self.put(changed);
+        let generation = self.publisher.generation();
+        self.saver.save_abort(&self.ground, generation, Instant::now());
+    }
+
     /// A rollout that goes on by itself waits until that can be durable.
     fn commit_when_durable(&mut self, changed: Changed) {
         if self.saver.may_try(Instant::now()) {
@@ -254,8 +266,7 @@ impl Controller {
         let same_file = Arc::ptr_eq(&self.ground.spec, &ground.spec);
         self.ground = ground;
         if same_file {
-            self.court
-                .follow(&self.ground, self.publisher.table(), self.clock_ms());
+            self.court.follow(&self.ground, self.publisher.table(), self.clock_ms());
             self.tell(happenings);
         } else {
             self.follow(happenings);

@@ -25,10 +25,17 @@ pub(super) struct Court {
 #[derive(Debug)]
 struct Case {
     judge: Judge,
+    subject: Subject,
+    epoch: u32,
+}
+
+/// What is judged, and by what. Another subject is another case.
+#[derive(Debug)]
+struct Subject {
     canary: Arc<Recorder>,
     stable: Arc<Recorder>,
     analysis: AnalysisSpec,
-    epoch: u32,
+    trial: u32,
 }
 
 #[derive(Debug)]
@@ -51,17 +58,21 @@ impl Court {
                 continue;
             }
             let epoch = ground.epoch(rollout.route);
-            let new = Case::new(rollout, table, epoch, now_ms);
+            let subject = Subject::of(rollout, table, ground.rollout(index).trial);
             let case = match known.remove(&rollout.name) {
-                Some(mut case) if case.is_about_the_same(&new) => {
+                Some(mut case) if case.subject.is(&subject) => {
                     if case.epoch != epoch {
                         case.epoch = epoch;
-                        case.judge.begin_step(case.reading(now_ms));
+                        case.judge.begin_step(case.subject.reading(epoch, now_ms));
                     }
                     self.said.extend(last.map(|last| (rollout.name.clone(), last)));
                     case
                 }
-                Some(_) | None => new,
+                Some(_) | None => Case {
+                    judge: Judge::new(&subject.analysis, subject.reading(epoch, now_ms)),
+                    subject,
+                    epoch,
+                },
             };
             self.cases.insert(rollout.name.clone(), case);
         }
@@ -74,7 +85,7 @@ impl Court {
             let Some(case) = self.cases.get_mut(&rollout.name) else {
                 continue;
             };
-            let verdict = case.judge.observe(case.reading(now_ms));
+            let verdict = case.judge.observe(case.subject.reading(case.epoch, now_ms));
             let told = self.said.get(&rollout.name).and_then(|said| said.told);
             let said = Said {
                 verdict: verdict.clone(),
@@ -106,41 +117,37 @@ impl Court {
 
     /// The counters that are read ten times a second.
     pub(super) fn recorders(&self) -> impl Iterator<Item = &Arc<Recorder>> {
-        self.cases.values().flat_map(|case| [&case.canary, &case.stable])
+        self.cases
+            .values()
+            .flat_map(|case| [&case.subject.canary, &case.subject.stable])
     }
 }
 
-impl Case {
-    fn new(rollout: &Rollout, table: &Table, epoch: u32, now_ms: u64) -> Self {
+impl Subject {
+    fn of(rollout: &Rollout, table: &Table, trial: u32) -> Self {
         let variants = &table.routes[rollout.route].variants;
-        let canary = Arc::clone(&variants[rollout.to].recorder);
-        let stable = Arc::clone(&variants[rollout.from].recorder);
         Self {
-            judge: Judge::new(&rollout.analysis, reading(&canary, &stable, epoch, now_ms)),
-            canary,
-            stable,
+            canary: Arc::clone(&variants[rollout.to].recorder),
+            stable: Arc::clone(&variants[rollout.from].recorder),
             analysis: rollout.analysis.clone(),
-            epoch,
+            trial,
         }
     }
 
-    fn is_about_the_same(&self, other: &Self) -> bool {
+    fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.canary, &other.canary)
             && Arc::ptr_eq(&self.stable, &other.stable)
             && self.analysis == other.analysis
+            && self.trial == other.trial
     }
 
-    fn reading(&self, now_ms: u64) -> Reading {
-        reading(&self.canary, &self.stable, self.epoch, now_ms)
-    }
-}
-
-fn reading(canary: &Recorder, stable: &Recorder, epoch: u32, now_ms: u64) -> Reading {
-    let slots = |recorder: &Recorder| [0, 1].map(|slot| recorder.counts(Track::Draw { slot }));
-    Reading {
-        now_ms,
-        slot: u8::from(epoch % 2 == 1),
-        canary: slots(canary),
-        stable: slots(stable),
+    fn reading(&self, epoch: u32, now_ms: u64) -> Reading {
+        let slots = |recorder: &Recorder| [0, 1].map(|slot| recorder.counts(Track::Draw { slot }));
+        Reading {
+            now_ms,
+            slot: u8::from(epoch % 2 == 1),
+            canary: slots(&self.canary),
+            stable: slots(&self.stable),
+        }
     }
 }

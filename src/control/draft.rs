@@ -79,6 +79,7 @@ impl<'a> Draft<'a> {
             state,
             plan: rollout.plan.clone(),
             release: release(&self.ground.spec, rollout),
+            trial: 0,
         };
         let name = rollout.name.clone();
         self.ground.standing.rollouts.insert(name, standing);
@@ -104,6 +105,12 @@ impl<'a> Draft<'a> {
         self.put_state(index, moved, verdict);
         self.adopt_declared(index);
         self.settle(self.ground.spec.rollouts[index].route);
+    }
+
+    /// What was seen of the canary so far is no evidence any more, neither for it nor against it.
+    pub(super) fn begin_trial(&mut self, index: usize) {
+        self.ground.rollout_mut(index).trial += 1;
+        self.fresh.insert(self.ground.spec.rollouts[index].route);
     }
 
     /// The rollout on `route`, if any, hears that a person or the file set its weights.
@@ -163,7 +170,7 @@ impl<'a> Draft<'a> {
 
     fn meet_release(&mut self, index: usize, found: Option<String>) {
         let (now_ms, spec) = (self.now_ms, self.ground.spec.clone());
-        let Rollout { route, auto_start, .. } = spec.rollouts[index];
+        let auto_start = spec.rollouts[index].auto_start;
         let standing = self.ground.rollout_mut(index);
         // A file that names no release any more is no new release, and makes none forgotten.
         let Some(found) = found else { return };
@@ -175,8 +182,8 @@ impl<'a> Draft<'a> {
             moved.reason = format!("{known} gave way to {found}; {}", moved.reason);
             self.put_state(index, moved, None);
         }
-        // Another release is another canary: what was seen of the last one is no evidence.
-        self.fresh.insert(route);
+        // Another release is another canary.
+        self.begin_trial(index);
     }
 
     /// Weights that the file changed apply where the phase allows it.

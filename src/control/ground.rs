@@ -104,6 +104,9 @@ impl Ground {
         let moved = standing.state.command(&standing.plan, verb, now_ms)?;
         let mut draft = Draft::new(self.clone(), wish, now_ms);
         draft.put_move(rollout, moved, None);
+        if matches!(verb, Verb::Start | Verb::Retry) {
+            draft.begin_trial(rollout);
+        }
         Ok(draft.finish())
     }
 

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::broadcast;
 
 use super::view::EventRecord;
-use crate::analysis::Verdict;
+use crate::analysis::{Metric, Verdict, VerdictKind};
 use crate::name::Name;
+use crate::rollout::Phase;
 
 /// Events kept for followers who come back with the last id they saw.
 const EVENTS_MAX: usize = 1_000;
+/// What a reading of the file is told to have come to, when it has problems.
+pub(super) const REFUSED: &str = "refused";
 /// Changes kept for each rollout.
 const HISTORY_MAX: usize = 100;
 
@@ -56,6 +59,93 @@ pub(super) struct Journal {
     events: VecDeque<EventRecord>,
     histories: BTreeMap<Name, VecDeque<EventRecord>>,
     followers: broadcast::Sender<EventRecord>,
+}
+
+impl Happening {
+    /// Something about the whole process or file.
+    pub(super) fn of_file(kind: Kind, to: &str, reason: String) -> Self {
+        Self {
+            kind,
+            by: "file".to_owned(),
+            route: None,
+            rollout: None,
+            from: String::new(),
+            to: to.to_owned(),
+            reason,
+            verdict: None,
+        }
+    }
+
+    /// Verdicts on a rollout say another word than `before`.
+    pub(super) fn of_verdict(rollout: Name, route: Name, before: Option<VerdictKind>, verdict: &Verdict) -> Self {
+        Self {
+            kind: Kind::Verdict,
+            by: "serin".to_owned(),
+            route: Some(route),
+            rollout: Some(rollout),
+            from: before.map_or("", VerdictKind::as_str).to_owned(),
+            to: verdict.kind.as_str().to_owned(),
+            reason: verdict.reason.clone(),
+            verdict: Some(verdict.clone()),
+        }
+    }
+
+    /// Why a canary lost everything, in one word for a label: the metric that decided, or `manual`.
+    /// `None`: this is no abort.
+    pub(super) fn rollback(&self) -> Option<&'static str> {
+        let is_abort = self.kind == Kind::Rollout && self.to == Phase::Aborted.as_str();
+        let reason = match &self.verdict {
+            None => "manual",
+            Some(verdict) => verdict.metric.map_or("analysis", Metric::as_str),
+        };
+        is_abort.then_some(reason)
+    }
+
+    /// One line in the log, a warning for aborts and refused files. Verdicts that changed nothing
+    /// are for those who debug.
+    pub(super) fn log(&self, generation: u64) {
+        let Self {
+            kind,
+            by,
+            from,
+            to,
+            reason,
+            ..
+        } = self;
+        let (route, rollout) = (
+            self.route.as_ref().map(Name::as_str),
+            self.rollout.as_ref().map(Name::as_str),
+        );
+        if self.rollback().is_some() {
+            let evidence = self.verdict.as_ref().map(|verdict| verdict.evidence);
+            let canary = evidence.map(|evidence| evidence.canary);
+            let stable = evidence.and_then(|evidence| evidence.stable);
+            tracing::warn!(
+                rollout,
+                route,
+                by,
+                from,
+                generation,
+                window_ms = evidence.map(|evidence| evidence.window_ms),
+                requests = canary.map(|side| side.requests),
+                failures = canary.map(|side| side.failures),
+                error_rate = canary.and_then(|side| side.error_rate),
+                slow_share = canary.and_then(|side| side.slow_share),
+                stable_error_rate = stable.and_then(|side| side.error_rate),
+                reason,
+                "aborted: the canary gets nothing"
+            );
+            return;
+        }
+        match kind {
+            Kind::Verdict => tracing::debug!(rollout, route, from, to, reason, "verdict"),
+            Kind::Rollout => tracing::info!(rollout, route, by, from, to, generation, reason, "rollout moved"),
+            Kind::Weights => tracing::info!(route, rollout, by, from, to, generation, reason, "weights changed"),
+            Kind::Reload if to == REFUSED => tracing::error!(by, generation, "configuration refused: {reason}"),
+            Kind::Reload => tracing::info!(by, generation, "configuration read: {to}"),
+            Kind::Start => tracing::info!(generation, "{reason}"),
+        }
+    }
 }
 
 impl Kind {

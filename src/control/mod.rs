@@ -1,5 +1,11 @@
 //! The one writer: it owns the checked configuration and the rollout states, and publishes tables.
+//!
+//! An event comes in ([`Controller`]), a new ground comes of it (pure: what stands, and what each
+//! event changes), it is written down, compiled, published and told of.
 
+mod answers;
+mod controller;
+mod court;
 mod directory;
 mod draft;
 #[cfg(test)]
@@ -7,12 +13,22 @@ mod fixture;
 mod ground;
 mod handle;
 mod journal;
+mod publisher;
+mod readings;
 mod reload;
+mod restart;
+mod saver;
 mod standing;
+mod store;
 mod view;
+mod views;
 mod weights;
+mod windows;
 
+pub use controller::{Controller, Start, StartError};
+pub use directory::StateError;
 pub use handle::{Asked, By, Handle, Refusal, SetWeights};
+pub use readings::{Loaded, check_config, read_config};
 pub use view::{
     BackendView, EndpointView, Entry, EventRecord, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView,
     RouteView, StatusView, VariantMetrics, VariantStats, VariantView,

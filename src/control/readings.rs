@@ -1,15 +1,20 @@
 //! Readings of the configuration file: one at a time and on another thread, so that a long file
 //! never holds up a judgement.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::mem;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::view::{Entry, ReloadView};
-use crate::config::Spec;
+use crate::config::{self, Spec};
+
+/// Bytes of a file that are read at most; `config` refuses shorter ones already.
+const FILE_MAX: u64 = 32 << 20;
 
 /// A checked file.
 #[derive(Clone, Debug)]
@@ -21,7 +26,47 @@ pub struct Loaded {
 }
 
 /// Reads and checks the file, or answers all of its problems.
-pub type Loader = Arc<dyn Fn(&std::path::Path) -> Result<Loaded, Vec<Entry>> + Send + Sync>;
+pub(super) type Loader = Arc<dyn Fn(&Path) -> Result<Loaded, Vec<Entry>> + Send + Sync>;
+
+/// Reads and checks the configuration file, variables taken from the environment.
+///
+/// # Errors
+/// All problems of the file, or the one that it cannot be read.
+pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
+    let text = read_text(file).map_err(|error| {
+        vec![Entry {
+            place: file.display().to_string(),
+            path: String::new(),
+            message: format!("cannot be read: {error}"),
+        }]
+    })?;
+    Ok(Loaded {
+        spec: check_config(&text, file)?,
+        text: config::shown(&text),
+    })
+}
+
+/// Checks `text` as if `file` held it. `${VAR}` comes from the environment of this process.
+///
+/// # Errors
+/// All problems of the text.
+pub fn check_config(text: &str, file: &Path) -> Result<config::Spec, Vec<Entry>> {
+    config::load(text, file, &|name| std::env::var(name).ok()).map_err(|problems| {
+        let entries = problems.iter().map(|problem| Entry {
+            place: problem.place(),
+            path: problem.path.clone(),
+            message: problem.message.clone(),
+        });
+        entries.collect()
+    })
+}
+
+/// The text of a file, cut where the configuration would refuse it for its length anyway.
+fn read_text(file: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
 
 /// Who wants the file read.
 #[derive(Debug)]

@@ -13,7 +13,12 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec, place: &str) -> Vec<Entry> {
             message: format!("{what} in a running process; restart to change it, or take the change back"),
         });
     };
-    let names = |spec: &Spec| spec.listeners.iter().map(|listener| listener.name.clone()).collect::<Vec<_>>();
+    let names = |spec: &Spec| {
+        spec.listeners
+            .iter()
+            .map(|listener| listener.name.clone())
+            .collect::<Vec<_>>()
+    };
     if names(old) == names(new) {
         for (old, new) in old.listeners.iter().zip(&new.listeners) {
             for key in changed_keys(old, new) {
@@ -26,16 +31,28 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec, place: &str) -> Vec<Entry> {
         problem("listeners".to_owned(), what);
     }
     if old.admin != new.admin {
-        problem("admin.address".to_owned(), format!("{} cannot become {}", old.admin, new.admin));
+        problem(
+            "admin.address".to_owned(),
+            format!("{} cannot become {}", old.admin, new.admin),
+        );
     }
     if old.state_directory != new.state_directory {
-        problem("state.directory".to_owned(), "the state directory cannot move".to_owned());
+        problem(
+            "state.directory".to_owned(),
+            "the state directory cannot move".to_owned(),
+        );
     }
     if old.log.level != new.log.level {
-        problem("log.level".to_owned(), format!("{} cannot become {}", old.log.level, new.log.level));
+        problem(
+            "log.level".to_owned(),
+            format!("{} cannot become {}", old.log.level, new.log.level),
+        );
     }
     if old.log.json != new.log.json {
-        problem("log.format".to_owned(), "the format of the log cannot change".to_owned());
+        problem(
+            "log.format".to_owned(),
+            "the format of the log cannot change".to_owned(),
+        );
     }
     problems
 }
@@ -58,7 +75,11 @@ mod tests {
         let problems = needs_restart(&spec(|_| {}), &spec(change), "serin.yaml");
         let paths: Vec<_> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, expected);
-        assert!(problems.iter().all(|problem| problem.message.contains("restart to change it")));
+        assert!(
+            problems
+                .iter()
+                .all(|problem| problem.message.contains("restart to change it"))
+        );
     }
 
     #[test]
@@ -78,7 +99,10 @@ mod tests {
         check(|spec| spec.listeners.push(listener("second")), &["listeners"]);
         check(|spec| spec.listeners[0].name = name("other"), &["listeners"]);
         let address = "127.0.0.1:1".parse().unwrap();
-        check(|spec| spec.listeners[0].address = address, &["listeners.public.address"]);
+        check(
+            |spec| spec.listeners[0].address = address,
+            &["listeners.public.address"],
+        );
         check(|spec| spec.admin = address, &["admin.address"]);
         check(|spec| spec.state_directory = "elsewhere".into(), &["state.directory"]);
         check(

@@ -22,6 +22,9 @@ pub(super) struct Saver {
     generation: u64,
     /// Something took effect that is not durable yet.
     behind: bool,
+    /// The writing of an abort is followed by another, so that the file before it holds the abort
+    /// too: to fall back to that one must not revive a canary.
+    again: bool,
     /// Why the last writing failed.
     problem: Option<String>,
     tried: Instant,
@@ -35,6 +38,7 @@ impl Saver {
             store,
             generation: 0,
             behind: true,
+            again: false,
             problem: None,
             tried: now,
             saved: now,
@@ -87,10 +91,17 @@ impl Saver {
         let _ = self.save(ground, generation, false, now);
     }
 
+    /// As [`Saver::save_later`], for an abort.
+    pub(super) fn save_abort(&mut self, ground: &Ground, generation: u64, now: Instant) {
+        self.save_later(ground, generation, now);
+        self.again = true;
+    }
+
     /// Writes again what is not durable yet, and bake time now and then.
     pub(super) fn keep_up(&mut self, ground: &Ground, generation: u64, baking: bool, now: Instant) {
-        let due = self.behind || (baking && now.duration_since(self.saved) >= BAKED);
+        let due = self.behind || self.again || (baking && now.duration_since(self.saved) >= BAKED);
         if due && self.may_try(now) {
+            self.again &= self.behind;
             self.save_later(ground, generation, now);
         }
     }

@@ -42,6 +42,9 @@ pub(super) struct RolloutStanding {
     pub(super) release: Option<String>,
     /// Why it stands where it stands.
     pub(super) reason: String,
+    /// Rises when the canary is to be judged as if it had never been seen: a start, a retry, a new
+    /// release. Not stored.
+    pub(super) trial: u32,
 }
 
 impl RouteStanding {

@@ -118,7 +118,9 @@ fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
 fn parse(text: &str) -> Result<Saved, String> {
     let StoredVersion { version } = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if version != VERSION {
-        return Err(format!("version {version} of the form; this Serin reads version {VERSION}"));
+        return Err(format!(
+            "version {version} of the form; this Serin reads version {VERSION}"
+        ));
     }
     let stored: StoredState = serde_json::from_str(text).map_err(|error| error.to_string())?;
     Ok(Saved {
@@ -133,7 +135,12 @@ fn parse(text: &str) -> Result<Saved, String> {
 
 impl StoredRoute {
     fn of(standing: &RouteStanding) -> Self {
-        let plain = |weights: &Weights| weights.iter().map(|(name, &weight)| (name.to_string(), weight)).collect();
+        let plain = |weights: &Weights| {
+            weights
+                .iter()
+                .map(|(name, &weight)| (name.to_string(), weight))
+                .collect()
+        };
         Self {
             declared: plain(&standing.declared),
             weights: plain(&standing.weights),
@@ -193,12 +200,16 @@ impl StoredRollout {
             plan,
             release: self.release,
             reason: self.reason,
+            trial: 0,
         })
     }
 }
 
 /// The same under checked names.
-fn named<T, U>(stored: BTreeMap<String, T>, make: impl Fn(T) -> Result<U, String>) -> Result<BTreeMap<Name, U>, String> {
+fn named<T, U>(
+    stored: BTreeMap<String, T>,
+    make: impl Fn(T) -> Result<U, String>,
+) -> Result<BTreeMap<Name, U>, String> {
     let entries = stored.into_iter().map(|(name, value)| {
         let name = Name::new(&name).map_err(|error| error.to_string())?;
         Ok((name, make(value)?))

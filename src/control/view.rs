@@ -1,5 +1,6 @@
 //! What control shows: plain values, converted to JSON by `admin::api`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -63,6 +64,19 @@ pub struct Entry {
     pub path: String,
     /// What is wrong and how to mend it.
     pub message: String,
+}
+
+impl fmt::Display for Entry {
+    /// `place path: message`, without what is empty.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.place.is_empty() {
+            write!(f, "{} ", self.place)?;
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 /// `GET /v1/routes/{route}`

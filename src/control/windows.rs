@@ -42,7 +42,9 @@ impl Windows {
     /// Forgets the recorders that are not among `recorders`, and begins with those that are new.
     pub(super) fn follow<'r>(&mut self, recorders: impl Iterator<Item = &'r Arc<Recorder>> + Clone, now_ms: u64) {
         let mut known = std::mem::take(&mut self.snapshots);
-        let kept = recorders.clone().filter_map(|recorder| known.remove_entry(recorder.key()));
+        let kept = recorders
+            .clone()
+            .filter_map(|recorder| known.remove_entry(recorder.key()));
         self.snapshots = kept.collect();
         let new: Vec<_> = recorders
             .filter(|recorder| !self.snapshots.contains_key(recorder.key()))

@@ -30,13 +30,13 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// A listening socket of one worker.
-pub struct Listening {
+pub(crate) struct Listening {
     /// Index in the table's listeners.
-    pub index: usize,
+    pub(crate) index: usize,
     /// The socket, not blocking.
-    pub socket: std::net::TcpListener,
+    pub(crate) socket: std::net::TcpListener,
     /// For TLS.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// Accepts until the process is closing; then takes what is still in the queue, and ends.

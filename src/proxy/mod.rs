@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 pub(crate) use access_log::AccessLog as AccessLogWriter;
 pub(crate) use listener::Listening;
-pub(crate) use tls::{TlsError, load as load_tls};
+pub(crate) use tls::load as load_tls;
 pub(crate) use worker::Stage;
 use worker::Worker;
 

@@ -13,7 +13,7 @@ use crate::config::Tls;
 /// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
-pub enum TlsError {
+pub(crate) enum TlsError {
     #[error("{file}: {cause}; give a PEM file with the certificate chain, leaf first")]
     Certificate { file: String, cause: String },
     #[error("{file}: {cause}; give a PEM file with the private key of the leaf certificate")]
@@ -26,7 +26,7 @@ pub enum TlsError {
 ///
 /// # Errors
 /// [`TlsError`] names the file and how to mend it.
-pub fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
     let file = |path: &Path| path.display().to_string();
     let certificate = |cause: String| TlsError::Certificate {
         file: file(&tls.certificate),

@@ -17,7 +17,7 @@ use crate::measure::{Outcome, ProxyCells, RejectReason};
 
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// Serving.
     Running,
     /// Still serving, but every answer asks the client to leave.
@@ -103,11 +103,6 @@ impl Worker {
     pub(super) fn connections(&self, listener: usize) -> u64 {
         let sum: i64 = self.all_cells.iter().map(|cells| cells.connections(listener)).sum();
         u64::try_from(sum).unwrap_or(0)
-    }
-
-    /// Number of workers.
-    pub(super) fn workers(&self) -> usize {
-        self.all_cells.len()
     }
 
     /// Where the process is on its way out.

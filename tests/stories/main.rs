@@ -6,4 +6,8 @@
 #![allow(clippy::print_stderr)] // the log of a story that failed
 
 mod common;
+mod blame;
+mod bodies;
 mod harness;
+mod limits;
+mod routing;

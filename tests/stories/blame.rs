@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::{
-    Act, Backend, Client, Metrics, Options, Serin, answer, chunked, close, fetch, get, hang, ok,
-    refusing_address, reset, status, text, wait_until,
+    Act, Backend, Client, Metrics, Options, Serin, answer, chunked, close, fetch, get, hang, ok, refusing_address,
+    reset, status, text, wait_until,
 };
 
 /// What a client got.
@@ -40,7 +40,10 @@ fn only(outcome: Outcome, n: u64) -> (u64, u64, u64) {
 
 /// Short clocks, for the misbehaviours that only a clock ends.
 fn hasty() -> Options {
-    Options { listener: "timeouts: { requestHead: 500ms, body: 500ms, idle: 30s }".to_owned(), ..Options::default() }
+    Options {
+        listener: "timeouts: { requestHead: 500ms, body: 500ms, idle: 30s }".to_owned(),
+        ..Options::default()
+    }
 }
 
 /// One case after the other on one Serin, each with a backend and route of its own, so that the books
@@ -70,7 +73,11 @@ fn check(cases: Vec<(&str, Backend, Got, Outcome)>) {
         };
         assert_eq!(got, *expected, "{name}");
         let asked = usize::from(*name != "at-accept");
-        assert_eq!(backend.requests(), asked, "{name}: a request on a fresh connection is sent once");
+        assert_eq!(
+            backend.requests(),
+            asked,
+            "{name}: a request on a fresh connection is sent once"
+        );
     }
     for (name, _, _, outcome) in &cases {
         settled(&serin, name, only(*outcome, 1));
@@ -92,9 +99,21 @@ fn settled(serin: &Serin, route: &str, expected: (u64, u64, u64)) {
         s + f + n >= total
     });
     let metrics = Metrics::of(serin);
-    assert_eq!(metrics.attempts(route, "only"), expected, "attempts of {route}: (success, failure, noEvidence)");
-    assert_eq!(metrics.requests(route, "only"), expected, "requests of {route}: (success, failure, noEvidence)");
-    assert_eq!(metrics.sum("serin_requests_in_flight", &[("route", route)]), 0.0, "{route}");
+    assert_eq!(
+        metrics.attempts(route, "only"),
+        expected,
+        "attempts of {route}: (success, failure, noEvidence)"
+    );
+    assert_eq!(
+        metrics.requests(route, "only"),
+        expected,
+        "requests of {route}: (success, failure, noEvidence)"
+    );
+    assert_eq!(
+        metrics.sum("serin_requests_in_flight", &[("route", route)]),
+        0.0,
+        "{route}"
+    );
 }
 
 fn raw(bytes: &str) -> Backend {
@@ -111,7 +130,12 @@ fn answers_of_a_backend() {
         ("too-many", Backend::start(|_| status(429)), Status(429), NoEvidence),
         ("broken", Backend::start(|_| status(500)), Status(500), Failure),
         ("unavailable", Backend::start(|_| status(503)), Status(503), Failure),
-        ("empty", Backend::start(|_| text("HTTP/1.1 204 No Content\r\n\r\n")), Status(204), Success),
+        (
+            "empty",
+            Backend::start(|_| text("HTTP/1.1 204 No Content\r\n\r\n")),
+            Status(204),
+            Success,
+        ),
         (
             "dripping",
             Backend::start(|_| {
@@ -121,9 +145,26 @@ fn answers_of_a_backend() {
             Status(200),
             Success,
         ),
-        ("interim", raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx"), Status(200), Success),
-        ("http-1-0", raw("HTTP/1.0 200 OK\r\n\r\nuntil the close"), Status(200), Success),
-        ("extra", raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokEXTRA"), Status(200), Success),
+        (
+            "interim",
+            raw(
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx",
+            ),
+            Status(200),
+            Success,
+        ),
+        (
+            "http-1-0",
+            raw("HTTP/1.0 200 OK\r\n\r\nuntil the close"),
+            Status(200),
+            Success,
+        ),
+        (
+            "extra",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokEXTRA"),
+            Status(200),
+            Success,
+        ),
     ]);
 }
 
@@ -134,13 +175,38 @@ fn faults_of_a_backend_before_its_head() {
         ("closes", Backend::start(|_| close()), Status(502), Failure),
         ("resets", Backend::start(|_| reset()), Status(502), Failure),
         ("hangs", Backend::start(|_| hang()), Status(504), Failure),
-        ("half-a-head", raw("HTTP/1.1 200 OK\r\ncontent-le"), Status(502), Failure),
-        ("only-interim", raw("HTTP/1.1 103 Early Hints\r\n\r\n"), Status(502), Failure),
+        (
+            "half-a-head",
+            raw("HTTP/1.1 200 OK\r\ncontent-le"),
+            Status(502),
+            Failure,
+        ),
+        (
+            "only-interim",
+            raw("HTTP/1.1 103 Early Hints\r\n\r\n"),
+            Status(502),
+            Failure,
+        ),
         ("no-http", raw("what?\r\n\r\n"), Status(502), Failure),
         ("no-status", raw("HTTP/1.1 abc OK\r\n\r\n"), Status(502), Failure),
-        ("bad-field", raw("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"), Status(502), Failure),
-        ("bad-length", raw("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n"), Status(502), Failure),
-        ("two-lengths", raw("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx"), Status(502), Failure),
+        (
+            "bad-field",
+            raw("HTTP/1.1 200 OK\r\nno colon\r\n\r\n"),
+            Status(502),
+            Failure,
+        ),
+        (
+            "bad-length",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n"),
+            Status(502),
+            Failure,
+        ),
+        (
+            "two-lengths",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx"),
+            Status(502),
+            Failure,
+        ),
     ]);
 }
 
@@ -148,15 +214,35 @@ fn faults_of_a_backend_before_its_head() {
 fn faults_of_a_backend_in_its_body() {
     let hanging = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789".to_owned();
     check(vec![
-        ("cut", raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789"), Cut, Failure),
-        ("cut-chunks", raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"), Cut, Failure),
-        ("bad-chunk", raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"), Cut, Failure),
+        (
+            "cut",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789"),
+            Cut,
+            Failure,
+        ),
+        (
+            "cut-chunks",
+            raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"),
+            Cut,
+            Failure,
+        ),
+        (
+            "bad-chunk",
+            raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n"),
+            Cut,
+            Failure,
+        ),
         (
             "reset-in-body",
             Backend::start(|_| {
                 let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n0123456789".to_vec();
                 // So that the head is read before the reset discards it.
-                vec![Act::Body, Act::Send(head), Act::Wait(Duration::from_millis(100)), Act::Reset]
+                vec![
+                    Act::Body,
+                    Act::Send(head),
+                    Act::Wait(Duration::from_millis(100)),
+                    Act::Reset,
+                ]
             }),
             Cut,
             Failure,
@@ -173,7 +259,11 @@ fn faults_of_a_backend_in_its_body() {
 #[test]
 fn a_refusing_backend_is_at_fault() {
     let (address, _kept) = refusing_address();
-    let config = format!("backends:\n{}routes:\n{}", crate::common::backend("gone", address), route("gone", "5s"));
+    let config = format!(
+        "backends:\n{}routes:\n{}",
+        crate::common::backend("gone", address),
+        route("gone", "5s")
+    );
     let serin = Serin::start(&config);
     get(serin.address(), "/gone").problem(502);
     settled(&serin, "gone", only(Failure, 1));
@@ -181,7 +271,11 @@ fn a_refusing_backend_is_at_fault() {
 
 /// A Serin with one route `app` and what a story asks of its clock.
 fn alone(app: &Backend, timeout: &str) -> Serin {
-    let config = format!("backends:\n{}routes:\n{}", crate::common::backend("app", app.address()), route("app", timeout));
+    let config = format!(
+        "backends:\n{}routes:\n{}",
+        crate::common::backend("app", app.address()),
+        route("app", timeout)
+    );
     Serin::with(hasty(), &config)
 }
 
@@ -237,21 +331,36 @@ fn malformed_chunks_are_the_clients_fault() {
         assert!(client.closed(), "{upload:?}");
     }
     settled(&serin, "app", only(NoEvidence, uploads.len() as u64));
-    assert!(app.seen().iter().all(|seen| !seen.whole), "no broken upload looks whole to the backend");
+    assert!(
+        app.seen().iter().all(|seen| !seen.whole),
+        "no broken upload looks whole to the backend"
+    );
 }
 
 #[test]
 fn an_upload_cut_off_is_the_clients_fault() {
     let app = Backend::ok("x");
     let serin = alone(&app, "2s");
-    for half in ["content-length: 100\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"] {
+    for half in [
+        "content-length: 100\r\n\r\nhello",
+        "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+    ] {
         let mut client = Client::connect(serin.address());
         client.send(format!("POST /app HTTP/1.1\r\nhost: serin.test\r\n{half}"));
         client.finish();
-        assert_ne!(client.try_response("POST").map(|response| response.status).unwrap_or(400), 200);
+        assert_ne!(
+            client
+                .try_response("POST")
+                .map(|response| response.status)
+                .unwrap_or(400),
+            200
+        );
     }
     settled(&serin, "app", only(NoEvidence, 2));
-    assert!(app.seen().iter().all(|seen| !seen.whole), "no broken upload looks whole to the backend");
+    assert!(
+        app.seen().iter().all(|seen| !seen.whole),
+        "no broken upload looks whole to the backend"
+    );
 }
 
 #[test]
@@ -281,7 +390,11 @@ fn the_clients_slowness_is_not_the_backends() {
     settled(&serin, "app", only(Success, 1));
     let slow = Metrics::of(&serin);
     let within = |le| slow.sum("serin_request_duration_seconds_bucket", &[("route", "app"), ("le", le)]);
-    assert_eq!(within("0.5"), 1.0, "the time of the upload is no latency of the backend");
+    assert_eq!(
+        within("0.5"),
+        1.0,
+        "the time of the upload is no latency of the backend"
+    );
 }
 
 #[test]
@@ -359,9 +472,20 @@ fn a_connection_closed_while_idle_is_not_used() {
 
 #[test]
 fn a_post_is_never_sent_twice() {
-    let app = Backend::start(|request| if request.method() == "POST" { vec![Act::Close] } else { ok("x") });
+    let app = Backend::start(|request| {
+        if request.method() == "POST" {
+            vec![Act::Close]
+        } else {
+            ok("x")
+        }
+    });
     let serin = alone(&app, "5s");
-    let posts = || app.seen().iter().filter(|seen| seen.head.start.starts_with("POST")).count();
+    let posts = || {
+        app.seen()
+            .iter()
+            .filter(|seen| seen.head.start.starts_with("POST"))
+            .count()
+    };
     // On a fresh connection it is the backend's fault.
     fetch(serin.address(), "POST", "/app", &[], b"money").problem(502);
     assert_eq!(posts(), 1);
@@ -445,7 +569,13 @@ fn many_exchanges_at_once_are_each_counted_once() {
     let (attempts, requests) = (metrics.attempts("app", "only"), metrics.requests("app", "only"));
     // A client that left at once may have been gone before its request was read; all others are there.
     assert!((720..=960).contains(&total(requests)), "{requests:?}");
-    assert!(total(attempts) >= total(requests), "{attempts:?} attempts, {requests:?} requests");
+    assert!(
+        total(attempts) >= total(requests),
+        "{attempts:?} attempts, {requests:?} requests"
+    );
     let durations = metrics.sum("serin_request_duration_seconds_count", &[("route", "app")]);
-    assert!(durations <= total(requests) as f64, "{durations} latencies of {requests:?}");
+    assert!(
+        durations <= total(requests) as f64,
+        "{durations} latencies of {requests:?}"
+    );
 }

@@ -20,7 +20,12 @@ fn ten_megabytes_go_up_byte_for_byte() {
     assert_eq!((response.status, response.text().as_str()), (200, "thanks"));
     let seen = app.seen().pop().expect("it came");
     assert_eq!(seen.head.get("content-length"), Some(sent.len().to_string().as_str()));
-    assert!(seen.body == sent, "{} of {} bytes, or not the same", seen.body.len(), sent.len());
+    assert!(
+        seen.body == sent,
+        "{} of {} bytes, or not the same",
+        seen.body.len(),
+        sent.len()
+    );
 }
 
 #[test]
@@ -62,9 +67,15 @@ fn chunks_and_trailers_pass_in_both_directions() {
     client.send("0\r\nx-check: 13\r\n\r\n");
     let response = client.response("POST");
     assert_eq!((response.status, response.text().as_str()), (200, "onetwo"));
-    assert_eq!((response.trailers.get("x-sum"), response.trailers.get("x-more")), (Some("6"), Some("yes")));
+    assert_eq!(
+        (response.trailers.get("x-sum"), response.trailers.get("x-more")),
+        (Some("6"), Some("yes"))
+    );
     let seen = app.seen().pop().expect("it came");
-    assert_eq!((seen.body.as_slice(), seen.trailers.get("x-check")), (&b"abc0123456789"[..], Some("13")));
+    assert_eq!(
+        (seen.body.as_slice(), seen.trailers.get("x-check")),
+        (&b"abc0123456789"[..], Some("13"))
+    );
     assert_eq!(client.get("/again").text(), "onetwo", "the connection goes on");
 }
 
@@ -77,7 +88,11 @@ fn pieces_are_passed_on_as_they_come() {
     let serin = Serin::start(&one(app.address()));
     let mut client = Client::connect(serin.address());
     client.send("GET / HTTP/1.1\r\nhost: serin.test\r\n\r\n");
-    let head = client.wire().head().expect("a head").expect("a head before the body's end");
+    let head = client
+        .wire()
+        .head()
+        .expect("a head")
+        .expect("a head before the body's end");
     assert_eq!(head.status().ok(), Some(200));
     assert_eq!(client.wire().line().expect("a chunk's size"), "5");
     assert_eq!(client.wire().exactly(5).expect("the first piece"), b"first");
@@ -94,10 +109,16 @@ fn answers_without_a_body_keep_their_fields_and_the_connection() {
     let serin = Serin::start(&one(app.address()));
     let mut client = Client::connect(serin.address());
     let head = client.request("HEAD", "/head", &[], b"");
-    assert_eq!((head.status, head.head.get("content-length"), head.head.get("etag")), (200, Some("12345"), Some("\"x\"")));
+    assert_eq!(
+        (head.status, head.head.get("content-length"), head.head.get("etag")),
+        (200, Some("12345"), Some("\"x\""))
+    );
     assert_eq!(client.get("/").text(), "still here");
     let empty = client.get("/204");
-    assert_eq!((empty.status, empty.head.get("x-a"), empty.head.get("content-length")), (204, Some("1"), None));
+    assert_eq!(
+        (empty.status, empty.head.get("x-a"), empty.head.get("content-length")),
+        (204, Some("1"), None)
+    );
     assert_eq!(client.get("/").text(), "still here");
     let unchanged = client.get("/304");
     assert_eq!((unchanged.status, unchanged.head.get("etag")), (304, Some("\"x\"")));
@@ -108,7 +129,10 @@ fn answers_without_a_body_keep_their_fields_and_the_connection() {
 #[test]
 fn a_client_that_expects_100_gets_it_and_then_the_answer() {
     let app = Backend::start(|request| {
-        let go_on = request.head.get("expect").map(|_| Act::Send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
+        let go_on = request
+            .head
+            .get("expect")
+            .map(|_| Act::Send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
         go_on.into_iter().chain(ok("taken")).collect()
     });
     let serin = Serin::start(&one(app.address()));
@@ -129,7 +153,9 @@ fn pipelined_requests_are_answered_in_order() {
     });
     let serin = Serin::start(&one(app.address()));
     let mut client = Client::connect(serin.address());
-    let requests: String = (0..6).map(|n| format!("GET /{n} HTTP/1.1\r\nhost: serin.test\r\n\r\n")).collect();
+    let requests: String = (0..6)
+        .map(|n| format!("GET /{n} HTTP/1.1\r\nhost: serin.test\r\n\r\n"))
+        .collect();
     client.send(requests);
     for n in 0..6 {
         assert_eq!(client.response("GET").text(), format!("/{n}"));
@@ -149,7 +175,11 @@ fn connections_to_a_backend_are_used_again() {
     for _ in 0..50 {
         get(serin.address(), "/");
     }
-    assert!(app.connections() <= 2, "{} connections for 2 workers", app.connections());
+    assert!(
+        app.connections() <= 2,
+        "{} connections for 2 workers",
+        app.connections()
+    );
 }
 
 #[test]
@@ -173,10 +203,17 @@ fn a_slow_reader_does_not_make_serin_grow() {
         }
         quiet_since.elapsed() > Duration::from_millis(300)
     });
-    assert!(app.flooded() < 64 * MIB as u64, "{} bytes left the backend unread", app.flooded());
+    assert!(
+        app.flooded() < 64 * MIB as u64,
+        "{} bytes left the backend unread",
+        app.flooded()
+    );
     let grown = serin.resident().saturating_sub(before);
     assert!(grown < 16 * MIB as u64, "serin holds {grown} bytes more");
-    client.wire().skip(LENGTH - MIB).expect("all of it comes when it is read");
+    client
+        .wire()
+        .skip(LENGTH - MIB)
+        .expect("all of it comes when it is read");
     let grown = serin.resident().saturating_sub(before);
     assert!(grown < 16 * MIB as u64, "serin holds {grown} bytes more");
 }
@@ -187,8 +224,14 @@ fn a_slow_backend_does_not_make_serin_grow() {
     let serin = Serin::start(&one(app.address()));
     let before = serin.resident();
     let mut client = Client::connect(serin.address());
-    client.send(format!("POST / HTTP/1.1\r\nhost: serin.test\r\ncontent-length: {}\r\n\r\n", 200 * MIB));
-    client.stream().set_write_timeout(Some(Duration::from_millis(300))).expect("a timeout above 0");
+    client.send(format!(
+        "POST / HTTP/1.1\r\nhost: serin.test\r\ncontent-length: {}\r\n\r\n",
+        200 * MIB
+    ));
+    client
+        .stream()
+        .set_write_timeout(Some(Duration::from_millis(300)))
+        .expect("a timeout above 0");
     let piece = vec![0; 64 * 1024];
     let mut sent = 0;
     let stopped = loop {
@@ -198,7 +241,10 @@ fn a_slow_backend_does_not_make_serin_grow() {
         }
         assert!(sent < 64 * MIB, "{sent} bytes were taken that nobody reads");
     };
-    assert!(matches!(stopped, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{stopped:?}");
+    assert!(
+        matches!(stopped, ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "{stopped:?}"
+    );
     let grown = serin.resident().saturating_sub(before);
     assert!(grown < 16 * MIB as u64, "serin holds {grown} bytes more");
 }
@@ -208,14 +254,29 @@ fn an_upgrade_is_a_tunnel_after_101() {
     let app = Backend::start(|_| tunnel("websocket"));
     let serin = Serin::start(&one(app.address()));
     let mut client = Client::connect(serin.address());
-    let fields = [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")];
+    let fields = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
     let response = client.request("GET", "/chat", &fields, b"");
     assert_eq!(response.status, 101);
     assert_eq!(response.head.get("upgrade"), Some("websocket"));
-    assert!(response.head.get("connection").is_some_and(|v| v.eq_ignore_ascii_case("upgrade")), "{response:?}");
+    assert!(
+        response
+            .head
+            .get("connection")
+            .is_some_and(|v| v.eq_ignore_ascii_case("upgrade")),
+        "{response:?}"
+    );
     let seen = app.seen().pop().expect("it was asked");
     assert_eq!(seen.head.get("upgrade"), Some("websocket"));
-    assert!(seen.head.get("connection").is_some_and(|v| v.eq_ignore_ascii_case("upgrade")), "{seen:?}");
+    assert!(
+        seen.head
+            .get("connection")
+            .is_some_and(|v| v.eq_ignore_ascii_case("upgrade")),
+        "{seen:?}"
+    );
     assert_eq!(seen.head.get("sec-websocket-key"), Some("dGhlIHNhbXBsZSBub25jZQ=="));
     for word in ["ping", "\u{0}\u{1}raw bytes\r\n\r\n", "pong"] {
         client.send(word);
@@ -247,7 +308,13 @@ fn a_tunnel_ends_when_the_backend_ends_it() {
 
 #[test]
 fn a_refused_upgrade_is_a_plain_answer_and_opens_no_tunnel() {
-    let app = Backend::start(|request| if request.target() == "/chat" { status(403) } else { ok("after") });
+    let app = Backend::start(|request| {
+        if request.target() == "/chat" {
+            status(403)
+        } else {
+            ok("after")
+        }
+    });
     let serin = Serin::start(&one(app.address()));
     let mut client = Client::connect(serin.address());
     // What follows at once is the next request, not the first bytes of a tunnel.
@@ -270,7 +337,13 @@ fn nobody_gets_a_tunnel_that_nobody_asked_for() {
 #[test]
 fn a_request_with_both_chunks_and_a_slow_drip_arrives_whole() {
     let app = Backend::start(|_| answer(201, &[], "made"));
-    let serin = Serin::with(Options { workers: 1, ..Options::default() }, &one(app.address()));
+    let serin = Serin::with(
+        Options {
+            workers: 1,
+            ..Options::default()
+        },
+        &one(app.address()),
+    );
     let mut client = Client::connect(serin.address());
     let request = b"POST /slow HTTP/1.1\r\nhost: serin.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
     for byte in request {

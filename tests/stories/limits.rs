@@ -7,7 +7,10 @@ use std::thread;
 use crate::common::{Act, Backend, Client, Metrics, Options, Serin, get, ok, one, wait_until};
 
 fn listener(keys: &str) -> Options {
-    Options { listener: keys.to_owned(), ..Options::default() }
+    Options {
+        listener: keys.to_owned(),
+        ..Options::default()
+    }
 }
 
 #[track_caller]
@@ -51,7 +54,10 @@ fn a_large_head_is_431() {
     let serin = Serin::with(listener("limits: { headerBytes: 8KiB }"), &one(app.address()));
     let send = |bytes: usize| {
         let mut client = Client::connect(serin.address());
-        client.send(format!("GET / HTTP/1.1\r\nhost: serin.test\r\nx-large: {}\r\n\r\n", "a".repeat(bytes)));
+        client.send(format!(
+            "GET / HTTP/1.1\r\nhost: serin.test\r\nx-large: {}\r\n\r\n",
+            "a".repeat(bytes)
+        ));
         client.response("GET")
     };
     assert_eq!(send(4_000).status, 200);
@@ -75,18 +81,27 @@ fn connections_beyond_the_limit_are_turned_away() {
     assert!(response.head.get("retry-after").is_some(), "{response:?}");
     assert!(third.closed());
     counted(&serin, "connections");
-    assert_eq!((first.get("/").status, second.get("/").status), (200, 200), "those inside go on");
+    assert_eq!(
+        (first.get("/").status, second.get("/").status),
+        (200, 200),
+        "those inside go on"
+    );
     drop(first);
     wait_until("the place is free again", || {
         let mut client = Client::connect(serin.address());
-        client.try_request("GET", "/", &[], b"").is_ok_and(|response| response.status == 200)
+        client
+            .try_request("GET", "/", &[], b"")
+            .is_ok_and(|response| response.status == 200)
     });
 }
 
 #[test]
 fn a_slow_head_is_408() {
     let app = Backend::ok("x");
-    let serin = Serin::with(listener("timeouts: { requestHead: 300ms, body: 30s, idle: 30s }"), &one(app.address()));
+    let serin = Serin::with(
+        listener("timeouts: { requestHead: 300ms, body: 30s, idle: 30s }"),
+        &one(app.address()),
+    );
     let mut client = Client::connect(serin.address());
     client.send("GET / HTTP/1.1\r\nhost: serin");
     if let Ok(response) = client.try_response("GET") {
@@ -100,7 +115,10 @@ fn a_slow_head_is_408() {
 #[test]
 fn an_idle_connection_is_closed_in_silence() {
     let app = Backend::ok("x");
-    let serin = Serin::with(listener("timeouts: { requestHead: 10s, body: 30s, idle: 300ms }"), &one(app.address()));
+    let serin = Serin::with(
+        listener("timeouts: { requestHead: 10s, body: 30s, idle: 300ms }"),
+        &one(app.address()),
+    );
     let mut client = Client::connect(serin.address());
     assert_eq!(client.get("/").status, 200);
     assert!(client.closed(), "and not a byte is sent");

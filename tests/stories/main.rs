@@ -6,8 +6,18 @@
 #![allow(clippy::print_stderr)] // the log of a story that failed
 
 mod common;
+
+mod admin;
 mod blame;
 mod bodies;
+mod cli;
+mod drain;
+mod h2;
 mod harness;
 mod limits;
+mod peers;
+mod reload;
+mod rollback;
 mod routing;
+mod state;
+mod tls;

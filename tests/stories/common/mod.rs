@@ -2,6 +2,7 @@
 
 mod backend;
 mod client;
+mod h2;
 mod load;
 mod metrics;
 mod serin;
@@ -11,9 +12,10 @@ pub use backend::{
     Act, Backend, Request, Seen, answer, chunked, close, hang, ok, refusing_address, reset, status, text, tunnel,
 };
 pub use client::{Client, Response, fetch, get};
+pub use h2::H2;
 pub use load::{Load, Sample};
 pub use metrics::Metrics;
-pub use serin::{Exit, Options, Serin, binary};
+pub use serin::{Exit, Options, Serin, binary, free_address};
 pub use wire::{Head, Wire};
 
 use std::net::SocketAddr;

@@ -156,7 +156,7 @@ impl Serin {
         if !fields.iter().any(|(name, _)| *name == "host") {
             all.push(("host", &host));
         }
-        if !body.is_empty() {
+        if !body.is_empty() && !fields.iter().any(|(name, _)| *name == "content-type") {
             all.push(("content-type", "application/json"));
         }
         all.extend(fields);
@@ -169,6 +169,14 @@ impl Serin {
         let response = self.admin(method, target, body);
         assert_eq!(response.status, 200, "{method} {target}: {}", response.text());
         response.json()
+    }
+
+    /// The text of a `GET` that must succeed.
+    #[track_caller]
+    pub fn api_text(&self, target: &str) -> String {
+        let response = self.admin("GET", target, "");
+        assert_eq!(response.status, 200, "GET {target}: {}", response.text());
+        response.text()
     }
 
     #[track_caller]
@@ -382,7 +390,7 @@ fn log(dir: &Path) -> String {
 
 /// A loopback address that is free now. Below the range that the system hands out by itself, so that
 /// no outgoing connection takes it before Serin does.
-fn free_address() -> SocketAddr {
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = std::process::id() % 200 * 100;
     loop {

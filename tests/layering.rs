@@ -21,7 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
         "control",
         &["live", "compile", "config", "route", "rollout", "analysis", "measure"],
     ),
-    ("admin", &["control", "measure"]),
+    // What control shows carries verdicts and phases; admin gives them their words.
+    ("admin", &["control", "measure", "analysis", "rollout"]),
     ("server", ALL),
     ("cli", ALL),
     ("demo", ALL),

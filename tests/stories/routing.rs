@@ -169,7 +169,7 @@ fn a_key_keeps_a_user_on_one_side_as_the_contract_says() {
     let key = "    key: { header: x-user-id }\n";
     let serin = Serin::start(&pair_with(v1.address(), v2.address(), (70, 30), "", key));
     let side = |user: &str, boundary: u64| {
-        let bucket = u64::from(murmur3(format!("shop{user}").as_bytes())) * 1_000_000 >> 32;
+        let bucket = (u64::from(murmur3(format!("shop{user}").as_bytes())) * 1_000_000) >> 32;
         if bucket < boundary { "stable" } else { "canary" }
     };
     let sides = |boundary: u64| {

@@ -40,8 +40,6 @@ pub enum Act {
 /// A request as a script sees it.
 pub struct Request<'a> {
     pub head: &'a Head,
-    /// Number of the connection, from 0.
-    pub connection: usize,
     /// Number of the request on its connection, from 0.
     pub nth: usize,
 }
@@ -62,7 +60,6 @@ pub struct Seen {
     pub head: Head,
     pub body: Vec<u8>,
     pub trailers: Head,
-    pub connection: usize,
     /// The body was read to its end.
     pub whole: bool,
 }
@@ -176,12 +173,12 @@ impl Shared {
         let Ok(copy) = stream.try_clone() else { return };
         self.open.lock().expect("no script panics").insert(number, copy);
         let mut wire = Wire::new(stream);
-        self.converse(number, &mut wire).ok();
+        self.converse(&mut wire).ok();
         // The copy goes first: a reset needs the last handle of the socket to be closed.
         self.open.lock().expect("no script panics").remove(&number);
     }
 
-    fn converse(&self, connection: usize, wire: &mut Wire<TcpStream>) -> Result<()> {
+    fn converse(&self, wire: &mut Wire<TcpStream>) -> Result<()> {
         for act in &self.on_accept {
             if !self.act(act, wire, usize::MAX)? {
                 return Ok(());
@@ -189,16 +186,11 @@ impl Shared {
         }
         for nth in 0.. {
             let Some(head) = wire.head()? else { break };
-            let acts = (self.script)(&Request {
-                head: &head,
-                connection,
-                nth,
-            });
+            let acts = (self.script)(&Request { head: &head, nth });
             let index = {
                 let mut seen = self.seen.lock().expect("no script panics");
                 seen.push(Seen {
                     head,
-                    connection,
                     ..Seen::default()
                 });
                 seen.len() - 1

@@ -2,7 +2,6 @@
 
 use std::io::{Error, ErrorKind, Result};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
 
 use super::PATIENCE;
 use super::wire::{Framing, Head, Wire};
@@ -170,13 +169,6 @@ impl Client {
             Ok(rest) => rest.is_empty(),
             Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
         }
-    }
-
-    /// Limits one read.
-    pub fn patience(&mut self, patience: Duration) {
-        self.stream()
-            .set_read_timeout(Some(patience))
-            .expect("a timeout above 0");
     }
 }
 

@@ -2,10 +2,12 @@
 
 use super::Serin;
 
+type Labels = Vec<(String, String)>;
+
 /// One scrape.
 #[derive(Debug)]
 pub struct Metrics {
-    samples: Vec<(String, Vec<(String, String)>, f64)>,
+    samples: Vec<(String, Labels, f64)>,
 }
 
 impl Metrics {
@@ -69,7 +71,7 @@ impl Metrics {
 }
 
 /// `a="b",c="d"`; the values of our stories hold no quotes.
-fn labels_of(text: &str) -> Vec<(String, String)> {
+fn labels_of(text: &str) -> Labels {
     let pairs = text.split("\",").filter(|pair| !pair.is_empty());
     pairs
         .map(|pair| pair.split_once("=\"").unwrap_or_else(|| panic!("no label: {pair:?}")))

@@ -9,14 +9,14 @@ mod serin;
 mod wire;
 
 pub use backend::{
-    Act, Backend, Request, Seen, answer, chunked, close, hang, ok, refusing_address, reset, status, text, tunnel,
+    Act, Backend, Seen, answer, chunked, close, hang, ok, refusing_address, reset, status, text, tunnel,
 };
 pub use client::{Client, Response, fetch, get};
 pub use h2::H2;
-pub use load::{Load, Sample};
+pub use load::Load;
 pub use metrics::Metrics;
-pub use serin::{Exit, Options, Serin, binary, free_address};
-pub use wire::{Head, Wire};
+pub use serin::{Options, Serin, binary, free_address};
+pub use wire::Wire;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

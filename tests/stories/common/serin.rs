@@ -134,10 +134,6 @@ impl Serin {
         self.dir.path().join(&self.options.file)
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it has printed so far.
     pub fn log(&self) -> String {
         log(self.dir.path())

@@ -1,0 +1,198 @@
+//! Everything is bounded: reaching a limit is answered, counted, and nobody's evidence.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::common::{Act, Backend, Client, Metrics, Options, Serin, get, ok, one, wait_until};
+
+fn listener(keys: &str) -> Options {
+    Options {
+        listener: keys.to_owned(),
+        ..Options::default()
+    }
+}
+
+#[track_caller]
+fn counted(serin: &Serin, reason: &str) {
+    wait_until(&format!("{reason} is counted"), || {
+        Metrics::of(serin).sum("serin_rejected_total", &[("reason", reason)]) >= 1.0
+    });
+}
+
+#[test]
+fn a_long_target_is_414() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(listener("limits: { uriBytes: 1KiB }"), &one(app.address()));
+    assert_eq!(get(serin.address(), &format!("/{}", "a".repeat(900))).status, 200);
+    let response = get(serin.address(), &format!("/{}", "a".repeat(2000)));
+    response.problem(414);
+    assert_eq!(response.head.get("server"), Some("serin"));
+    counted(&serin, "uri");
+    assert_eq!(app.requests(), 1);
+}
+
+#[test]
+fn too_many_fields_are_431() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(listener("limits: { headers: 20 }"), &one(app.address()));
+    let send = |fields: usize| {
+        let fields: String = (0..fields).map(|n| format!("x-{n}: 1\r\n")).collect();
+        let mut client = Client::connect(serin.address());
+        client.send(format!("GET / HTTP/1.1\r\nhost: serin.test\r\n{fields}\r\n"));
+        client.response("GET")
+    };
+    assert_eq!(send(15).status, 200);
+    send(40).problem(431);
+    counted(&serin, "headers");
+    assert_eq!(app.requests(), 1);
+}
+
+#[test]
+fn a_large_head_is_431() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(listener("limits: { headerBytes: 8KiB }"), &one(app.address()));
+    let send = |bytes: usize| {
+        let mut client = Client::connect(serin.address());
+        client.send(format!(
+            "GET / HTTP/1.1\r\nhost: serin.test\r\nx-large: {}\r\n\r\n",
+            "a".repeat(bytes)
+        ));
+        client.response("GET")
+    };
+    assert_eq!(send(4_000).status, 200);
+    send(20_000).problem(431);
+    counted(&serin, "headers");
+    assert_eq!(app.requests(), 1);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_turned_away() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(listener("limits: { connections: 2 }"), &one(app.address()));
+    let mut first = Client::connect(serin.address());
+    let mut second = Client::connect(serin.address());
+    assert_eq!((first.get("/").status, second.get("/").status), (200, 200));
+    let mut third = Client::connect(serin.address());
+    // Answered without having been asked: 503 and the end.
+    third.send("GET / HTTP/1.1\r\nhost: serin.test\r\n\r\n");
+    let response = third.response("GET");
+    response.problem(503);
+    assert!(response.head.get("retry-after").is_some(), "{response:?}");
+    assert!(third.closed());
+    counted(&serin, "connections");
+    assert_eq!(
+        (first.get("/").status, second.get("/").status),
+        (200, 200),
+        "those inside go on"
+    );
+    drop(first);
+    wait_until("the place is free again", || {
+        let mut client = Client::connect(serin.address());
+        client
+            .try_request("GET", "/", &[], b"")
+            .is_ok_and(|response| response.status == 200)
+    });
+}
+
+#[test]
+fn a_slow_head_is_408() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(
+        listener("timeouts: { requestHead: 300ms, body: 30s, idle: 30s }"),
+        &one(app.address()),
+    );
+    let mut client = Client::connect(serin.address());
+    client.send("GET / HTTP/1.1\r\nhost: serin");
+    if let Ok(response) = client.try_response("GET") {
+        assert_eq!(response.status, 408);
+    }
+    assert!(client.closed());
+    counted(&serin, "head_timeout");
+    assert_eq!(app.requests(), 0);
+}
+
+#[test]
+fn an_idle_connection_is_closed_in_silence() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(
+        listener("timeouts: { requestHead: 10s, body: 30s, idle: 300ms }"),
+        &one(app.address()),
+    );
+    let mut client = Client::connect(serin.address());
+    assert_eq!(client.get("/").status, 200);
+    assert!(client.closed(), "and not a byte is sent");
+}
+
+#[test]
+fn a_backend_is_spared_more_than_its_limit() {
+    let open = Arc::new(AtomicBool::new(false));
+    let gate = Arc::clone(&open);
+    let app = Backend::start(move |_| [vec![Act::Until(Arc::clone(&gate))], ok("x")].concat());
+    let config = one(app.address()).replace("endpoints: ", "limits: { maxInFlight: 1 }, endpoints: ");
+    let serin = Serin::start(&config);
+    let address = serin.address();
+    let first = thread::spawn(move || get(address, "/").status);
+    wait_until("the first is with the backend", || app.requests() == 1);
+    let second = get(serin.address(), "/");
+    second.problem(503);
+    assert!(second.head.get("retry-after").is_some(), "{second:?}");
+    assert_eq!(second.head.get("server"), Some("serin"));
+    counted(&serin, "backend_limit");
+    open.store(true, Ordering::SeqCst);
+    assert_eq!(first.join().expect("no panic"), 200);
+    assert_eq!(get(serin.address(), "/").status, 200, "there is room again");
+    wait_until("our own refusal is not the backend's failure", || {
+        let (success, failure, _) = Metrics::of(&serin).requests("app", "stable");
+        (success, failure) == (2, 0)
+    });
+}
+
+/// RFC 9112 framing that two parties could read in two ways: 400, and the connection ends.
+#[track_caller]
+fn refused(serin: &Serin, request: &str) {
+    let mut client = Client::connect(serin.address());
+    client.send(request);
+    let response = client.response("GET");
+    assert_eq!(response.status, 400, "{request:?}: {response:?}");
+    assert!(client.closed(), "{request:?}");
+}
+
+#[test]
+fn ambiguous_framing_is_refused() {
+    let app = Backend::ok("x");
+    let serin = Serin::start(&one(app.address()));
+    for request in [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\ncontent-length: 4\r\n\r\nabcd",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3, 4\r\n\r\nabcd",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: +3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0x3\r\n\r\nabc",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: xchunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost : a\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\n folded: 1\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n",
+        "GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET / HTTP/3.7\r\nhost: a\r\n\r\n",
+    ] {
+        refused(&serin, request);
+    }
+    assert_eq!(app.requests(), 0);
+}
+
+#[test]
+#[ignore = "hyper normalises these before we see them; they need the HTTP/1 engine of our own"]
+fn ambiguous_framing_that_only_our_own_engine_sees_is_refused() {
+    let app = Backend::ok("x");
+    let serin = Serin::start(&one(app.address()));
+    for request in [
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "GET / HTTP/1.1\nhost: a\n\n",
+        "GET /#fragment HTTP/1.1\r\nhost: a\r\n\r\n",
+    ] {
+        refused(&serin, request);
+    }
+    assert_eq!(app.requests(), 0);
+}

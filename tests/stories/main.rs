@@ -1,0 +1,23 @@
+//! Stories: the real binary over real sockets, with backends that do as a script says.
+//!
+//! Each story has a Serin, a directory and ports of its own, so all of them run side by side. They wait
+//! for conditions; where one sleeps all the same, the reason stands beside it.
+#![allow(unreachable_pub)] // a test binary shows nothing to anybody
+#![allow(clippy::print_stderr)] // the log of a story that failed
+
+mod common;
+
+mod admin;
+mod blame;
+mod bodies;
+mod cli;
+mod drain;
+mod h2;
+mod harness;
+mod limits;
+mod peers;
+mod reload;
+mod rollback;
+mod routing;
+mod state;
+mod tls;

@@ -1,20 +1,23 @@
 //! The whole table from what stands now: `Spec` + what is in force on each route + known identities.
 //! Pure. What did not change since the last table is shared with it, not built again.
 
-use std::collections::{HashMap, HashSet};
+mod book;
+
+use std::collections::HashMap;
 use std::iter::zip;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ptr;
 use std::sync::Arc;
 
 use crate::config::{self, Spec};
-use crate::measure::{Recorder, RecorderKey};
+use crate::measure::RecorderKey;
 use crate::name::Name;
 use crate::route::{
-    Backend, BackendSettings, Breaker, Cohort, CohortSpec, Endpoint, EndpointId, Index, ListenerSettings, Route, Split,
-    Table, Variant,
+    Backend, BackendSettings, Cohort, CohortSpec, Index, ListenerSettings, Route, RouteKey, Split, Table, Variant,
 };
 use crate::share::{bounds, divide_pair};
+
+pub use book::Book;
 
 /// What is in force on one route beyond its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,17 +41,6 @@ pub struct Trial {
     pub to: usize,
     /// The canary gets nothing at all: no weight, no cohorts.
     pub aborted: bool,
-}
-
-/// Identities that outlive tables.
-#[derive(Debug)]
-pub struct Book {
-    workers: usize,
-    recorders: HashMap<RecorderKey, Arc<Recorder>>,
-    breakers: HashMap<Name, Arc<Breaker>>,
-    endpoints: HashMap<(Name, String), Arc<Endpoint>>,
-    /// Never handed out again: a pool may still know an endpoint that the book has forgotten.
-    next_endpoint: EndpointId,
 }
 
 /// The table before, and what it was made from.
@@ -114,75 +106,6 @@ pub fn compile(
         book.forget_all_but(&table);
     }
     table
-}
-
-impl Book {
-    /// Knows nothing yet.
-    #[must_use]
-    pub fn new(workers: usize) -> Self {
-        Self {
-            workers,
-            recorders: HashMap::new(),
-            breakers: HashMap::new(),
-            endpoints: HashMap::new(),
-            next_endpoint: EndpointId(0),
-        }
-    }
-
-    /// The recorder for `key`, made on first use.
-    pub fn recorder(&mut self, key: &RecorderKey) -> Arc<Recorder> {
-        if let Some(known) = self.recorders.get(key) {
-            return Arc::clone(known);
-        }
-        let recorder = Arc::new(Recorder::new(key.clone(), self.workers));
-        self.recorders.insert(key.clone(), Arc::clone(&recorder));
-        recorder
-    }
-
-    /// The breaker of `rollout`, made on first use (closed circuit: it admits).
-    pub fn breaker(&mut self, rollout: &Name) -> Arc<Breaker> {
-        let breaker = self.breakers.entry(rollout.clone());
-        Arc::clone(breaker.or_insert_with(|| Arc::new(Breaker::new(true))))
-    }
-
-    /// The endpoint at `address` of `backend`, made on first use.
-    fn endpoint(&mut self, backend: &Name, address: &config::Endpoint) -> Arc<Endpoint> {
-        let ip: Option<IpAddr> = address.host.parse().ok();
-        let socket = ip.map(|ip| (ip, address.port).into());
-        let authority = match socket {
-            Some(socket) => SocketAddr::to_string(&socket),
-            None => format!("{}:{}", address.host, address.port),
-        };
-        let (workers, next) = (self.workers, &mut self.next_endpoint);
-        let endpoint = self.endpoints.entry((backend.clone(), authority));
-        let endpoint = endpoint.or_insert_with_key(|(backend, authority)| {
-            let id = *next;
-            next.0 += 1;
-            Arc::new(Endpoint::new(
-                id,
-                backend.clone(),
-                authority.as_str().into(),
-                socket,
-                workers,
-            ))
-        });
-        Arc::clone(endpoint)
-    }
-
-    fn forget_all_but(&mut self, table: &Table) {
-        let variants = || table.routes.iter().flat_map(|route| &route.variants);
-        let recorders: HashSet<_> = variants().map(|variant| Arc::as_ptr(&variant.recorder)).collect();
-        let breakers: HashSet<_> = variants()
-            .filter_map(|variant| Some(Arc::as_ptr(&variant.breaker.as_ref()?.0)))
-            .collect();
-        let endpoints = table.backends.iter().flat_map(|backend| &backend.endpoints);
-        let endpoints: HashSet<_> = endpoints.map(|endpoint| endpoint.id).collect();
-        self.recorders
-            .retain(|_, recorder| recorders.contains(&Arc::as_ptr(recorder)));
-        self.breakers
-            .retain(|_, breaker| breakers.contains(&Arc::as_ptr(breaker)));
-        self.endpoints.retain(|_, endpoint| endpoints.contains(&endpoint.id));
-    }
 }
 
 /// The backends of `spec`; those that are defined as before are the same ones.
@@ -255,6 +178,7 @@ fn new_route(
     };
     let cohorts = spec.cohorts.iter();
     let cohorts = cohorts.filter(|cohort| aborted.is_none_or(|trial| cohort.variant != trial.to));
+    let key = spec.key.as_ref().map(|key| RouteKey::new(&spec.name, book.key(key)));
     let variant = |(at, variant): (usize, &config::Variant)| {
         let backend = Arc::clone(&backends[variant.backend]);
         let canary_of = now.trial.as_ref().filter(|trial| trial.to == at);
@@ -273,7 +197,7 @@ fn new_route(
     Route {
         name: spec.name.clone(),
         timeout: spec.timeout,
-        key: spec.key.clone(),
+        key,
         cohorts: cohorts.map(cohort).collect(),
         split: Split::new(ends.expect("weights in force add up to more than 0")),
         variants: spec.variants.iter().enumerate().map(variant).collect(),

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::field::FieldMatch;
 use super::murmur::Murmur3;
@@ -10,7 +11,7 @@ use crate::head::RequestHead;
 use crate::name::Name;
 
 /// What a draw is made of. Absent or empty: the fallback, else a fresh draw.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeySpec {
     /// Where the key stands.
     pub source: KeySource,
@@ -19,7 +20,7 @@ pub struct KeySpec {
 }
 
 /// Where a key stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeySource {
     /// A request header, lower case. Of several the first, without blanks around it.
     Header(String),
@@ -28,7 +29,7 @@ pub enum KeySource {
 }
 
 /// What to use where the request has no such key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyFallback {
     /// A fresh draw for each request.
     FreshDraw,
@@ -64,6 +65,14 @@ pub struct Cohort {
     keys: HashSet<Box<[u8]>>,
 }
 
+/// The key of one route, ready to serve.
+#[derive(Clone, Debug)]
+pub struct RouteKey {
+    spec: Arc<KeySpec>,
+    /// The route's name is absorbed already.
+    hash: Murmur3,
+}
+
 /// A request's key; never empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Key<'h>(KeyText<'h>);
@@ -90,6 +99,27 @@ impl KeySpec {
             (None, KeyFallback::ClientIp) => Some(Key::of_address(client)),
             (None, KeyFallback::FreshDraw) => None,
         }
+    }
+}
+
+impl RouteKey {
+    /// Makes `spec` ready for `route`. Routes with equal keys had better share one.
+    #[must_use]
+    pub fn new(route: &Name, spec: Arc<KeySpec>) -> Self {
+        let hash = Murmur3::default().absorb(route.as_str().as_bytes());
+        Self { spec, hash }
+    }
+
+    /// Where the key stands.
+    #[must_use]
+    pub fn spec(&self) -> &Arc<KeySpec> {
+        &self.spec
+    }
+
+    /// The bucket of `key` on this route, as [`bucket_of_key`] says.
+    #[must_use]
+    pub fn bucket_of(&self, key: &Key<'_>) -> u32 {
+        bucket_of_hash(self.hash.absorb(key.as_bytes()).finish())
     }
 }
 
@@ -139,7 +169,10 @@ impl Cohort {
 /// The bucket, `0..1_000_000`, of a key: `(murmur3_x86_32(seed 0, routeName + key) × 1,000,000) >> 32`.
 #[must_use]
 pub fn bucket_of_key(route: &str, key: &[u8]) -> u32 {
-    let hash = Murmur3::default().absorb(route.as_bytes()).absorb(key).finish();
+    bucket_of_hash(Murmur3::default().absorb(route.as_bytes()).absorb(key).finish())
+}
+
+fn bucket_of_hash(hash: u32) -> u32 {
     bucket_of_draw(u64::from(hash) << 32)
 }
 
@@ -153,7 +186,7 @@ pub const fn bucket_of_draw(draw: u64) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Cohort, CohortSpec, KeyFallback, KeySource, KeySpec, bucket_of_draw, bucket_of_key};
+    use super::{Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_key};
     use crate::head::{HeadBuilder, Method, RequestHead, Version};
     use crate::name::Name;
     use crate::route::{FieldMatch, FieldTest};
@@ -176,7 +209,7 @@ mod tests {
     fn check_key(spec: &KeySpec, fields: &[(&str, &str)], client: &str, expected: Option<&str>) {
         let head = head(fields);
         let key = spec.key_of(&head, client.parse().unwrap());
-        assert_eq!(key.as_ref().map(|key| key.as_bytes()), expected.map(str::as_bytes));
+        assert_eq!(key.as_ref().map(Key::as_bytes), expected.map(str::as_bytes));
     }
 
     #[test]
@@ -254,8 +287,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn buckets_are_below_a_million(route in "[a-z]{1,9}", key in prop::collection::vec(any::<u8>(), 0..20)) {
-            prop_assert!(bucket_of_key(&route, &key) < 1_000_000);
+        fn a_route_places_a_key_as_the_formula_says(route in "[a-z]{1,9}", user in "[a-z0-9]{1,20}") {
+            let head = head(&[("x-user-id", &user)]);
+            let spec = user_id(KeyFallback::FreshDraw);
+            let key = spec.key_of(&head, [10, 0, 0, 1].into()).unwrap();
+            let bucket = RouteKey::new(&Name::new(&route).unwrap(), spec.clone().into()).bucket_of(&key);
+            prop_assert_eq!(bucket, bucket_of_key(&route, user.as_bytes()));
+            prop_assert!(bucket < 1_000_000);
         }
     }
 }

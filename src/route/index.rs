@@ -6,14 +6,14 @@
 //! candidate hold. Only regular expressions under one host and the candidates of one place are
 //! tried one by one.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+mod build;
+
 use std::ops::Range;
 
 use regex::Regex;
 
 use super::lookup::{Hash, Lookup};
-use super::matcher::{HostKey, Match, PathKey, PathMatch, without_end};
+use super::matcher::{Match, without_end};
 use crate::head::RequestHead;
 
 /// All routes' matches, arranged for finding the most specific.
@@ -30,31 +30,47 @@ pub struct Index {
     candidates: Vec<Candidate>,
     /// The matches that have conditions beside host and path.
     conditions: Vec<Match>,
+    /// With their places.
+    regexes: Vec<(Regex, u32)>,
+    /// All hosts and paths, one after the other: among many routes each separate text would be one
+    /// more line of cache to wait for.
+    texts: Vec<u8>,
 }
 
+/// Fits a line of cache, as [`Place`] does.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Host {
     kind: Kind,
-    name: Box<str>,
+    name: Text,
     /// The longest exact path, in bytes.
-    exact_len_max: Option<usize>,
+    exact_len_max: Option<u32>,
     /// How many segments the prefixes have.
     prefix_segments: Sizes,
-    /// With their places; the longest pattern first, then by text.
-    regexes: Vec<(Regex, u32)>,
+    /// The longest pattern first, then by text.
+    regexes: Range<u32>,
     /// The place of matches that name no path.
     any_path: Option<u32>,
 }
 
 #[derive(Debug)]
+#[repr(align(64))]
 struct Place {
     host: u32,
     kind: Kind,
-    path: Box<str>,
+    path: Text,
     /// Of a prefix: the place of the next shorter one.
     shorter: Option<u32>,
-    /// Those with the most conditions first.
-    candidates: Range<u32>,
+    /// The one with the most conditions, then the rest: most places have one.
+    first: Candidate,
+    others: Range<u32>,
+}
+
+/// A part of `Index::texts`.
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    start: u32,
+    len: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,49 +96,13 @@ enum Kind {
 #[derive(Clone, Copy, Debug, Default)]
 struct Sizes {
     bits: u64,
-    max: usize,
+    max: u32,
 }
 
 /// A longer host has no route of its own: names end at 253 bytes (RFC 1035 §2.3.4).
 const HOST_LEN_MAX: usize = 255;
 
 impl Index {
-    /// Arranges `matches`; the answers of [`Index::find`] are positions in it.
-    ///
-    /// # Panics
-    /// With more than four billion matches.
-    #[must_use]
-    pub fn new<'a>(matches: impl IntoIterator<Item = &'a Match>) -> Self {
-        let mut hosts: BTreeMap<HostKey<'_>, BTreeMap<PathKey<'_>, Vec<_>>> = BTreeMap::new();
-        let mut index = Self::default();
-        for (position, wanted) in (0..).zip(matches) {
-            let candidate = Candidate {
-                position,
-                conditions: (wanted.conditions() > 0).then(|| next(&index.conditions)),
-            };
-            if candidate.conditions.is_some() {
-                index.conditions.push(wanted.clone());
-            }
-            for key in wanted.rank_keys() {
-                let paths = hosts.entry(key.host).or_default();
-                paths.entry(key.path).or_default().push((candidate, wanted));
-            }
-        }
-        for (host, paths) in hosts {
-            index.add_host(host, paths);
-        }
-        index.by_name = Lookup::new((0..).zip(&index.hosts).filter_map(|(number, host)| {
-            (host.kind != Kind::Other).then(|| (hash_of_host(host.kind, host.name.as_bytes()), number))
-        }));
-        index.by_path = Lookup::new((0..).zip(&index.places).filter_map(|(number, place)| match place.kind {
-            Kind::Exact => Some((hash_of_exact(place.host, &place.path), number)),
-            Kind::Open => Some((hash_of_prefix(place.host, &place.path), number)),
-            Kind::Other => None,
-        }));
-        index.link_prefixes();
-        index
-    }
-
     /// The position of the most specific match for `head`. Hosts are compared without regard to
     /// case and to a dot at the end. Does not allocate, but for what `regex` keeps for each thread.
     #[must_use]
@@ -142,7 +122,7 @@ impl Index {
         if self.wildcard_labels.is_empty() {
             return None;
         }
-        let mut labels = host.iter().filter(|&&byte| byte == b'.').count();
+        let mut labels = dots(host);
         let mut rest = host;
         while let Some(dot) = rest.iter().position(|&byte| byte == b'.') {
             rest = &rest[dot + 1..];
@@ -162,61 +142,61 @@ impl Index {
     fn find_under(&self, number: u32, path: &str, head: &RequestHead) -> Option<u32> {
         let host = &self.hosts[number as usize];
         let candidate_of = |place| self.candidate_of(place, head);
-        self.exact_path(number, host, path)
+        self.exact_path(number, host, path.as_bytes())
             .and_then(candidate_of)
             .or_else(|| {
-                let longest = self.longest_prefix(number, host, path);
+                let longest = self.longest_prefix(number, host, path.as_bytes());
                 std::iter::successors(longest, |&place| self.places[place as usize].shorter).find_map(candidate_of)
             })
             .or_else(|| {
-                let fitting = host.regexes.iter().filter(|(regex, _)| regex.is_match(path));
+                let regexes = self.regexes[indexes(&host.regexes)].iter();
+                let fitting = regexes.filter(|(regex, _)| regex.is_match(path));
                 fitting.map(|&(_, place)| place).find_map(candidate_of)
             })
             .or_else(|| host.any_path.and_then(candidate_of))
     }
 
     fn candidate_of(&self, place: u32, head: &RequestHead) -> Option<u32> {
-        let range = &self.places[place as usize].candidates;
-        self.candidates[range.start as usize..range.end as usize]
-            .iter()
-            .find(|candidate| {
-                candidate
-                    .conditions
-                    .is_none_or(|conditions| self.conditions[conditions as usize].conditions_hold(head))
-            })
-            .map(|candidate| candidate.position)
+        let Place { first, others, .. } = &self.places[place as usize];
+        let holds = |candidate: &&Candidate| {
+            let conditions = candidate.conditions.map(|at| &self.conditions[at as usize]);
+            conditions.is_none_or(|conditions| conditions.conditions_hold(head))
+        };
+        let found = Some(first)
+            .filter(holds)
+            .or_else(|| self.candidates[indexes(others)].iter().find(holds));
+        found.map(|candidate| candidate.position)
     }
 
     fn host(&self, kind: Kind, name: &[u8]) -> Option<u32> {
         self.by_name.find(hash_of_host(kind, name), |number| {
             let host = &self.hosts[number as usize];
-            host.kind == kind && host.name.as_bytes() == name
+            host.kind == kind && self.text(host.name) == name
         })
     }
 
-    fn exact_path(&self, number: u32, host: &Host, path: &str) -> Option<u32> {
-        (host.exact_len_max? >= path.len())
-            .then(|| self.place(hash_of_exact(number, path), number, Kind::Exact, path.as_bytes()))
+    fn exact_path(&self, number: u32, host: &Host, path: &[u8]) -> Option<u32> {
+        (host.exact_len_max? as usize >= path.len())
+            .then(|| self.place(hash_of_exact(number, path), number, Kind::Exact, path))
             .flatten()
     }
 
     /// The place of the longest prefix of `path`. Reads no more segments than the longest prefix has.
-    fn longest_prefix(&self, number: u32, host: &Host, path: &str) -> Option<u32> {
+    fn longest_prefix(&self, number: u32, host: &Host, path: &[u8]) -> Option<u32> {
         if host.prefix_segments.is_empty() {
             return None;
         }
         let mut found = None;
-        let mut hash = hash_of_prefix(number, "");
+        let mut hash = hash_of_prefix(number, &[]);
         let mut end = 0;
         for segments in 0..=host.prefix_segments.max {
             if segments > 0 {
                 let Some(next) = segment_end(path, end) else { break };
-                hash = hash.absorb(&path.as_bytes()[end..next]);
+                hash = hash.absorb(&path[end..next]);
                 end = next;
             }
             if host.prefix_segments.has(segments) {
-                let place = self.place(hash, number, Kind::Open, &path.as_bytes()[..end]);
-                found = place.or(found);
+                found = self.place(hash, number, Kind::Open, &path[..end]).or(found);
             }
         }
         found
@@ -225,101 +205,17 @@ impl Index {
     fn place(&self, hash: Hash, host: u32, kind: Kind, path: &[u8]) -> Option<u32> {
         self.by_path.find(hash, |number| {
             let place = &self.places[number as usize];
-            place.host == host && place.kind == kind && place.path.as_bytes() == path
+            place.host == host && place.kind == kind && self.text(place.path) == path
         })
     }
 
-    fn add_host(&mut self, key: HostKey<'_>, paths: BTreeMap<PathKey<'_>, Vec<(Candidate, &Match)>>) {
-        let number = next(&self.hosts);
-        let (kind, name) = match key {
-            HostKey::Exact(name) => (Kind::Exact, name),
-            HostKey::Wildcard(name) => (Kind::Open, name),
-            HostKey::Any => (Kind::Other, ""),
-        };
-        match kind {
-            Kind::Exact => {}
-            Kind::Open => self.wildcard_labels.add(name.split('.').count()),
-            Kind::Other => self.any_host = Some(number),
-        }
-        let mut host = Host {
-            kind,
-            name: name.into(),
-            exact_len_max: None,
-            prefix_segments: Sizes::default(),
-            regexes: Vec::new(),
-            any_path: None,
-        };
-        for (path, candidates) in paths {
-            let place = next(&self.places);
-            let (kind, text) = match path {
-                PathKey::Exact(path) => (Kind::Exact, path),
-                PathKey::Prefix(path) => (Kind::Open, path),
-                PathKey::Regex(_) | PathKey::Any => (Kind::Other, ""),
-            };
-            match path {
-                PathKey::Exact(path) => host.exact_len_max = host.exact_len_max.max(Some(path.len())),
-                PathKey::Prefix(path) => host.prefix_segments.add(segment_count(path)),
-                PathKey::Regex(_) => {
-                    if let Some((
-                        _,
-                        Match {
-                            path: PathMatch::Regex(regex),
-                            ..
-                        },
-                    )) = candidates.first()
-                    {
-                        host.regexes.push((regex.clone(), place));
-                    }
-                }
-                PathKey::Any => host.any_path = Some(place),
-            }
-            let candidates = self.add_candidates(candidates);
-            self.places.push(Place {
-                host: number,
-                kind,
-                path: text.into(),
-                shorter: None,
-                candidates,
-            });
-        }
-        // They came by text, and the sort is stable.
-        host.regexes.sort_by_key(|(regex, _)| Reverse(regex.as_str().len()));
-        self.hosts.push(host);
-    }
-
-    /// Puts them in the order in which they are tried. Where the numbers of conditions are equal,
-    /// their text decides and not the order of the file.
-    fn add_candidates(&mut self, mut candidates: Vec<(Candidate, &Match)>) -> Range<u32> {
-        if candidates.len() > 1 {
-            candidates.sort_by_cached_key(|(_, wanted)| {
-                let text = format!("{:?}", (&wanted.methods, &wanted.headers, &wanted.query));
-                (Reverse(wanted.conditions()), text)
-            });
-        }
-        let start = next(&self.candidates);
-        self.candidates
-            .extend(candidates.into_iter().map(|(candidate, _)| candidate));
-        start..next(&self.candidates)
-    }
-
-    /// Leads from each prefix to the next shorter one.
-    fn link_prefixes(&mut self) {
-        for number in 0..self.places.len() {
-            let Place { host, kind, path, .. } = &self.places[number];
-            let above = path.rfind('/').filter(|_| *kind == Kind::Open);
-            let shorter = above.and_then(|end| self.longest_prefix(*host, &self.hosts[*host as usize], &path[..end]));
-            self.places[number].shorter = shorter;
-        }
+    fn text(&self, text: Text) -> &[u8] {
+        &self.texts[text.start as usize..][..text.len as usize]
     }
 }
 
 impl Sizes {
-    fn add(&mut self, size: usize) {
-        self.bits |= 1 << size.min(63);
-        self.max = self.max.max(size);
-    }
-
-    const fn has(self, size: usize) -> bool {
+    const fn has(self, size: u32) -> bool {
         let bit = if size < 63 { size } else { 63 };
         self.bits >> bit & 1 == 1
     }
@@ -333,34 +229,39 @@ fn hash_of_host(kind: Kind, name: &[u8]) -> Hash {
     Hash::seeded(kind as u64).absorb(name)
 }
 
-fn hash_of_exact(host: u32, path: &str) -> Hash {
-    Hash::seeded(u64::from(host) << 1).absorb(path.as_bytes())
+fn hash_of_exact(host: u32, path: &[u8]) -> Hash {
+    Hash::seeded(u64::from(host) << 1).absorb(path)
 }
 
 /// Absorbs segment by segment, as [`Index::longest_prefix`] does.
-fn hash_of_prefix(host: u32, path: &str) -> Hash {
-    let mut hash = Hash::seeded(u64::from(host) << 1 | 1);
+fn hash_of_prefix(host: u32, path: &[u8]) -> Hash {
+    segments(path).fold(Hash::seeded((u64::from(host) << 1) | 1), Hash::absorb)
+}
+
+/// The segments of a path, each with its slash in front.
+fn segments(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut start = 0;
-    while let Some(end) = segment_end(path, start) {
-        hash = hash.absorb(&path.as_bytes()[start..end]);
-        start = end;
-    }
-    hash
+    std::iter::from_fn(move || {
+        let end = segment_end(path, start)?;
+        Some(&path[std::mem::replace(&mut start, end)..end])
+    })
 }
 
-/// Where the segment that begins at `start` (with its slash) ends; `None` at the end of the path.
-fn segment_end(path: &str, start: usize) -> Option<usize> {
-    let after_slash = path.as_bytes().get(start + 1..)?;
-    let len = after_slash
-        .iter()
-        .position(|&byte| byte == b'/')
-        .unwrap_or(after_slash.len());
-    (start < path.len()).then_some(start + 1 + len)
+/// Where the segment that begins at `start` ends; `None` at the end of the path.
+fn segment_end(path: &[u8], start: usize) -> Option<usize> {
+    let after_slash = path.get(start + 1..)?;
+    (start < path.len()).then(|| {
+        let len = after_slash.iter().position(|&byte| byte == b'/');
+        start + 1 + len.unwrap_or(after_slash.len())
+    })
 }
 
-fn segment_count(path: &str) -> usize {
-    let mut end = 0;
-    std::iter::from_fn(|| segment_end(path, end).inspect(|&next| end = next)).count()
+fn dots(name: &[u8]) -> u32 {
+    name.iter().map(|&byte| u32::from(byte == b'.')).sum()
+}
+
+fn indexes(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// `host` in lower case, in `room` if it is not so already.
@@ -374,11 +275,6 @@ fn lower_case<'a>(host: &'a str, room: &'a mut [u8; HOST_LEN_MAX]) -> &'a [u8] {
             room
         }
     }
-}
-
-/// The number that the next item of `list` will have.
-fn next<T>(list: &[T]) -> u32 {
-    u32::try_from(list.len()).expect("a configuration holds fewer than four billion items")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod table;
 
 pub use backend::{Backend, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
 pub use breaker::{Admission, Breaker};
-pub use cohort::{Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, bucket_of_draw, bucket_of_key};
+pub use cohort::{Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_key};
 pub use field::{FieldMatch, FieldTest};
 pub use index::Index;
 pub use matcher::{HostMatch, Match, PathMatch, RankKey};

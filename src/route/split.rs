@@ -1,11 +1,14 @@
 //! Shares side by side in file order; a draw falls into exactly one.
 
+use smallvec::SmallVec;
+
 use crate::share::MILLION;
 
 /// The ranges that a route's variants own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    ends: Box<[u32]>,
+    /// In the route itself for up to four variants: one line of cache less to wait for.
+    ends: SmallVec<[u32; 4]>,
 }
 
 impl Split {

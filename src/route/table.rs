@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::backend::Backend;
 use super::breaker::Breaker;
-use super::cohort::{Cohort, Key, KeySpec, bucket_of_draw, bucket_of_key};
+use super::cohort::{Cohort, Key, RouteKey, bucket_of_draw};
 use super::index::Index;
 use super::split::Split;
 use crate::head::RequestHead;
@@ -68,13 +69,13 @@ pub struct Route {
     /// Until the response head.
     pub timeout: Duration,
     /// What keeps a user on one side.
-    pub key: Option<KeySpec>,
+    pub key: Option<RouteKey>,
     /// Tried in order, before the split. Those of an aborted canary are not here.
     pub cohorts: Box<[Arc<Cohort>]>,
     /// Which variant owns which buckets.
     pub split: Split,
     /// In file order.
-    pub variants: Box<[Variant]>,
+    pub variants: SmallVec<[Variant; 2]>,
     /// Whether responses name variant and generation.
     pub expose_variant: bool,
 }
@@ -113,7 +114,7 @@ impl Table {
     #[must_use]
     pub fn choose<'t>(&'t self, head: &RequestHead, client: IpAddr, draw: u64) -> Option<Choice<'t>> {
         let route = &self.routes[self.index.find(head)?];
-        let key = route.key.as_ref().and_then(|spec| spec.key_of(head, client));
+        let key = route.key.as_ref().and_then(|key| key.spec().key_of(head, client));
         let (variant, cohort) = match route.cohort_of(head, key.as_ref()) {
             Some(cohort) => (route.cohorts[cohort].variant, Some(cohort)),
             None => (route.variant_of(key.as_ref(), draw), None),
@@ -145,9 +146,9 @@ impl Route {
     /// The variant that the split gives to `key`, or to the fresh `draw` without one.
     #[must_use]
     pub fn variant_of(&self, key: Option<&Key<'_>>, draw: u64) -> usize {
-        let bucket = match key {
-            Some(key) => bucket_of_key(self.name.as_str(), key.as_bytes()),
-            None => bucket_of_draw(draw),
+        let bucket = match (&self.key, key) {
+            (Some(own), Some(key)) => own.bucket_of(key),
+            (None, _) | (_, None) => bucket_of_draw(draw),
         };
         self.split.variant_of(bucket)
     }
@@ -167,7 +168,7 @@ mod tests {
     use crate::name::Name;
     use crate::route::{
         Backend, BackendSettings, Cohort, CohortSpec, Endpoint, EndpointId, FieldMatch, FieldTest, Index, KeyFallback,
-        KeySource, KeySpec, LoadBalancing, Match, PathMatch, Split,
+        KeySource, KeySpec, LoadBalancing, Match, PathMatch, RouteKey, Split,
     };
     use crate::share::{MILLION, bounds};
 
@@ -220,13 +221,14 @@ mod tests {
             path: PathMatch::Prefix("/checkout".to_owned()),
             ..Match::default()
         };
+        let key = KeySpec {
+            source: KeySource::Header("x-user-id".to_owned()),
+            fallback: KeyFallback::FreshDraw,
+        };
         let route = Route {
             name: name("checkout"),
             timeout: Duration::from_secs(5),
-            key: keyed.then(|| KeySpec {
-                source: KeySource::Header("x-user-id".to_owned()),
-                fallback: KeyFallback::FreshDraw,
-            }),
+            key: keyed.then(|| RouteKey::new(&name("checkout"), key.into())),
             cohorts: [
                 cohort("beta", Some("true"), &[], false),
                 cohort("voting", Some("vote"), &[], true),
@@ -270,7 +272,7 @@ mod tests {
     #[test]
     fn without_a_key_each_request_draws_anew() {
         let table = table(&[90, 10], false);
-        let at = |ppm: u64| (ppm << 32) / 1_000_000 << 32;
+        let at = |ppm: u64| ((ppm << 32) / 1_000_000) << 32;
         check(&table, &[], 0, STABLE);
         check(&table, &[("x-user-id", "alice")], at(899_999), STABLE);
         check(&table, &[], at(900_001), CANARY);

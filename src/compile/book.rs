@@ -1,0 +1,104 @@
+//! Which recorder, breaker and endpoint belongs to which name, for as long as some table uses it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::config;
+use crate::measure::{Recorder, RecorderKey};
+use crate::name::Name;
+use crate::route::{Breaker, Endpoint, EndpointId, KeySpec, Table};
+
+/// Identities that outlive tables.
+#[derive(Debug)]
+pub struct Book {
+    pub(super) workers: usize,
+    pub(super) recorders: HashMap<RecorderKey, Arc<Recorder>>,
+    breakers: HashMap<Name, Arc<Breaker>>,
+    pub(super) endpoints: HashMap<(Name, String), Arc<Endpoint>>,
+    /// Most routes use one of a few keys, which then stays in the caches.
+    keys: HashSet<Arc<KeySpec>>,
+    /// Never handed out again: a pool may still know an endpoint that the book has forgotten.
+    next_endpoint: EndpointId,
+}
+
+impl Book {
+    /// Knows nothing yet.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            recorders: HashMap::new(),
+            breakers: HashMap::new(),
+            endpoints: HashMap::new(),
+            keys: HashSet::new(),
+            next_endpoint: EndpointId(0),
+        }
+    }
+
+    /// The recorder for `key`, made on first use.
+    pub fn recorder(&mut self, key: &RecorderKey) -> Arc<Recorder> {
+        if let Some(known) = self.recorders.get(key) {
+            return Arc::clone(known);
+        }
+        let recorder = Arc::new(Recorder::new(key.clone(), self.workers));
+        self.recorders.insert(key.clone(), Arc::clone(&recorder));
+        recorder
+    }
+
+    /// The breaker of `rollout`, made on first use (closed circuit: it admits).
+    pub fn breaker(&mut self, rollout: &Name) -> Arc<Breaker> {
+        let breaker = self.breakers.entry(rollout.clone());
+        Arc::clone(breaker.or_insert_with(|| Arc::new(Breaker::new(true))))
+    }
+
+    /// The endpoint at `address` of `backend`, made on first use.
+    pub(super) fn endpoint(&mut self, backend: &Name, address: &config::Endpoint) -> Arc<Endpoint> {
+        let ip: Option<IpAddr> = address.host.parse().ok();
+        let socket = ip.map(|ip| (ip, address.port).into());
+        let authority = match socket {
+            Some(socket) => SocketAddr::to_string(&socket),
+            None => format!("{}:{}", address.host, address.port),
+        };
+        let (workers, next) = (self.workers, &mut self.next_endpoint);
+        let endpoint = self.endpoints.entry((backend.clone(), authority));
+        let endpoint = endpoint.or_insert_with_key(|(backend, authority)| {
+            let id = *next;
+            next.0 += 1;
+            Arc::new(Endpoint::new(
+                id,
+                backend.clone(),
+                authority.as_str().into(),
+                socket,
+                workers,
+            ))
+        });
+        Arc::clone(endpoint)
+    }
+
+    /// The one copy of `spec` that routes share.
+    pub(super) fn key(&mut self, spec: &KeySpec) -> Arc<KeySpec> {
+        if let Some(known) = self.keys.get(spec) {
+            return Arc::clone(known);
+        }
+        let key = Arc::new(spec.clone());
+        self.keys.insert(Arc::clone(&key));
+        key
+    }
+
+    pub(super) fn forget_all_but(&mut self, table: &Table) {
+        let variants = || table.routes.iter().flat_map(|route| &route.variants);
+        let recorders: HashSet<_> = variants().map(|variant| Arc::as_ptr(&variant.recorder)).collect();
+        let breakers: HashSet<_> = variants()
+            .filter_map(|variant| Some(Arc::as_ptr(&variant.breaker.as_ref()?.0)))
+            .collect();
+        let endpoints = table.backends.iter().flat_map(|backend| &backend.endpoints);
+        let endpoints: HashSet<_> = endpoints.map(|endpoint| endpoint.id).collect();
+        self.recorders
+            .retain(|_, recorder| recorders.contains(&Arc::as_ptr(recorder)));
+        self.breakers
+            .retain(|_, breaker| breakers.contains(&Arc::as_ptr(breaker)));
+        self.keys.retain(|key| Arc::strong_count(key) > 1);
+        self.endpoints.retain(|_, endpoint| endpoints.contains(&endpoint.id));
+    }
+}

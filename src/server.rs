@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::admin::{self, AdminContext};
 use crate::config::{self, Spec};
 use crate::control::{self, Asked, Controller, Entry, Handle, ListenerView, Start};
 use crate::live::Live;
 use crate::measure::ProxyCells;
-use crate::proxy::{self, AccessLogWriter, Listening, Stage, WorkerOptions};
+use crate::proxy::{self, AccessLogWriter, Drain, Listening, Stage, WorkerOptions};
 
 /// Answers still announce the end for so long before idle connections are closed: long enough for
 /// those who balance load to look at `/readyz`.
@@ -55,6 +55,8 @@ pub enum StartError {
     Control(String),
     #[error("no thread: {0}")]
     Thread(io::Error),
+    #[error("ended at once by a second signal; what was open is cut off")]
+    EndedAtOnce,
     #[error("{0} has ended by itself; see the log")]
     Died(&'static str),
 }
@@ -65,7 +67,7 @@ pub struct Server {
     admin_address: SocketAddr,
     listeners: Vec<ListenerView>,
     ready: Arc<AtomicBool>,
-    stage: watch::Sender<Stage>,
+    drain: Arc<Drain>,
     cells: Arc<[ProxyCells]>,
     workers: Vec<JoinHandle<io::Result<()>>>,
     control: Option<JoinHandle<()>>,
@@ -113,7 +115,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
     };
     let (control, handle, live) = start_control(begin, admin_socket, context, stopped)?;
 
-    let (stage, stages) = watch::channel(Stage::Running);
+    let drain = Arc::new(Drain::new());
     let mut threads = Vec::with_capacity(workers);
     for (id, listening) in bound.by_worker.into_iter().enumerate() {
         let options = WorkerOptions {
@@ -121,7 +123,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
             live: Arc::clone(&live),
             cells: Arc::clone(&cells),
             listening,
-            stage: stages.clone(),
+            drain: Arc::clone(&drain),
             access_log: access_log.clone(),
             seed: fastrand::u64(..),
         };
@@ -141,7 +143,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
         admin_address,
         listeners,
         ready,
-        stage,
+        drain,
         cells,
         workers: threads,
         control: Some(control),
@@ -182,11 +184,10 @@ pub fn run(options: Options) -> Result<(), StartError> {
         }
         tracing::info!(timeout = ?server.drain_timeout, "draining; a second signal ends at once");
         tokio::select! {
-            () = server.drain() => {}
-            _ = terminate.recv() => tracing::warn!("ended at once"),
-            _ = interrupt.recv() => tracing::warn!("ended at once"),
+            () = server.drain() => Ok(()),
+            _ = terminate.recv() => Err(StartError::EndedAtOnce),
+            _ = interrupt.recv() => Err(StartError::EndedAtOnce),
         }
-        Ok(())
     })?;
     server.end_control();
     Ok(())
@@ -235,12 +236,12 @@ impl Server {
     async fn drain(&mut self) {
         let deadline = Instant::now() + self.drain_timeout;
         self.ready.store(false, Ordering::Release);
-        self.stage.send_replace(Stage::Announcing);
+        self.drain.set(Stage::Announcing);
         let quiet_end = Instant::now() + QUIET.min(self.drain_timeout / 4);
         while Instant::now() < quiet_end {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        self.stage.send_replace(Stage::Closing);
+        self.drain.set(Stage::Closing);
         while Instant::now() < deadline && !self.workers.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -4,7 +4,6 @@ use std::cell::{Cell, RefCell};
 use std::task::{Context, Poll, Waker};
 
 use super::wheel::TICK_US;
-use super::worker::Stage;
 use crate::route::ListenerSettings;
 
 /// What a connection waits for.
@@ -27,20 +26,17 @@ pub(super) struct ConnectionClock {
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
     late: Cell<bool>,
-    /// How far the process is on its way out.
-    stage: Cell<Stage>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl ConnectionClock {
-    pub(super) fn new(settings: ListenerSettings, phase: Phase, stage: Stage, now_us: u64) -> Self {
+    pub(super) fn new(settings: ListenerSettings, phase: Phase, now_us: u64) -> Self {
         Self {
             settings,
             phase: Cell::new(phase),
             since_us: Cell::new(now_us),
             blocked_since_us: Cell::new(0),
             late: Cell::new(false),
-            stage: Cell::new(stage),
             waker: RefCell::new(None),
         }
     }
@@ -93,18 +89,8 @@ impl ConnectionClock {
         (now_us + self.interval_us()) / TICK_US + 1
     }
 
-    /// The process has gone further on its way out.
-    pub(super) fn set_stage(&self, stage: Stage) {
-        self.stage.set(stage);
-        self.wake();
-    }
-
-    /// How far the process is on its way out.
-    pub(super) fn stage(&self) -> Stage {
-        self.stage.get()
-    }
-
-    fn wake(&self) {
+    /// Has the connection look at everything anew.
+    pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
         }

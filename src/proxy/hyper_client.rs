@@ -210,6 +210,11 @@ fn to_request(
     fields: impl FnOnce(&mut dyn FnMut(&[u8], Bytes)),
     body: Outgoing,
 ) -> http::Request<Outgoing> {
+    // hyper would drop a body of unknown length of a GET, and trailers after a known length.
+    let chunked = match &body {
+        Outgoing::Empty => false,
+        Outgoing::Client(body) => body.length() == Length::Unknown || head.fields().get("trailer").is_some(),
+    };
     let mut request = http::Request::new(body);
     *request.method_mut() = http::Method::from_bytes(head.method().as_str().as_bytes()).unwrap_or_default();
     *request.uri_mut() = http::Uri::try_from(head.target()).unwrap_or_default();
@@ -217,6 +222,9 @@ fn to_request(
     map.reserve(head.fields().len() + 10);
     if let Ok(host) = HeaderValue::from_str(authority) {
         map.insert(http::header::HOST, host);
+    }
+    if chunked {
+        map.insert(http::header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     fields(&mut |name, value| {
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {

@@ -46,12 +46,7 @@ pub(super) enum End {
 
 /// Serves HTTP/1.1 on `stream` until it ends.
 pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>) -> End {
-    let clock = Rc::new(ConnectionClock::new(
-        client.settings,
-        Phase::Head,
-        worker.stage(),
-        worker.now_us(),
-    ));
+    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Head, worker.now_us()));
     let key = worker.watch_connection(Rc::clone(&clock));
     let switched: Rc<RefCell<Option<BackendBody>>> = Rc::default();
     let io = ClientIo {
@@ -67,7 +62,7 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
         let (worker, client, clock, switched) = (worker, &client, &clock, &switched);
         async move {
             let (answer, http10) = answer(worker, client, request).await;
-            let close = clock.stage() >= Stage::Announcing;
+            let close = worker.stage() >= Stage::Announcing;
             let response = match answer {
                 Answer::Switched { head, tunnel, stamp } => {
                     *switched.borrow_mut() = Some(tunnel);
@@ -90,26 +85,29 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
     let mut builder = http1::Builder::new();
     builder
         .writev(false)
-        .max_buf_size((client.settings.header_bytes as usize).max(8192))
-        .pipeline_flush(true);
+        .max_buf_size((client.settings.header_bytes as usize).max(8192));
     if client.settings.headers != 100 {
         builder.max_headers(client.settings.headers as usize); // hyper's own default costs no allocation
     }
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
     let mut told = false;
     let ended = std::future::poll_fn(|cx| {
-        if !told && clock.stage() == Stage::Closing {
-            told = true;
-            Pin::new(&mut connection).graceful_shutdown();
-        }
         if clock.poll_late(cx).is_ready() {
             return Poll::Ready(None);
         }
-        Pin::new(&mut connection).poll(cx).map(Some)
+        let ended = Pin::new(&mut connection).poll(cx);
+        // What was readable has been read: who is idle now has not asked for anything.
+        if ended.is_pending() && !told && clock.phase() == Phase::Idle && worker.stage() == Stage::Closing {
+            told = true;
+            Pin::new(&mut connection).graceful_shutdown();
+            return Pin::new(&mut connection).poll(cx).map(Some);
+        }
+        ended.map(Some)
     })
     .await;
     worker.forget_connection(key);
     let parts = connection.into_parts();
+
     let mut io = parts.io.into_inner();
     io.stream.unread(parts.read_buf);
     match ended {
@@ -118,32 +116,23 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
             End::Refused(io.stream, Fault::HeadTimeout)
         }
         None => End::Closed(io.stream),
-        Some(Ok(())) => match switched.take() {
-            Some(tunnel) => End::Switched(io.stream, tunnel),
-            None if io.ended => End::Gone,
-            None => End::Closed(io.stream),
-        },
-        Some(Err(_)) => match io.refusal {
-            Some(fault) => {
+        Some(_) => match (switched.take(), io.refusal) {
+            (Some(tunnel), _) => End::Switched(io.stream, tunnel),
+            (None, Some(fault)) => {
                 if let Some(reason) = fault.reject_reason() {
                     worker.cells().reject(reason);
                 }
                 End::Refused(io.stream, fault)
             }
-            None if io.ended => End::Gone,
-            None => End::Closed(io.stream),
+            (None, None) if io.ended => End::Gone,
+            (None, None) => End::Closed(io.stream),
         },
     }
 }
 
 /// Serves HTTP/2 on `stream` until it ends.
 pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>) {
-    let clock = Rc::new(ConnectionClock::new(
-        client.settings,
-        Phase::Idle,
-        worker.stage(),
-        worker.now_us(),
-    ));
+    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Idle, worker.now_us()));
     let key = worker.watch_connection(Rc::clone(&clock));
     let io = ClientIo {
         stream,
@@ -178,7 +167,7 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
     let mut connection = pin!(connection);
     let mut told = false;
     std::future::poll_fn(|cx| {
-        if !told && clock.stage() >= Stage::Announcing {
+        if !told && worker.stage() >= Stage::Announcing {
             told = true;
             connection.as_mut().graceful_shutdown();
         }

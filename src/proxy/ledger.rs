@@ -255,7 +255,12 @@ impl Exchange {
                     .map(|index| recorder.limit_us(index))
                     .filter(|&limit_us| limit_us != NO_LIMIT)
                     .fold(self.timeout_us, u64::min);
-                now_us + next_limit.saturating_sub(self.age_us(now_us))
+                let due_us = now_us + next_limit.saturating_sub(self.age_us(now_us));
+                if self.upload.as_ref().is_some_and(|upload| !upload.is_complete()) {
+                    // A wait for the client may begin at any moment.
+                    return due_us.min(now_us + (self.idle_us / 4).clamp(TICK_US, 100_000));
+                }
+                due_us
             }
             Stage::Body { waiting_since_us: 0 } => now_us + self.idle_us.min(1_000_000),
             Stage::Body { waiting_since_us } => (waiting_since_us + self.idle_us).min(now_us + 1_000_000),

@@ -43,12 +43,12 @@ pub(crate) struct Listening {
 pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Result<()> {
     let socket = TcpListener::from_std(listening.socket)?;
     let acceptor = listening.tls.map(TlsAcceptor::from);
-    let mut stage = worker.stage.clone();
+    let mut closing = std::pin::pin!(worker.drain.reached(Stage::Closing));
     loop {
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            _ = stage.wait_for(|stage| *stage == Stage::Closing) => break,
+            () = &mut closing => break,
         };
         match accepted {
             Ok((tcp, peer)) => admit(&worker, listening.index, acceptor.clone(), tcp, peer),
@@ -110,8 +110,20 @@ async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, 
 
 async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>) {
     // No buffer is kept for a client that says nothing yet.
-    if !matches!(timeout(client.settings.idle, tcp.readable()).await, Ok(Ok(()))) {
-        return;
+    let patience = async {
+        let closing = async {
+            worker.drain.reached(Stage::Closing).await;
+            tokio::time::sleep(LINGER).await;
+        };
+        tokio::select! {
+            () = closing => {}
+            () = tokio::time::sleep(client.settings.idle) => {}
+        }
+    };
+    tokio::select! {
+        biased;
+        readable = tcp.readable() => if readable.is_err() { return },
+        () = patience => return,
     }
     let ahead = match timeout(client.settings.request_head, read_first(&mut tcp)).await {
         Ok(Ok(ahead)) => ahead,

@@ -22,13 +22,11 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 pub(crate) use access_log::AccessLog as AccessLogWriter;
 pub(crate) use listener::Listening;
 pub(crate) use tls::load as load_tls;
-pub(crate) use worker::Stage;
 use worker::Worker;
+pub(crate) use worker::{Drain, Stage};
 
 use crate::live::Live;
 use crate::measure::ProxyCells;
@@ -44,7 +42,7 @@ pub(crate) struct WorkerOptions {
     /// Its own listening sockets.
     pub(crate) listening: Vec<Listening>,
     /// How far the process is on its way out.
-    pub(crate) stage: watch::Receiver<Stage>,
+    pub(crate) drain: Arc<Drain>,
     /// Where lines go.
     pub(crate) access_log: AccessLogWriter,
     /// Of its generator.
@@ -63,13 +61,14 @@ pub(crate) fn run_worker(options: WorkerOptions) -> io::Result<()> {
             live,
             cells,
             listening,
-            stage,
+            drain,
             access_log,
             seed,
         } = options;
         let listeners = listening.len();
-        let worker = Rc::new(Worker::new(id, live, cells, stage, access_log, seed));
+        let worker = Rc::new(Worker::new(id, live, cells, drain, access_log, seed));
         tokio::task::spawn_local(Rc::clone(&worker).tick());
+        tokio::task::spawn_local(Rc::clone(&worker).follow_drain());
         let accepting: Vec<_> = listening
             .into_iter()
             .map(|listening| tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listening)))

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::forward::BackendBody;
 use super::stream::Stream;
-use super::worker::Worker;
+use super::worker::{Stage, Worker};
 
 /// How long a tunnel may be silent in both directions: a hundred times the idle timeout of a
 /// connection between two requests, because WebSockets are quiet by nature.
@@ -22,10 +22,9 @@ pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBo
     let Some((mut backend, ahead, ledger)) = body.into_tunnel() else {
         return;
     };
-    let mut stage = worker.stage.clone();
     let _ = tokio::select! {
         done = pass(&mut client, &mut backend, &ahead, idle * PATIENCE) => done,
-        _ = stage.wait_for(|stage| *stage == super::worker::Stage::Closing) => Ok(()),
+        () = worker.drain.reached(Stage::Closing) => Ok(()),
     };
     ledger.complete();
 }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -14,6 +15,44 @@ use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
 use crate::live::{Live, Reader};
 use crate::measure::{Outcome, ProxyCells, RejectReason};
+
+/// How far the process is on its way out, for all workers to see.
+#[derive(Debug)]
+pub(crate) struct Drain {
+    now: AtomicU8,
+    changes: watch::Sender<Stage>,
+}
+
+impl Drain {
+    /// Serving.
+    pub(crate) fn new() -> Self {
+        Self {
+            now: AtomicU8::new(Stage::Running as u8),
+            changes: watch::Sender::new(Stage::Running),
+        }
+    }
+
+    /// Goes on to `stage`. Answers that begin from now on know it.
+    pub(crate) fn set(&self, stage: Stage) {
+        self.now.store(stage as u8, Ordering::Release);
+        self.changes.send_replace(stage);
+    }
+
+    /// One load.
+    pub(super) fn stage(&self) -> Stage {
+        match self.now.load(Ordering::Acquire) {
+            0 => Stage::Running,
+            1 => Stage::Announcing,
+            _ => Stage::Closing,
+        }
+    }
+
+    /// Waits until `stage` is reached.
+    pub(super) async fn reached(&self, stage: Stage) {
+        // The sender lives as long as `self`.
+        let _ = self.changes.subscribe().wait_for(|now| *now >= stage).await;
+    }
+}
 
 /// How far the process is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +78,7 @@ pub(super) struct Worker {
     pub(super) id: usize,
     pub(super) live: Arc<Live>,
     pub(super) pools: RefCell<Pools>,
-    pub(super) stage: watch::Receiver<Stage>,
+    pub(super) drain: Arc<Drain>,
     reader: RefCell<Reader>,
     all_cells: Arc<[ProxyCells]>,
     epoch: Instant,
@@ -58,7 +97,7 @@ impl Worker {
         id: usize,
         live: Arc<Live>,
         all_cells: Arc<[ProxyCells]>,
-        stage: watch::Receiver<Stage>,
+        drain: Arc<Drain>,
         access_log: AccessLog,
         seed: u64,
     ) -> Self {
@@ -67,7 +106,7 @@ impl Worker {
             reader: RefCell::new(live.reader()),
             live,
             pools: RefCell::new(Pools::default()),
-            stage,
+            drain,
             all_cells,
             epoch: Instant::now(),
             wheel: RefCell::new(Wheel::new(0)),
@@ -107,7 +146,7 @@ impl Worker {
 
     /// Where the process is on its way out.
     pub(super) fn stage(&self) -> Stage {
-        *self.stage.borrow()
+        self.drain.stage()
     }
 
     pub(super) fn begin_exchange(&self, due: u64, timed: Timed) -> Key {
@@ -156,7 +195,6 @@ impl Worker {
     /// every 100 ms while connections are, not at all when there are none.
     pub(super) async fn tick(self: Rc<Self>) {
         let mut quiet_ticks = 0u32;
-        let mut told = self.stage();
         let mut next_sweep_us = 0;
         loop {
             let idle = self.wheel.borrow().is_empty() && self.pools.borrow().is_empty();
@@ -164,7 +202,7 @@ impl Worker {
                 self.tick_sleeps.set(true);
                 let wanted = self.tick_wanted.notified();
                 if idle {
-                    wanted.await; // no connection that could be told of a stage either
+                    wanted.await;
                 } else {
                     let _ = tokio::time::timeout(Duration::from_millis(100), wanted).await;
                 }
@@ -177,15 +215,6 @@ impl Worker {
             } else {
                 0
             };
-            let stage = self.stage();
-            if stage != told {
-                told = stage;
-                for timed in self.wheel.borrow().values() {
-                    if let Timed::Connection(clock) = timed {
-                        clock.set_stage(stage);
-                    }
-                }
-            }
             let now_us = self.now_us();
             let id = self.id;
             self.wheel.borrow_mut().advance(now_us / TICK_US, |timed| match timed {
@@ -195,6 +224,18 @@ impl Worker {
             if now_us >= next_sweep_us {
                 next_sweep_us = now_us + 1_000_000;
                 self.pools.borrow_mut().sweep(now_us);
+            }
+        }
+    }
+
+    /// Tells every connection when the process goes further on its way out.
+    pub(super) async fn follow_drain(self: Rc<Self>) {
+        for stage in [Stage::Announcing, Stage::Closing] {
+            self.drain.reached(stage).await;
+            for timed in self.wheel.borrow().values() {
+                if let Timed::Connection(clock) = timed {
+                    clock.wake();
+                }
             }
         }
     }

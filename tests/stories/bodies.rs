@@ -296,12 +296,13 @@ fn an_upgrade_is_a_tunnel_after_101() {
 #[test]
 fn a_tunnel_ends_when_the_backend_ends_it() {
     let app = Backend::start(|_| {
-        let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nlast words".to_vec();
+        let head =
+            b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nlast words".to_vec();
         vec![Act::Send(head), Act::Close]
     });
     let serin = Serin::start(&one(app.address()));
     let mut client = Client::connect(serin.address());
-    let response = client.request("GET", "/", &[("connection", "upgrade"), ("upgrade", "x")], b"");
+    let response = client.request("GET", "/", &[("connection", "upgrade"), ("upgrade", "websocket")], b"");
     assert_eq!(response.status, 101);
     assert_eq!(client.wire().rest().expect("an end in good order"), b"last words");
 }

@@ -253,6 +253,8 @@ async fn a_canary_that_fails_loses_everything_and_says_why() {
         (stage.weights_shown().await, stage.admission()),
         (vec![950_000, 50_000], Admission::Canary)
     );
+    let verdict = stage.rollout().await.verdict.expect("judged from the start");
+    assert_eq!(verdict.kind.as_str(), "inconclusive");
     stage.serve(0, Outcome::Success, 1000);
     stage.serve(1, Outcome::Success, 100);
     stage.serve(1, Outcome::Failure, 20);

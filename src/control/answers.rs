@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::controller::{Controller, unix_ms};
 use super::draft::Wish;
 use super::handle::{Asked, Refusal, SetWeights};
@@ -81,6 +83,7 @@ impl Controller {
         let changed = changed.map_err(|refused| Refusal::Conflict(refused.0))?;
         if verb == Verb::Abort {
             self.commit_abort(changed);
+            self.keep_up(Instant::now());
         } else {
             self.commit(changed).map_err(Refusal::Unavailable)?;
         }
@@ -94,10 +97,9 @@ impl Controller {
             Reader::Watch => None,
         });
         let outcome = outcome.and_then(|loaded| self.check_running(loaded));
-        if let (Ok(loaded), None) = (&outcome, &asked) {
-            if self.last_reload.ok && loaded.text == self.text && loaded.spec == *self.ground.spec {
-                return;
-            }
+        let is_live = |loaded: &Loaded| loaded.text == self.text && loaded.spec == *self.ground.spec;
+        if asked.is_none() && self.last_reload.ok && outcome.as_ref().is_ok_and(is_live) {
+            return;
         }
         let by = asked.unwrap_or_else(|| "file".to_owned());
         let at_ms = unix_ms();

@@ -1,5 +1,4 @@
-//! The one writer: a loop over a closed set of events. Each makes a new ground; this file writes it
-//! down, publishes it and tells of it, in the order that the event needs.
+//! The one writer: a loop over a closed set of events, on one thread.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::court::Court;
 use super::directory::StateError;
-use super::ground::{Changed, Ground, Ticked};
+use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
 use super::publisher::{Publisher, recorders};
@@ -24,7 +23,7 @@ use super::standing::Standing;
 use super::store::Store;
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
-use crate::analysis::Verdict;
+use crate::analysis::VerdictKind;
 use crate::live::Live;
 use crate::name::Name;
 use crate::rollout::Phase;
@@ -211,7 +210,10 @@ impl Controller {
         let now = Instant::now();
         let elapsed = now.duration_since(self.looked).min(ELAPSED_MAX);
         self.looked = now;
-        for (index, verdict) in self.court.look(&self.ground, self.clock_ms()) {
+        let mut verdicts = self.court.look(&self.ground, self.clock_ms());
+        // Failures first: what moves on waits for the disk, an abort waits for nothing.
+        verdicts.sort_by_key(|(_, verdict)| verdict.kind != VerdictKind::Fail);
+        for (index, verdict) in verdicts {
             self.tell_verdict(index, &verdict);
             match self.ground.tick(index, &verdict, elapsed, unix_ms()) {
                 Ticked::Baked(state) => self.ground.bake(index, state),
@@ -223,87 +225,7 @@ impl Controller {
         }
         self.move_windows(now);
         self.publisher.sweep();
-        let baking = self.is_baking();
-        self.saver
-            .keep_up(&self.ground, self.publisher.generation(), baking, now);
-    }
-
-    /// Durable first, then live.
-    ///
-    /// # Errors
-    /// Why it could not be written; nothing was changed.
-    pub(super) fn commit(&mut self, changed: Changed) -> Result<(), String> {
-        let generation = self.publisher.generation() + 1;
-        self.saver.save(&changed.0, generation, false, Instant::now())?;
-        self.put(changed);
-        Ok(())
-    }
-
-    /// Live first, then written, and again until that is durable.
-    pub(super) fn commit_at_once(&mut self, changed: Changed) {
-        self.put(changed);
-        let generation = self.publisher.generation();
-        self.saver.save_later(&self.ground, generation, Instant::now());
-    }
-
-    /// As [`Controller::commit_at_once`]; nothing may undo an abort.
-    pub(super) fn commit_abort(&mut self, changed: Changed) {
-        self.put(changed);
-        let generation = self.publisher.generation();
-        self.saver.save_abort(&self.ground, generation, Instant::now());
-    }
-
-    /// A rollout that goes on by itself waits until that can be durable.
-    fn commit_when_durable(&mut self, changed: Changed) {
-        if self.saver.may_try(Instant::now()) {
-            // The rollout stays where it is, and the status says why.
-            let _ = self.commit(changed);
-        }
-    }
-
-    fn put(&mut self, (ground, happenings): Changed) {
-        self.publisher.publish(&ground);
-        let same_file = Arc::ptr_eq(&self.ground.spec, &ground.spec);
-        self.ground = ground;
-        if same_file {
-            self.court.follow(&self.ground, self.publisher.table(), self.clock_ms());
-            self.tell(happenings);
-        } else {
-            self.follow(happenings);
-        }
-    }
-
-    /// Follows another file.
-    fn follow(&mut self, happenings: Vec<Happening>) {
-        let now_ms = self.clock_ms();
-        let table = self.publisher.table();
-        self.court.follow(&self.ground, table, now_ms);
-        self.windows.follow(recorders(table), now_ms);
-        let rollouts = &self.ground.standing.rollouts;
-        self.journal.retain(|name| rollouts.contains_key(name));
-        self.rollbacks.retain(|(name, _), _| rollouts.contains_key(name));
-        self.tell(happenings);
-    }
-
-    pub(super) fn tell(&mut self, happenings: Vec<Happening>) {
-        let generation = self.publisher.generation();
-        for happening in happenings {
-            happening.log(generation);
-            if let (Some(rollout), Some(reason)) = (&happening.rollout, happening.rollback()) {
-                *self.rollbacks.entry((rollout.clone(), reason)).or_default() += 1;
-            }
-            self.journal.record(happening, generation, unix_ms());
-        }
-    }
-
-    fn tell_verdict(&mut self, index: usize, verdict: &Verdict) {
-        let rollout = &self.ground.spec.rollouts[index];
-        let Some(before) = self.court.news(&rollout.name, self.clock_ms()) else {
-            return;
-        };
-        let route = &self.ground.spec.routes[rollout.route].name;
-        let happening = Happening::of_verdict(rollout.name.clone(), route.clone(), before, verdict);
-        self.tell(vec![happening]);
+        self.keep_up(now);
     }
 
     fn move_windows(&mut self, now: Instant) {
@@ -318,13 +240,6 @@ impl Controller {
         }
     }
 
-    fn is_baking(&self) -> bool {
-        (0..self.ground.spec.rollouts.len()).any(|index| {
-            let phase = self.ground.rollout(index).state.phase();
-            matches!(phase, Phase::Progressing | Phase::Promoting)
-        })
-    }
-
     /// Milliseconds since the start, of a clock that never goes back.
     pub(super) fn clock_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -336,3 +251,6 @@ pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,21 +59,21 @@ impl Court {
             }
             let epoch = ground.epoch(rollout.route);
             let subject = Subject::of(rollout, table, ground.rollout(index).trial);
-            let case = match known.remove(&rollout.name) {
-                Some(mut case) if case.subject.is(&subject) => {
-                    if case.epoch != epoch {
-                        case.epoch = epoch;
-                        case.judge.begin_step(case.subject.reading(epoch, now_ms));
-                    }
-                    self.said.extend(last.map(|last| (rollout.name.clone(), last)));
-                    case
-                }
-                Some(_) | None => Case {
-                    judge: Judge::new(&subject.analysis, subject.reading(epoch, now_ms)),
-                    subject,
-                    epoch,
-                },
+            let reading = subject.reading(epoch, now_ms);
+            let (mut case, last) = match known.remove(&rollout.name) {
+                Some(case) if case.subject.is(&subject) => (case, last),
+                Some(_) | None => (Case::new(subject, epoch, reading), None),
             };
+            if case.epoch != epoch {
+                case.epoch = epoch;
+                case.judge.begin_step(reading);
+            }
+            // What stands now is judged now: nobody is shown a word about the step before.
+            let said = Said {
+                verdict: case.judge.observe(reading),
+                told: last.and_then(|last| last.told),
+            };
+            self.said.insert(rollout.name.clone(), said);
             self.cases.insert(rollout.name.clone(), case);
         }
     }
@@ -120,6 +120,16 @@ impl Court {
         self.cases
             .values()
             .flat_map(|case| [&case.subject.canary, &case.subject.stable])
+    }
+}
+
+impl Case {
+    fn new(subject: Subject, epoch: u32, first: Reading) -> Self {
+        Self {
+            judge: Judge::new(&subject.analysis, first),
+            subject,
+            epoch,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! event changes), it is written down, compiled, published and told of.
 
 mod answers;
+mod commit;
 mod controller;
 mod court;
 mod directory;

@@ -26,7 +26,7 @@ pub struct Loaded {
 }
 
 /// Reads and checks the file, or answers all of its problems.
-pub(super) type Loader = Arc<dyn Fn(&Path) -> Result<Loaded, Vec<Entry>> + Send + Sync>;
+pub(super) type Loader = Arc<dyn Fn(&Path) -> Outcome + Send + Sync>;
 
 /// Reads and checks the configuration file, variables taken from the environment.
 ///
@@ -50,7 +50,7 @@ pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
 ///
 /// # Errors
 /// All problems of the text.
-pub fn check_config(text: &str, file: &Path) -> Result<config::Spec, Vec<Entry>> {
+pub fn check_config(text: &str, file: &Path) -> Result<Spec, Vec<Entry>> {
     config::load(text, file, &|name| std::env::var(name).ok()).map_err(|problems| {
         let entries = problems.iter().map(|problem| Entry {
             place: problem.place(),
@@ -80,15 +80,18 @@ pub(super) enum Reader {
     },
 }
 
+/// A checked file, or all of its problems.
+type Outcome = Result<Loaded, Vec<Entry>>;
+
 /// What a reading came to, and for whom it was made.
-pub(super) type Finished = (Result<Loaded, Vec<Entry>>, Vec<Reader>);
+pub(super) type Finished = (Outcome, Vec<Reader>);
 
 /// At most one reading at a time; who asks meanwhile waits for the next one, since the present one
 /// may have looked too early.
 pub(super) struct Readings {
     file: PathBuf,
     loader: Loader,
-    running: Option<(JoinHandle<Result<Loaded, Vec<Entry>>>, Vec<Reader>)>,
+    running: Option<(JoinHandle<Outcome>, Vec<Reader>)>,
     waiting: Vec<Reader>,
 }
 

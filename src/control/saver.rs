@@ -91,10 +91,9 @@ impl Saver {
         let _ = self.save(ground, generation, false, now);
     }
 
-    /// As [`Saver::save_later`], for an abort.
-    pub(super) fn save_abort(&mut self, ground: &Ground, generation: u64, now: Instant) {
-        self.save_later(ground, generation, now);
-        self.again = true;
+    /// An abort took effect.
+    pub(super) fn owe_abort(&mut self) {
+        (self.behind, self.again) = (true, true);
     }
 
     /// Writes again what is not durable yet, and bake time now and then.
@@ -174,6 +173,21 @@ mod tests {
         assert!(saver.problem().is_some(), "too early to try again");
         saver.keep_up(&ground(), 7, false, now + RETRY);
         assert_eq!((saver.problem(), saver.generation), (None, 7));
+    }
+
+    #[test]
+    fn an_abort_stands_in_both_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let now = Instant::now();
+        let mut saver = saver(temp.path(), now);
+        saver.save(&ground(), 1, false, now).unwrap();
+        saver.owe_abort();
+        for _ in 0..3 {
+            saver.keep_up(&ground(), 2, false, now);
+        }
+        let read = |name| fs::read_to_string(temp.path().join(name)).unwrap();
+        assert_eq!(read("state.json"), read("state.json.bak"));
+        assert!(!saver.behind && !saver.again);
     }
 
     #[test]

@@ -291,7 +291,7 @@ mod tests {
         check("\"version\": 1", "\"version\": 2", "version 2 of the form");
         check("progressing", "flying", "\"flying\" is no phase");
         check("\"canary\"", "\"-canary\"", "is not a name");
-        check("\"generation\": 42", "\"generation\": -1", "generation");
+        check("\"generation\": 42", "\"generation\": -1", "expected u64");
         for cut in [0, 1, 40, 200] {
             let whole = text(&saved(None, &[])).unwrap();
             assert!(parse(&String::from_utf8_lossy(&whole[..cut])).is_err(), "{cut}");

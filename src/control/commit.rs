@@ -1,0 +1,107 @@
+//! How a new ground takes effect: written down, published and told of, in the order that its cause
+//! needs. People's changes are durable before they are live; an abort is live before it is durable.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::controller::{Controller, unix_ms};
+use super::ground::Changed;
+use super::journal::Happening;
+use super::publisher::recorders;
+use crate::analysis::Verdict;
+use crate::rollout::Phase;
+
+impl Controller {
+    /// Durable first, then live.
+    ///
+    /// # Errors
+    /// Why it could not be written; nothing was changed.
+    pub(super) fn commit(&mut self, changed: Changed) -> Result<(), String> {
+        let generation = self.publisher.generation() + 1;
+        self.saver.save(&changed.0, generation, false, Instant::now())?;
+        self.put(changed);
+        Ok(())
+    }
+
+    /// Live first, then written, and again until that is durable.
+    pub(super) fn commit_at_once(&mut self, changed: Changed) {
+        self.put(changed);
+        let generation = self.publisher.generation();
+        self.saver.save_later(&self.ground, generation, Instant::now());
+    }
+
+    /// Live at once; [`Controller::keep_up`] writes it, so that one abort never waits for another's
+    /// disk.
+    pub(super) fn commit_abort(&mut self, changed: Changed) {
+        self.put(changed);
+        self.saver.owe_abort();
+    }
+
+    /// Writes what is live but not durable, as far as may be.
+    pub(super) fn keep_up(&mut self, now: Instant) {
+        let generation = self.publisher.generation();
+        let baking = self.is_baking();
+        self.saver.keep_up(&self.ground, generation, baking, now);
+    }
+
+    /// A rollout that goes on by itself waits until that can be durable.
+    pub(super) fn commit_when_durable(&mut self, changed: Changed) {
+        if self.saver.may_try(Instant::now()) {
+            // The rollout stays where it is, and the status says why.
+            let _ = self.commit(changed);
+        }
+    }
+
+    fn is_baking(&self) -> bool {
+        (0..self.ground.spec.rollouts.len()).any(|index| {
+            let phase = self.ground.rollout(index).state.phase();
+            matches!(phase, Phase::Progressing | Phase::Promoting)
+        })
+    }
+
+    fn put(&mut self, (ground, happenings): Changed) {
+        self.publisher.publish(&ground);
+        let same_file = Arc::ptr_eq(&self.ground.spec, &ground.spec);
+        self.ground = ground;
+        if same_file {
+            self.court.follow(&self.ground, self.publisher.table(), self.clock_ms());
+            self.tell(happenings);
+        } else {
+            self.follow(happenings);
+        }
+    }
+
+    /// Follows another file.
+    pub(super) fn follow(&mut self, happenings: Vec<Happening>) {
+        let now_ms = self.clock_ms();
+        let table = self.publisher.table();
+        self.court.follow(&self.ground, table, now_ms);
+        self.windows.follow(recorders(table), now_ms);
+        let rollouts = &self.ground.standing.rollouts;
+        self.journal.retain(|name| rollouts.contains_key(name));
+        self.rollbacks.retain(|(name, _), _| rollouts.contains_key(name));
+        self.tell(happenings);
+    }
+
+    pub(super) fn tell(&mut self, happenings: Vec<Happening>) {
+        let generation = self.publisher.generation();
+        for happening in happenings {
+            happening.log(generation);
+            if let (Some(rollout), Some(reason)) = (&happening.rollout, happening.rollback()) {
+                *self.rollbacks.entry((rollout.clone(), reason)).or_default() += 1;
+            }
+            self.journal.record(happening, generation, unix_ms());
+        }
+    }
+
+    pub(super) fn tell_verdict(&mut self, index: usize, verdict: &Verdict) {
+        let rollout = &self.ground.spec.rollouts[index];
+        let Some(before) = self.court.news(&rollout.name, self.clock_ms()) else {
+            return;
+        };
+        let route = &self.ground.spec.routes[rollout.route].name;
+        let happening = Happening::of_verdict(rollout.name.clone(), route.clone(), before, verdict);
+        self.tell(vec![happening]);
+    }
+}

@@ -23,6 +23,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     // What control shows carries verdicts and phases; admin gives them their words.
     ("admin", &["control", "measure", "analysis", "rollout"]),
+    // From a path to a checked `Spec`.
+    ("files", &["config", "control"]),
     ("server", ALL),
     ("cli", ALL),
     ("demo", ALL),
@@ -31,7 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 const ALL: &[&str] = &[
-    "admin", "analysis", "cli", "compile", "config", "control", "demo", "live", "measure", "proxy", "rollout", "route",
+    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "proxy", "rollout", "route",
     "server", "serin",
 ];
 

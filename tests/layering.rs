@@ -33,8 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 const ALL: &[&str] = &[
-    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "proxy", "rollout", "route",
-    "server", "serin",
+    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "proxy", "rollout",
+    "route", "server", "serin",
 ];
 
 /// The only places that know hyper: the two adapters, and what is no data plane.

@@ -80,7 +80,7 @@ fn wrong_usage_is_2_and_nobody_there_is_4() {
     let nobody = format!("http://{}", free_address());
     for command in [
         &["status"][..],
-        &["weights", "shop", "stable=1", "canary=1"],
+        &["weights", "shop", "stable=1", "canary=1", "--reason", "x"],
         &["rollout", "list"],
     ] {
         let said = check(&[command, &["--admin", &nobody]].concat(), 4);
@@ -118,13 +118,13 @@ fn weights_are_set_and_refused_with_a_code() {
     let weights = |rest: &[&str], code| check(&[&["weights", "shop"], rest, &["--admin", &admin]].concat(), code);
     weights(&["stable=90", "canary=10", "--reason", "a story"], 0);
     assert_eq!(running.share("canary"), 0.1);
-    weights(&["stable=50", "canary=50", "--dry-run"], 0);
+    weights(&["stable=50", "canary=50", "--dry-run", "--reason", "x"], 0);
     assert_eq!(running.share("canary"), 0.1);
-    weights(&["stable=50", "canary=50", "--if-match", "1"], 7);
-    assert!(weights(&["stable=50", "canari=50"], 1).contains("canari"));
-    weights(&["stable=50", "canary"], 2);
+    weights(&["stable=50", "canary=50", "--if-match", "1", "--reason", "x"], 7);
+    assert!(weights(&["stable=50", "canari=50", "--reason", "x"], 1).contains("canari"));
+    weights(&["stable=50", "canary", "--reason", "x"], 2);
     assert_eq!(running.share("canary"), 0.1);
-    check(&["weights", "none", "a=1", "--admin", &admin], 1);
+    check(&["weights", "none", "a=1", "--reason", "x", "--admin", &admin], 1);
     assert!(running.rollout()["history"].to_string().contains("a story") || running.log().contains("a story"));
 }
 
@@ -175,9 +175,15 @@ fn an_abort_is_told_to_whoever_waits() {
 #[test]
 fn the_schema_and_the_completions_are_printed() {
     let schema = json(&["schema"]);
-    assert_eq!(schema["type"], "object", "{schema}");
+    // The whole file's shape stands at the root, or where the root refers to.
+    let file = schema["$ref"]
+        .as_str()
+        .and_then(|path| path.strip_prefix('#'))
+        .and_then(|path| schema.pointer(path));
+    let file = file.unwrap_or(&schema);
+    assert_eq!(file["type"], "object", "{schema}");
     for key in ["listeners", "backends", "routes", "rollouts", "admin", "state"] {
-        assert!(schema["properties"][key].is_object(), "{key}");
+        assert!(file["properties"][key].is_object(), "{key}");
     }
     let script = check(&["completions", "bash"], 0);
     assert!(script.contains("serin") && script.contains("rollout"), "{script}");

@@ -74,7 +74,7 @@ rollouts:
   analysis:
     minRequests: 50
     errorRate: {{ warn: 1%, critical: 5% }}
-    latencyP95: {{ warn: 100ms, critical: {latency_max_ms}ms }}
+    latencyP95: {{ critical: {latency_max_ms}ms }}
   steps:
   - {{ setWeight: 5%, bakeTime: 2s }}
   - {{ setWeight: 25%, bakeTime: 2s }}
@@ -87,6 +87,14 @@ rollouts:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_configuration_is_a_good_one() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let spec = crate::config::load(&config(address, address), Path::new("demo.yaml"), &|_| None).unwrap();
+        assert_eq!(spec.rollouts[0].plan.steps().len(), 4);
+    }
 
     #[test]
     fn the_directory_is_removed_with_all_that_is_in_it() {

@@ -143,9 +143,9 @@ fn block(frame: &Frame, colour: bool) -> Vec<String> {
         side("canary", rollout.share, canary, Tone::Middling, colour),
         String::new(),
         format!(
-            "  {} · {} · verdict {}",
+            "  {}{} · verdict {}",
             rollout.phase.as_str(),
-            paint(&step(frame), Tone::Dim, colour),
+            step(frame),
             paint(word, tone, colour)
         ),
         format!("  {}", paint(reason(frame), Tone::Dim, colour)),
@@ -186,7 +186,7 @@ fn side(name: &str, share: f64, figures: &Figures, tone: Tone, colour: bool) -> 
 /// The line elsewhere.
 fn plain(frame: &Frame) -> String {
     let mut line = format!(
-        "{:5.1} s  canary {:5.1} %  {}  {}  verdict {}",
+        "{:5.1} s  canary {:5.1} %  {}{} · verdict {}",
         frame.at.as_secs_f64(),
         frame.rollout.share * 100.0,
         frame.rollout.phase.as_str(),
@@ -206,19 +206,19 @@ fn plain(frame: &Frame) -> String {
     line
 }
 
+/// Which step is in force, if any, with a mark before it.
 fn step(frame: &Frame) -> String {
     let rollout = &frame.rollout;
-    match rollout.step {
-        Some(step) => {
-            let (baked, bake) = (rollout.baked_seconds.min(rollout.bake_seconds), rollout.bake_seconds);
-            format!(
-                "step {} of {}, baked {baked:.1} of {bake:.1} s",
-                step + 1,
-                rollout.steps
-            )
-        }
-        None => format!("{} steps", rollout.steps),
-    }
+    let Some(step) = rollout.step else {
+        return String::new();
+    };
+    let bake = rollout.bake_seconds;
+    let baked = rollout.baked_seconds.min(bake);
+    format!(
+        " · step {} of {}, baked {baked:.1} of {bake:.1} s",
+        step + 1,
+        rollout.steps
+    )
 }
 
 fn verdict(frame: &Frame) -> (&'static str, Tone) {
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_plain_line_says_all_of_it() {
-        let expected = "  3.1 s  canary  25.0 %  progressing  step 2 of 4, baked 1.2 of 2.0 s  verdict none yet  \
+        let expected = "  3.1 s  canary  25.0 %  progressing · step 2 of 4, baked 1.2 of 2.0 s · verdict none yet  \
                         | stable 748 req/s, 0.0 % errors, p95 6.2 ms  | canary 252 req/s, 8.1 % errors, p95 -  | 0 lost";
         assert_eq!(plain(&frame(3_100, 0.25)), expected);
     }

@@ -3,6 +3,9 @@
 # Which scenario `make demo` shows: healthy, errors, slow, hang or down.
 SCENARIO ?= errors
 
+# More words for it, such as ARGS=--keep.
+ARGS ?=
+
 # What the stories put behind and in front of Serin: program and Debian package.
 TEST_TOOLS := nginx:nginx-light curl:curl python3:python3 h2load:nghttp2-client
 
@@ -12,7 +15,7 @@ build:
 	cargo build --release
 
 demo: build
-	target/release/serin demo --scenario $(SCENARIO)
+	target/release/serin demo --scenario $(SCENARIO) $(ARGS)
 
 # The tests come last, so that their summary is the end of the output.
 test: tools lint

@@ -77,16 +77,17 @@ impl Proxy {
     /// Commands for who stays.
     pub(super) fn what_to_try(&self, files: &Files) -> String {
         let (url, admin) = (self.url(), self.admin_url());
+        let program = std::env::args().next().unwrap_or_else(|| "serin".into());
         format!(
             "
 All of it stays up until Ctrl-C:
-  curl -i {url}/checkout
+  curl -is {url}/checkout
   curl -s {admin}/v1/rollouts/{SHOP}
   curl -s {admin}/v1/routes/{SHOP}
   curl -sN {admin}/v1/events
   curl -s {admin}/metrics
   curl -s -X POST {admin}/v1/rollouts/{SHOP}/start
-  serin --admin {admin} status
+  {program} status --admin {admin}
 The configuration is {}
 ",
             files.config_file().display()

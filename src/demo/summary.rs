@@ -99,10 +99,14 @@ impl Summary {
 
     /// For people.
     pub(super) fn text(&self) -> String {
-        let as_expected = if self.ok { "as expected" } else { "NOT as expected" };
+        let as_expected = match (self.ok, self.outcome == Outcome::Interrupted.as_str()) {
+            (true, _) => ", as expected",
+            (false, true) => "",
+            (false, false) => ", NOT as expected",
+        };
         let seconds = |ms: Option<f64>| ms.map_or_else(|| "-".into(), |ms| format!("{:.2} s", ms / 1e3));
         let mut rows = vec![
-            ("outcome", format!("{}, {as_expected}", self.outcome)),
+            ("outcome", format!("{}{as_expected}", self.outcome)),
             ("reason", self.reason.clone()),
         ];
         if self.scenario != Scenario::Healthy.as_str() {

@@ -158,17 +158,23 @@ pub fn start(options: Options) -> Result<Server, StartError> {
 /// # Errors
 /// As [`start`], or when a thread died.
 pub fn run(options: Options) -> Result<(), StartError> {
-    let mut server = start(options)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(StartError::Thread)?;
+    // From here on a signal waits for its turn, and does not end a process that is just ready.
+    let signals = {
+        let _context = runtime.enter();
+        let of = |kind| signal(kind).map_err(StartError::Thread);
+        [
+            of(SignalKind::hangup())?,
+            of(SignalKind::terminate())?,
+            of(SignalKind::interrupt())?,
+        ]
+    };
+    let [mut hangup, mut terminate, mut interrupt] = signals;
+    let mut server = start(options)?;
     runtime.block_on(async {
-        let (mut hangup, mut terminate, mut interrupt) = (
-            signal(SignalKind::hangup()).map_err(StartError::Thread)?,
-            signal(SignalKind::terminate()).map_err(StartError::Thread)?,
-            signal(SignalKind::interrupt()).map_err(StartError::Thread)?,
-        );
         loop {
             tokio::select! {
                 _ = hangup.recv() => {
@@ -284,7 +290,10 @@ fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
     let mut by_worker: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
     let mut views = Vec::new();
     for (index, listener) in spec.listeners.iter().enumerate() {
-        let tls = listener.tls.as_ref().map(proxy::load_tls).transpose();
+        let tls = listener.tls.as_ref();
+        let tls = tls
+            .map(|tls| proxy::load_tls(&tls.certificate, &tls.key, tls.only_1_3))
+            .transpose();
         let tls = tls.map_err(|error| StartError::Tls(format!("listeners.{}.tls: {error}", listener.name)))?;
         let mut address = listener.address;
         if address.port() != 0 {

@@ -11,13 +11,13 @@ use super::read::{Field, Written};
 #[must_use]
 pub fn schema() -> Json {
     let mut defs = Defs::default();
-    let root = File::schema(&mut defs);
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "Serin configuration",
-        "$ref": root["$ref"],
-        "$defs": defs.0,
-    })
+    File::schema(&mut defs);
+    // The file itself stands at the root, where editors and people look for its keys.
+    let mut root = defs.0.remove("File").unwrap_or_default();
+    root["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
+    root["title"] = "Serin configuration".into();
+    root["$defs"] = defs.0.into();
+    root
 }
 
 /// Schemas of records, by name.

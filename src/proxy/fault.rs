@@ -17,6 +17,8 @@ pub(super) enum Fault {
     HeadTooLarge,
     /// The head did not come in time.
     HeadTimeout,
+    /// More connections than this listener takes.
+    TooManyConnections,
     /// CONNECT and TRACE.
     MethodNotAllowed,
     /// The client's body broke its own framing, or ended too early.
@@ -51,6 +53,7 @@ impl Fault {
             | Self::UriTooLong
             | Self::HeadTooLarge
             | Self::HeadTimeout
+            | Self::TooManyConnections
             | Self::MethodNotAllowed
             | Self::ClientBody
             | Self::ClientBodyTimeout
@@ -67,6 +70,7 @@ impl Fault {
             Self::UriTooLong => Some(RejectReason::Uri),
             Self::HeadTooLarge => Some(RejectReason::Headers),
             Self::HeadTimeout => Some(RejectReason::HeadTimeout),
+            Self::TooManyConnections => Some(RejectReason::Connections),
             Self::MethodNotAllowed => Some(RejectReason::Unsupported),
             Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
             Self::BackendFull => Some(RejectReason::BackendLimit),
@@ -84,7 +88,7 @@ impl Fault {
             Self::MethodNotAllowed => 405,
             Self::HeadTooLarge => 431,
             Self::ClientBodyTimeout | Self::HeadTimeout => 408,
-            Self::BackendFull => 503,
+            Self::BackendFull | Self::TooManyConnections => 503,
             Self::Connect | Self::Closed | Self::Malformed => 502,
             Self::ConnectTimeout | Self::ResponseTimeout => 504,
             Self::Panic => 500,
@@ -99,6 +103,7 @@ impl Fault {
                 | Self::UriTooLong
                 | Self::HeadTooLarge
                 | Self::HeadTimeout
+                | Self::TooManyConnections
                 | Self::ClientBody
                 | Self::ClientBodyTimeout
                 | Self::Panic
@@ -113,6 +118,7 @@ impl Fault {
             Self::UriTooLong => "the request target is longer than this listener's limit",
             Self::HeadTooLarge => "the request's header fields are more or larger than this listener takes",
             Self::HeadTimeout => "the request's head did not come in time",
+            Self::TooManyConnections => "this listener has all the connections it may; try again",
             Self::MethodNotAllowed => "this method is not passed on",
             Self::ClientBody => "the request body ended early or broke its framing",
             Self::ClientBodyTimeout => "the request body did not come in time",

@@ -77,7 +77,7 @@ impl Connection {
         };
         let (sender, driver) = http1::Builder::new()
             .writev(false)
-            .max_buf_size(256 * 1024)
+            .max_buf_size(128 * 1024)
             .handshake(TokioIo::new(socket))
             .await?;
         Ok(Self {

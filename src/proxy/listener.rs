@@ -29,6 +29,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// Connections beyond the limit that one worker tells so at once.
+const TURNED_AWAY_MAX: usize = 64;
+
 /// A listening socket of one worker.
 pub(crate) struct Listening {
     /// Index in the table's listeners.
@@ -55,9 +58,18 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Resu
             Err(error) => back_off(&error).await,
         }
     }
-    // Nobody who got through the handshake is turned away by a reset.
-    while let Ok(Ok((tcp, peer))) = timeout(Duration::ZERO, socket.accept()).await {
-        admit(&worker, listening.index, acceptor.clone(), tcp, peer);
+    // Nobody who got through the handshake is turned away by a reset: the queue is asked itself, not
+    // what the runtime knows of it.
+    let socket = socket.into_std()?;
+    while let Ok((tcp, peer)) = socket.accept() {
+        tcp.set_nonblocking(true)?;
+        admit(
+            &worker,
+            listening.index,
+            acceptor.clone(),
+            TcpStream::from_std(tcp)?,
+            peer,
+        );
     }
     Ok(())
 }
@@ -78,7 +90,7 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
     let settings = worker.with_table(|table| table.listeners[index]);
     if worker.connections(index) >= u64::from(settings.connections) {
         worker.cells().reject(RejectReason::Connections);
-        return; // closes it
+        return turn_away(worker, tcp, acceptor.is_some());
     }
     let _ = tcp.set_nodelay(true); // without it only slower
     let peer = peer.ip().to_canonical();
@@ -96,6 +108,19 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
             Some(acceptor) => serve_tls(&worker, &acceptor, tcp, client).await,
             None => serve_clear(&worker, tcp, client).await,
         }
+    });
+}
+
+/// Tells a client in clear text that there are too many; others, and those who come while many are
+/// being told, are closed without a word.
+fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool) {
+    let told = Rc::clone(&worker.turned_away);
+    if tls || Rc::strong_count(&told) > TURNED_AWAY_MAX {
+        return;
+    }
+    tokio::task::spawn_local(async move {
+        refuse(Stream::clear(tcp, Bytes::new()), Fault::TooManyConnections).await;
+        drop(told);
     });
 }
 
@@ -120,12 +145,14 @@ async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>
             () = tokio::time::sleep(client.settings.idle) => {}
         }
     };
-    tokio::select! {
+    let mut first = [0; PREFACE.len()];
+    let n = tokio::select! {
         biased;
-        readable = tcp.readable() => if readable.is_err() { return },
+        n = tcp.read(&mut first) => n,
         () = patience => return,
-    }
-    let ahead = match timeout(client.settings.request_head, read_first(&mut tcp)).await {
+    };
+    let Ok(n @ 1..) = n else { return };
+    let ahead = match timeout(client.settings.request_head, read_preface(&mut tcp, &first[..n])).await {
         Ok(Ok(ahead)) => ahead,
         Ok(Err(_)) => return,
         Err(_) => {
@@ -137,18 +164,19 @@ async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>
     serve(worker, Stream::clear(tcp, ahead), client, http2).await;
 }
 
-/// Reads until it is plain whether the client speaks HTTP/2.
-async fn read_first(tcp: &mut TcpStream) -> io::Result<Bytes> {
-    let mut first = BytesMut::new();
-    loop {
-        let want = PREFACE.len() - first.len();
+/// Reads on until it is plain whether the client speaks HTTP/2.
+async fn read_preface(tcp: &mut TcpStream, first: &[u8]) -> io::Result<Bytes> {
+    let mut ahead = BytesMut::from(first);
+    while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
         let mut part = [0; PREFACE.len()];
+        let want = PREFACE.len() - ahead.len();
         let n = tcp.read(&mut part[..want]).await?;
-        first.extend_from_slice(&part[..n]);
-        if n == 0 || first.len() == PREFACE.len() || !PREFACE.starts_with(&first) {
-            return Ok(first.freeze());
+        if n == 0 {
+            break;
         }
+        ahead.extend_from_slice(&part[..n]);
     }
+    Ok(ahead.freeze())
 }
 
 async fn serve(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>, http2: bool) {
@@ -169,9 +197,14 @@ async fn refuse(mut stream: Stream, fault: Fault) {
     let problem = fault.problem();
     let mut answer = format!(
         "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nserver: serin\r\nconnection: close\r\n\
-         content-length: {}\r\n\r\n",
+         {}content-length: {}\r\n\r\n",
         fault.status(),
         fault.title(),
+        if fault.status() == 503 {
+            "retry-after: 1\r\n"
+        } else {
+            ""
+        },
         problem.len()
     )
     .into_bytes();

@@ -8,8 +8,6 @@ use rustls::crypto::aws_lc_rs;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::config::Tls;
-
 /// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -26,29 +24,29 @@ pub(crate) enum TlsError {
 ///
 /// # Errors
 /// [`TlsError`] names the file and how to mend it.
-pub(crate) fn load(tls: &Tls) -> Result<Arc<ServerConfig>, TlsError> {
+pub(crate) fn load(certificate: &Path, key: &Path, only_1_3: bool) -> Result<Arc<ServerConfig>, TlsError> {
     let file = |path: &Path| path.display().to_string();
-    let certificate = |cause: String| TlsError::Certificate {
-        file: file(&tls.certificate),
+    let bad_certificate = |cause: String| TlsError::Certificate {
+        file: file(certificate),
         cause,
     };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&tls.certificate)
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
-        .map_err(|error| certificate(error.to_string()))?;
+        .map_err(|error| bad_certificate(error.to_string()))?;
     if chain.is_empty() {
-        return Err(certificate("no certificate in it".into()));
+        return Err(bad_certificate("no certificate in it".into()));
     }
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| TlsError::Key {
-        file: file(&tls.key),
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| TlsError::Key {
+        file: file(key),
         cause: error.to_string(),
     })?;
-    let versions = if tls.only_1_3 {
+    let versions = if only_1_3 {
         &[&rustls::version::TLS13][..]
     } else {
         rustls::ALL_VERSIONS
     };
     let pair = |error: rustls::Error| TlsError::Pair {
-        file: file(&tls.certificate),
+        file: file(certificate),
         cause: error.to_string(),
     };
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

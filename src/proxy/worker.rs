@@ -79,6 +79,8 @@ pub(super) struct Worker {
     pub(super) live: Arc<Live>,
     pub(super) pools: RefCell<Pools>,
     pub(super) drain: Arc<Drain>,
+    /// Its clones are the connections that are being turned away.
+    pub(super) turned_away: Rc<()>,
     reader: RefCell<Reader>,
     all_cells: Arc<[ProxyCells]>,
     epoch: Instant,
@@ -107,6 +109,7 @@ impl Worker {
             live,
             pools: RefCell::new(Pools::default()),
             drain,
+            turned_away: Rc::new(()),
             all_cells,
             epoch: Instant::now(),
             wheel: RefCell::new(Wheel::new(0)),

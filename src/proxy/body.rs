@@ -15,7 +15,7 @@ pub(super) enum Frame {
     /// Bytes of the content.
     Data(Bytes),
     /// Trailer fields; nothing follows.
-    Trailers(Fields),
+    Trailers(Box<Fields>),
 }
 
 /// The body did not come whole. Whose fault it is stands in the ledger.

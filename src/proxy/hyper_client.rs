@@ -191,7 +191,7 @@ pub(super) fn to_frame(frame: Result<http_body::Frame<Bytes>, hyper::Error>) -> 
     let frame = frame.map_err(|_| Broken)?;
     Ok(match frame.into_data() {
         Ok(data) => Frame::Data(data),
-        Err(frame) => Frame::Trailers(to_fields(&frame.into_trailers().unwrap_or_default())),
+        Err(frame) => Frame::Trailers(Box::new(to_fields(&frame.into_trailers().unwrap_or_default()))),
     })
 }
 

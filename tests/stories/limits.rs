@@ -125,6 +125,20 @@ fn an_idle_connection_is_closed_in_silence() {
 }
 
 #[test]
+fn a_connection_that_never_asks_is_closed_in_silence() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(
+        listener("timeouts: { requestHead: 300ms, body: 30s, idle: 1s }"),
+        &one(app.address()),
+    );
+    // Its clock is that between two requests: no head has begun that could be late.
+    let rest = Client::connect(serin.address()).wire().rest();
+    assert_eq!(String::from_utf8_lossy(&rest.expect("an end in good order")), "");
+    let late = Metrics::of(&serin).sum("serin_rejected_total", &[("reason", "head_timeout")]);
+    assert_eq!(late, 0.0);
+}
+
+#[test]
 fn a_backend_is_spared_more_than_its_limit() {
     let open = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&open);

@@ -238,6 +238,12 @@ impl RequestHead {
         self.text(self.authority)
     }
 
+    /// [`RequestHead::authority`], sharing the head's buffer.
+    #[must_use]
+    pub fn authority_shared(&self) -> Bytes {
+        self.shared(self.authority)
+    }
+
     /// The authority without its port.
     #[must_use]
     pub fn host(&self) -> &str {
@@ -248,6 +254,12 @@ impl RequestHead {
     #[must_use]
     pub fn target(&self) -> &str {
         self.text(self.target)
+    }
+
+    /// [`RequestHead::target`], sharing the head's buffer.
+    #[must_use]
+    pub fn target_shared(&self) -> Bytes {
+        self.shared(self.target)
     }
 
     /// The target without its query.
@@ -266,6 +278,11 @@ impl RequestHead {
     #[must_use]
     pub const fn fields(&self) -> &Fields {
         &self.fields
+    }
+
+    fn shared(&self, span: Span) -> Bytes {
+        let start = span.start as usize;
+        self.fields.buf.slice(start..start + span.len as usize)
     }
 
     fn text(&self, span: Span) -> &str {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
 use super::body::{Broken, Frame, Length, Upload};
@@ -74,23 +75,23 @@ async fn try_exchange(
     let worker = ledger.worker();
     let endpoint = backend.pick(worker.id, worker.draw()).ok_or(Fault::BackendFull)?;
     ledger.set_endpoint(endpoint);
-    let authority = match forwarding.head.authority() {
-        "" => &endpoint.authority,
-        authority => authority,
-    };
-    let mut kept = kept_connection(worker, endpoint).await;
+    let mut kept = kept_connection(worker, endpoint);
     loop {
         let reused = kept.is_some();
         let mut connection = match kept.take() {
             Some(connection) => connection,
             None => fresh_connection(ledger, backend, endpoint).await?,
         };
+        let host = match forwarding.head.authority() {
+            "" => Bytes::copy_from_slice(endpoint.authority.as_bytes()),
+            _ => forwarding.head.authority_shared(),
+        };
         let had_body = matches!(body, Outgoing::Client(_));
-        let fields = |out: &mut dyn FnMut(&[u8], bytes::Bytes)| {
+        let fields = |out: &mut dyn FnMut(&[u8], Bytes)| {
             headers::request_fields(forwarding, &mut |name, value| out(name, value));
         };
         let sent = connection
-            .send(forwarding.head, authority, fields, body, |cx| ledger.poll_late(cx))
+            .send(forwarding.head, host, fields, body, |cx| ledger.poll_late(cx))
             .await;
         match sent {
             Ok((head, _)) if head.status == 101 && !forwarding.upgrade => return Err(Fault::Malformed),
@@ -126,10 +127,12 @@ fn blame_upload(upload: Option<&Upload>, fault: Fault) -> Fault {
 }
 
 /// A kept connection that still lives: it is read before it is used again.
-async fn kept_connection(worker: &Worker, endpoint: &Endpoint) -> Option<Box<Connection>> {
+fn kept_connection(worker: &Worker, endpoint: &Endpoint) -> Option<Box<Connection>> {
+    // Who uses it will poll it again, and be woken then.
+    let mut quiet = Context::from_waker(Waker::noop());
     loop {
         let mut connection = worker.pools.borrow_mut().take(endpoint)?;
-        if std::future::poll_fn(|cx| Poll::Ready(connection.is_ready(cx))).await {
+        if connection.is_ready(&mut quiet) {
             return Some(connection);
         }
     }
@@ -234,7 +237,7 @@ impl BackendBody {
     }
 
     /// After a 101: the bare stream with what was read ahead, and the exchange's ledger.
-    pub(super) fn into_tunnel(mut self) -> Option<(Socket, bytes::Bytes, Ledger)> {
+    pub(super) fn into_tunnel(mut self) -> Option<(Socket, Bytes, Ledger)> {
         let (socket, ahead) = self.stream.take()?.into_connection().into_stream();
         Some((socket, ahead, self.ledger.take()?))
     }

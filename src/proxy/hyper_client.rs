@@ -7,7 +7,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
@@ -113,19 +113,20 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         head: &RequestHead,
-        authority: &str,
+        host: Bytes,
         fields: impl FnOnce(&mut dyn FnMut(&[u8], Bytes)),
         body: Outgoing,
         mut late: impl FnMut(&Context<'_>) -> Poll<Late>,
     ) -> Result<(ResponseHead, Incoming), SendFault> {
         self.seen.begin();
-        let mut response = pin!(self.sender.try_send_request(to_request(head, authority, fields, body)));
+        let mut response = pin!(self.sender.try_send_request(to_request(head, host, fields, body)));
         let (driver, closed, seen) = (&mut self.driver, &mut self.closed, &self.seen);
         std::future::poll_fn(|cx| {
             if !*closed && driver.poll_without_shutdown(cx).is_ready() {
                 *closed = true;
             }
-            match response.as_mut().poll(cx) {
+            // The driver is polled by nobody but us: what it tells us needs no second wake-up.
+            match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(to_response(response))),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(if seen.read.get() == 0 && seen.ended.get() {
                     let unsent = seen.written.get() == 0;
@@ -162,10 +163,11 @@ impl ResponseBody {
 
     /// The next part; drives the connection when there is none yet.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
-        let mut next = Pin::new(&mut self.incoming).poll_frame(cx);
+        let mut quiet = Context::from_waker(Waker::noop());
+        let mut next = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
         if next.is_pending() && !self.connection.closed {
             let _ = self.connection.is_alive(cx);
-            next = Pin::new(&mut self.incoming).poll_frame(cx);
+            next = Pin::new(&mut self.incoming).poll_frame(&mut quiet);
         }
         next.map(|next| next.map(to_frame))
     }
@@ -206,7 +208,7 @@ pub(super) fn length(body: &Incoming) -> Length {
 
 fn to_request(
     head: &RequestHead,
-    authority: &str,
+    host: Bytes,
     fields: impl FnOnce(&mut dyn FnMut(&[u8], Bytes)),
     body: Outgoing,
 ) -> http::Request<Outgoing> {
@@ -217,10 +219,10 @@ fn to_request(
     };
     let mut request = http::Request::new(body);
     *request.method_mut() = http::Method::from_bytes(head.method().as_str().as_bytes()).unwrap_or_default();
-    *request.uri_mut() = http::Uri::try_from(head.target()).unwrap_or_default();
+    *request.uri_mut() = http::Uri::from_maybe_shared(head.target_shared()).unwrap_or_default();
     let map = request.headers_mut();
     map.reserve(head.fields().len() + 10);
-    if let Ok(host) = HeaderValue::from_str(authority) {
+    if let Ok(host) = HeaderValue::from_maybe_shared(host) {
         map.insert(http::header::HOST, host);
     }
     if chunked {

@@ -6,6 +6,9 @@ use std::task::{Context, Poll, Waker};
 use super::wheel::TICK_US;
 use crate::route::ListenerSettings;
 
+/// How old the reading of the clock may be that a phase is entered with: nobody is cut off early.
+const CLOCK_AGE_US: u64 = 100_000;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -72,7 +75,7 @@ impl ConnectionClock {
 
     /// Looks at the clock; the answer is the tick at which to look again.
     pub(super) fn tick(&self, now_us: u64) -> u64 {
-        let age_us = u128::from(now_us.saturating_sub(self.since_us.get()));
+        let age_us = u128::from(now_us.saturating_sub(self.since_us.get() + CLOCK_AGE_US));
         let settings = &self.settings;
         let overdue = match self.phase.get() {
             Phase::Idle => age_us >= settings.idle.as_micros(),

@@ -20,7 +20,7 @@ use crate::route::{Backend, Endpoint};
 
 /// A response whose head has come.
 pub(super) struct Response {
-    pub(super) head: ResponseHead,
+    pub(super) head: Box<ResponseHead>,
     pub(super) body: BackendBody,
 }
 
@@ -71,7 +71,7 @@ async fn try_exchange(
     forwarding: &Forwarding<'_>,
     mut body: Outgoing,
     upload: Option<&Upload>,
-) -> Result<(ResponseHead, ResponseBody, Arc<Endpoint>), Fault> {
+) -> Result<(Box<ResponseHead>, ResponseBody, Arc<Endpoint>), Fault> {
     let worker = ledger.worker();
     let endpoint = backend.pick(worker.id, worker.draw()).ok_or(Fault::BackendFull)?;
     ledger.set_endpoint(endpoint);

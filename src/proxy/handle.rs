@@ -31,13 +31,13 @@ pub(super) struct Client {
 pub(super) enum Answer {
     /// A backend's response.
     Backend {
-        head: ResponseHead,
+        head: Box<ResponseHead>,
         body: AnswerBody,
         stamp: Option<Stamp>,
     },
     /// A backend has switched protocols: from here on bytes pass both ways.
     Switched {
-        head: ResponseHead,
+        head: Box<ResponseHead>,
         tunnel: BackendBody,
         stamp: Option<Stamp>,
     },
@@ -67,7 +67,7 @@ struct Course {
 pub(super) async fn handle(
     worker: &Rc<Worker>,
     client: &Client,
-    head: RequestHead,
+    head: Box<RequestHead>,
     body: Outgoing,
     upload: Option<Rc<Upload>>,
 ) -> Answer {

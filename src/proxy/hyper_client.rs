@@ -117,7 +117,7 @@ impl Connection {
         fields: impl FnOnce(&mut dyn FnMut(&[u8], Bytes)),
         body: Outgoing,
         mut late: impl FnMut(&Context<'_>) -> Poll<Late>,
-    ) -> Result<(ResponseHead, Incoming), SendFault> {
+    ) -> Result<(Box<ResponseHead>, Incoming), SendFault> {
         self.seen.begin();
         let mut response = pin!(self.sender.try_send_request(to_request(head, host, fields, body)));
         let (driver, closed, seen) = (&mut self.driver, &mut self.closed, &self.seen);
@@ -236,7 +236,7 @@ fn to_request(
     request
 }
 
-fn to_response(response: http::Response<Incoming>) -> (ResponseHead, Incoming) {
+fn to_response(response: http::Response<Incoming>) -> (Box<ResponseHead>, Incoming) {
     let (parts, body) = response.into_parts();
     let bytes = parts
         .headers
@@ -252,7 +252,7 @@ fn to_response(response: http::Response<Incoming>) -> (ResponseHead, Incoming) {
     } else {
         Version::Http11
     };
-    (head.response(parts.status.as_u16(), version), body)
+    (Box::new(head.response(parts.status.as_u16(), version)), body)
 }
 
 impl http_body::Body for Outgoing {

@@ -210,7 +210,7 @@ async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Inc
         };
         (Outgoing::Client(body), Some(upload))
     };
-    let handled = AssertUnwindSafe(handle(worker, client, head, body, upload))
+    let handled = AssertUnwindSafe(handle(worker, client, Box::new(head), body, upload))
         .catch_unwind()
         .await;
     let answer = handled.unwrap_or_else(|_| {
@@ -483,7 +483,7 @@ impl http_body::Body for Responding {
 impl Drop for Responding {
     fn drop(&mut self) {
         if let Some((worker, clock)) = self.http1.take() {
-            clock.enter(Phase::Idle, worker.now_us());
+            clock.enter(Phase::Idle, worker.recent_us());
         }
     }
 }
@@ -552,7 +552,7 @@ impl AsyncRead for ClientIo {
                     && let Some(clock) = &self.clock
                     && clock.phase() == Phase::Idle
                 {
-                    clock.enter(Phase::Head, self.worker.now_us());
+                    clock.enter(Phase::Head, self.worker.recent_us());
                 }
             }
             Poll::Ready(_) => self.ended = true,

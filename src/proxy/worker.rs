@@ -84,6 +84,8 @@ pub(super) struct Worker {
     reader: RefCell<Reader>,
     all_cells: Arc<[ProxyCells]>,
     epoch: Instant,
+    /// The last reading of the clock.
+    recent_us: Cell<u64>,
     wheel: RefCell<Wheel<Timed>>,
     /// Exchanges in the wheel.
     exchanges: Cell<usize>,
@@ -112,6 +114,7 @@ impl Worker {
             turned_away: Rc::new(()),
             all_cells,
             epoch: Instant::now(),
+            recent_us: Cell::new(0),
             wheel: RefCell::new(Wheel::new(0)),
             exchanges: Cell::new(0),
             tick_wanted: Notify::new(),
@@ -123,7 +126,15 @@ impl Worker {
 
     /// Microseconds since this worker began.
     pub(super) fn now_us(&self) -> u64 {
-        u64::try_from(self.epoch.elapsed().as_micros()).expect("younger than 500,000 years")
+        let now_us = u64::try_from(self.epoch.elapsed().as_micros()).expect("younger than 500,000 years");
+        self.recent_us.set(now_us);
+        now_us
+    }
+
+    /// The last answer of [`Worker::now_us`]: at most 100 ms old while a
+    /// connection is open, and free. For limits of seconds.
+    pub(super) fn recent_us(&self) -> u64 {
+        self.recent_us.get()
     }
 
     /// Looks at the table of this moment. `f` must not look again.

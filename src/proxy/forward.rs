@@ -80,7 +80,8 @@ async fn try_exchange(
         let reused = kept.is_some();
         let mut connection = match kept.take() {
             Some(connection) => connection,
-            None => fresh_connection(ledger, backend, endpoint).await?,
+            // Rare and large: boxed, so that every exchange is small.
+            None => Box::pin(fresh_connection(ledger, backend, endpoint)).await?,
         };
         let host = match forwarding.head.authority() {
             "" => Bytes::copy_from_slice(endpoint.authority.as_bytes()),

@@ -20,6 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::batch::gather;
 use super::body::{AnswerBody, Broken, Frame, Length, Upload};
 use super::connection::{ConnectionClock, Phase};
 use super::fault::Fault;
@@ -142,18 +143,20 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
         refusal: None,
         ended: false,
     };
+    let (io, sender) = gather(io);
     let streams = Rc::new(Cell::new(0usize));
     let service = {
         let (worker, clock) = (Rc::clone(worker), Rc::clone(&clock));
         service_fn(move |request: http::Request<Incoming>| {
             let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
             let open = OpenStream::new(&worker, &clock, &streams);
-            async move {
+            // Boxed where it is made: the task that serves it is moved about, and stays small.
+            Box::pin(async move {
                 let (answer, _) = answer(&worker, &client, request).await;
                 let mut response = to_response(answer, None, false, false);
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)
-            }
+            })
         })
     };
     let connection = http2::Builder::new(LocalExecutor)
@@ -178,7 +181,11 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
             told = true;
             connection.as_mut().graceful_shutdown();
         }
-        connection.as_mut().poll(cx).map(|_| ())
+        let ended = connection.as_mut().poll(cx).map(|_| ());
+        match sender.poll_send(cx) {
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => ended,
+        }
     })
     .await;
     worker.forget_connection(key);
@@ -520,11 +527,9 @@ impl Drop for OpenStream {
 #[derive(Clone, Copy)]
 struct LocalExecutor;
 
-impl<F: Future + 'static> hyper::rt::Executor<F> for LocalExecutor {
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        tokio::task::spawn_local(future);
     }
 }
 

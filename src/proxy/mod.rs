@@ -1,6 +1,7 @@
 //! The data plane: workers that serve requests by the live table. Knows nothing of control.
 
 mod access_log;
+mod batch;
 mod body;
 mod connection;
 mod fault;

@@ -9,6 +9,9 @@ use crate::route::ListenerSettings;
 /// How old the reading of the clock may be that a phase is entered with: nobody is cut off early.
 const CLOCK_AGE_US: u64 = 100_000;
 
+/// How long a connection keeps its engine and buffers while nothing is asked.
+const REST_US: u128 = 1_000_000;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -29,6 +32,10 @@ pub(super) struct ConnectionClock {
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
     late: Cell<bool>,
+    /// Everything written has gone out.
+    flushed: Cell<bool>,
+    /// Idle for so long that its engine may be put away.
+    resting: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -40,6 +47,8 @@ impl ConnectionClock {
             since_us: Cell::new(now_us),
             blocked_since_us: Cell::new(0),
             late: Cell::new(false),
+            flushed: Cell::new(true),
+            resting: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -51,6 +60,7 @@ impl ConnectionClock {
     pub(super) fn enter(&self, phase: Phase, now_us: u64) {
         self.phase.set(phase);
         self.since_us.set(now_us);
+        self.resting.set(false);
     }
 
     pub(super) fn blocked(&self, now_us: impl FnOnce() -> u64) {
@@ -61,6 +71,19 @@ impl ConnectionClock {
 
     pub(super) fn unblocked(&self) {
         self.blocked_since_us.set(0);
+    }
+
+    pub(super) fn set_flushed(&self, flushed: bool) {
+        self.flushed.set(flushed);
+    }
+
+    pub(super) fn is_flushed(&self) -> bool {
+        self.flushed.get()
+    }
+
+    /// Whether nothing has been asked for a while, and nothing is owed.
+    pub(super) fn rests(&self) -> bool {
+        self.resting.get() && self.phase.get() == Phase::Idle && self.flushed.get()
     }
 
     /// How often to look: a quarter of the shortest limit, at most a second.
@@ -87,6 +110,9 @@ impl ConnectionClock {
             blocked_since_us != 0 && u128::from(now_us.saturating_sub(blocked_since_us)) >= settings.body.as_micros();
         if overdue || blocked {
             self.late.set(true);
+            self.wake();
+        }
+        if self.phase.get() == Phase::Idle && age_us >= REST_US && !self.resting.replace(true) {
             self.wake();
         }
         (now_us + self.interval_us()) / TICK_US + 1

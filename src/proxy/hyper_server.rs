@@ -43,6 +43,8 @@ pub(super) enum End {
     Refused(Stream, Fault),
     /// Bytes pass both ways from here on.
     Switched(Stream, BackendBody),
+    /// Idle for a while: the next request needs an engine of its own.
+    Resting(Stream),
 }
 
 /// Serves HTTP/1.1 on `stream` until it ends.
@@ -53,8 +55,8 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
     let io = ClientIo {
         stream,
         worker: Rc::clone(worker),
-        clock: Some(Rc::clone(&clock)),
-        flushed: true,
+        clock: Rc::clone(&clock),
+        http1: true,
         refusal: None,
         ended: false,
     };
@@ -91,7 +93,7 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
         builder.max_headers(client.settings.headers as usize); // hyper's own default costs no allocation
     }
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
-    let mut told = false;
+    let (mut told, mut rests) = (false, false);
     let ended = std::future::poll_fn(|cx| {
         if clock.poll_late(cx).is_ready() {
             return Poll::Ready(None);
@@ -103,6 +105,10 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
             Pin::new(&mut connection).graceful_shutdown();
             return Pin::new(&mut connection).poll(cx).map(Some);
         }
+        if ended.is_pending() && clock.rests() {
+            rests = true;
+            return Poll::Ready(None);
+        }
         ended.map(Some)
     })
     .await;
@@ -112,6 +118,7 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<
     let mut io = parts.io.into_inner();
     io.stream.unread(parts.read_buf);
     match ended {
+        None if rests => End::Resting(io.stream),
         None if clock.phase() == Phase::Head => {
             worker.cells().reject(RejectReason::HeadTimeout);
             End::Refused(io.stream, Fault::HeadTimeout)
@@ -138,8 +145,8 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
     let io = ClientIo {
         stream,
         worker: Rc::clone(worker),
-        clock: Some(Rc::clone(&clock)),
-        flushed: false,
+        clock: Rc::clone(&clock),
+        http1: false,
         refusal: None,
         ended: false,
     };
@@ -538,10 +545,9 @@ impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecu
 struct ClientIo {
     stream: Stream,
     worker: Rc<Worker>,
-    clock: Option<Rc<ConnectionClock>>,
-    /// Everything written has gone out: what is written now begins a new answer. Always `false`
-    /// for HTTP/2, which refuses in frames.
-    flushed: bool,
+    clock: Rc<ConnectionClock>,
+    /// HTTP/2 refuses in frames, and its heads are no phase of the connection.
+    http1: bool,
     refusal: Option<Fault>,
     /// End of stream, or an error.
     ended: bool,
@@ -553,11 +559,8 @@ impl AsyncRead for ClientIo {
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         match &result {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                if self.flushed
-                    && let Some(clock) = &self.clock
-                    && clock.phase() == Phase::Idle
-                {
-                    clock.enter(Phase::Head, self.worker.recent_us());
+                if self.http1 && self.clock.phase() == Phase::Idle && self.clock.is_flushed() {
+                    self.clock.enter(Phase::Head, self.worker.recent_us());
                 }
             }
             Poll::Ready(_) => self.ended = true,
@@ -569,8 +572,8 @@ impl AsyncRead for ClientIo {
 
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let in_head = self.clock.as_ref().is_some_and(|clock| clock.phase() == Phase::Head);
-        if in_head && (self.flushed || self.refusal.is_some()) {
+        // Nothing has been asked yet, and nothing is owed: this is hyper's own refusal.
+        if self.http1 && self.clock.phase() == Phase::Head && (self.clock.is_flushed() || self.refusal.is_some()) {
             if let Some(fault) = refusal(buf) {
                 self.refusal = Some(fault);
             }
@@ -579,19 +582,18 @@ impl AsyncWrite for ClientIo {
             }
         }
         let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        match (&result, &self.clock) {
-            (Poll::Pending, Some(clock)) => clock.blocked(|| self.worker.now_us()),
-            (Poll::Ready(Err(_)), _) => self.ended = true,
-            (Poll::Ready(Ok(_)), Some(clock)) => clock.unblocked(),
-            _ => {}
+        match &result {
+            Poll::Pending => self.clock.blocked(|| self.worker.now_us()),
+            Poll::Ready(Err(_)) => self.ended = true,
+            Poll::Ready(Ok(_)) => self.clock.unblocked(),
         }
-        self.flushed = false;
+        self.clock.set_flushed(false);
         result
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_flush(cx);
-        self.flushed = result.is_ready();
+        self.clock.set_flushed(result.is_ready());
         result
     }
 

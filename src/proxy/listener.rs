@@ -105,7 +105,7 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
     tokio::task::spawn_local(async move {
         let _counted = counted;
         match acceptor {
-            Some(acceptor) => serve_tls(&worker, &acceptor, tcp, client).await,
+            Some(acceptor) => Box::pin(serve_tls(&worker, &acceptor, tcp, client)).await,
             None => serve_clear(&worker, tcp, client).await,
         }
     });
@@ -157,7 +157,7 @@ async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>
         Ok(Err(_)) => return,
         Err(_) => {
             worker.cells().reject(RejectReason::HeadTimeout);
-            return refuse(Stream::clear(tcp, Bytes::new()), Fault::HeadTimeout).await;
+            return Box::pin(refuse(Stream::clear(tcp, Bytes::new()), Fault::HeadTimeout)).await;
         }
     };
     let http2 = ahead.as_ref() == PREFACE;
@@ -179,17 +179,44 @@ async fn read_preface(tcp: &mut TcpStream, first: &[u8]) -> io::Result<Bytes> {
     Ok(ahead.freeze())
 }
 
+/// What comes after the serving, and what few connections need, is boxed: a connection's task is as
+/// large as the largest thing it may do.
 async fn serve(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>, http2: bool) {
     if http2 {
-        return serve_http2(worker, stream, client).await;
+        return Box::pin(serve_http2(worker, stream, client)).await;
     }
     let idle = client.settings.idle;
-    match serve_http1(worker, stream, client).await {
-        End::Gone => {}
-        End::Closed(stream) => linger(stream).await,
-        End::Refused(stream, fault) => refuse(stream, fault).await,
-        End::Switched(stream, body) => tunnel::run(worker, stream, body, idle).await,
+    let mut stream = stream;
+    loop {
+        match Box::pin(serve_http1(worker, stream, Rc::clone(&client))).await {
+            End::Resting(resting) => match rest(worker, resting, idle).await {
+                Some(woken) => stream = woken,
+                None => return,
+            },
+            End::Gone => return,
+            End::Closed(stream) => return Box::pin(linger(stream)).await,
+            End::Refused(stream, fault) => return Box::pin(refuse(stream, fault)).await,
+            End::Switched(stream, body) => return Box::pin(tunnel::run(worker, stream, body, idle)).await,
+        }
     }
+}
+
+/// Waits for the next request without an engine or its buffers: an idle connection is little more
+/// than its socket. `None`: it is over, and closed.
+async fn rest(worker: &Worker, mut stream: Stream, idle: Duration) -> Option<Stream> {
+    let mut first = [0; PREFACE.len()];
+    let n = tokio::select! {
+        biased;
+        n = stream.read(&mut first) => n.ok().filter(|&n| n > 0)?,
+        () = worker.drain.reached(Stage::Closing) => 0,
+        () = tokio::time::sleep(idle) => 0,
+    };
+    if n == 0 {
+        Box::pin(linger(stream)).await;
+        return None;
+    }
+    stream.unread(Bytes::copy_from_slice(&first[..n]));
+    Some(stream)
 }
 
 /// Answers a head that we refuse, and closes.

@@ -24,6 +24,9 @@ const SERIN_BYTES_MAX: f64 = 24.0 * 1024.0;
 /// Connections that open or speak at the same time; the rest waits its turn.
 const AT_ONCE: usize = 64;
 
+/// A connection is idle once it has said nothing for this long: proxies put buffers away only after a while.
+const SILENCE: Duration = Duration::from_secs(4);
+
 /// Memory counts as settled when it is the same after this long; it is asked at most `SETTLE_LOOKS_MAX` times.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
 const SETTLE_LOOKS_MAX: u32 = 20;
@@ -128,6 +131,7 @@ async fn measure(options: &Options, peer: &Peer, backends: &Backends, workdir: &
 
     let before = settled_bytes(process.id()).await?;
     let connections = open(site.port, options.connections as usize).await?;
+    tokio::time::sleep(SILENCE).await;
     let after = settled_bytes(process.id()).await?;
     let alive = ask_all(site.port, connections).await.len();
     let connections = options.connections as usize;

@@ -8,8 +8,8 @@ use super::book::{Figures, Totals};
 use crate::analysis::VerdictKind;
 use crate::control::RolloutView;
 
-/// Columns of a bar of 100 %.
-const BAR: usize = 30;
+/// Columns of a bar of 100 %: the line of a side has 80 then.
+const BAR: usize = 20;
 
 /// Without a terminal: the time between two lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(1);
@@ -382,6 +382,8 @@ mod tests {
         assert_eq!(cut("7.5 ms · 0 lost", 8), "7.5 ms ·");
         assert_eq!(cut("  \x1b[31m8 %\x1b[0m errors", 4), "  \x1b[31m8 \x1b[0m");
         assert_eq!(cut("short", 60), "short");
+        let side = side("stable", 1.0, &frame(0, 0.0).sides[0], Tone::Good, false);
+        assert_eq!(side.chars().count(), 80, "{side}");
         let mut screen = screen(Mode::Live { lines: 0 });
         screen.show(&frame(0, 0.25));
         let text = String::from_utf8(screen.out).unwrap();
@@ -401,10 +403,10 @@ mod tests {
         };
         check(0.0, 0);
         check(0.001, 1);
-        check(0.05, 2);
-        check(0.25, 8);
-        check(0.5, 15);
-        check(1.0, 30);
+        check(0.05, 1);
+        check(0.25, 5);
+        check(0.5, 10);
+        check(1.0, 20);
     }
 
     #[test]

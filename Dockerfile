@@ -3,8 +3,8 @@
 #   docker build -t serin .
 #   docker run --read-only -v "$PWD/serin.yaml:/etc/serin/serin.yaml:ro" -v serin-state:/var/lib/serin -p 8080:8080 serin
 #
-# In the file, listen on 0.0.0.0:8080 and say `state: { directory: /var/lib/serin }`. The admin address is on the
-# container's loopback unless the file says otherwise: `docker exec CONTAINER serin status` reaches it.
+# In the file, listen on 0.0.0.0:8080 and say `state: { directory: /var/lib/serin }`. The admin API stays on the
+# container's loopback: `docker exec CONTAINER serin status` reaches it, and so do containers of the same pod.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
@@ -38,6 +38,6 @@ COPY LICENSE /usr/share/doc/serin/LICENSE
 USER 65532:65532
 WORKDIR /var/lib/serin
 VOLUME ["/var/lib/serin"]
-EXPOSE 8080 9901
+EXPOSE 8080
 ENTRYPOINT ["/usr/local/bin/serin"]
 CMD ["run", "-c", "/etc/serin/serin.yaml"]

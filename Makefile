@@ -14,8 +14,9 @@ TEST_TOOLS := nginx:nginx-light curl:curl python3:python3 h2load:nghttp2-client
 build:
 	cargo build --release
 
-demo: build
-	target/release/serin demo --scenario $(SCENARIO) $(ARGS)
+# By way of cargo, which knows where it has put the program.
+demo:
+	cargo run --release --bin serin -- demo --scenario $(SCENARIO) $(ARGS)
 
 # The tests come last, so that their summary is the end of the output.
 test: tools lint

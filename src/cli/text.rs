@@ -25,6 +25,9 @@ pub(super) fn status(status: &Value, routes: Option<&Value>) -> String {
         },
         word(&reload["at"]),
     )];
+    for problem in items(&reload["problems"]) {
+        parts[0].push_str(&format!("\n  {}", field_error(problem)));
+    }
     if let Some(environment) = status["environment"].as_str() {
         parts[0].push_str(&format!("\nenvironment    {environment}"));
     }
@@ -33,9 +36,6 @@ pub(super) fn status(status: &Value, routes: Option<&Value>) -> String {
     }
     for kept in items(&status["kept"]) {
         parts[0].push_str(&format!("\nkept           {}", word(kept)));
-    }
-    for problem in items(&reload["problems"]) {
-        parts[0].push_str(&format!("\n  {}", field_error(problem)));
     }
 
     let mut listeners = Table::new(&["LISTENER", "ADDRESS", "TLS"]);
@@ -172,11 +172,14 @@ pub(super) fn rollout(rollout: &Value) -> String {
 
 /// A rollout in one line, for a log of its progress.
 pub(super) fn progress(rollout: &Value) -> String {
+    let step = match &rollout["step"] {
+        Value::Null => String::new(),
+        _ => format!(" step {}", step(rollout)),
+    };
     format!(
-        "{} {} step {} share {}: {}",
+        "{} {}{step} share {}: {}",
         word(&rollout["name"]),
         word(&rollout["phase"]),
-        step(rollout),
         percent(&rollout["share"]),
         one_line(&rollout["reason"])
     )
@@ -386,6 +389,8 @@ mod tests {
             progress(&trial()),
             &["checkout progressing step 2 of 3 (25 %) share 25 %: step 2 [2J of 3"],
         );
+        let idle = json!({"name": "checkout", "phase": "idle", "step": null, "share": 0.0, "reason": "not started"});
+        check(progress(&idle), &["checkout idle share 0 %: not started"]);
     }
 
     #[test]
@@ -404,10 +409,10 @@ mod tests {
                 "generation     42",
                 "workers        2",
                 "configuration  serin.yaml, REFUSED at 2026-11-21T12:00:13.042Z",
+                "  serin.yaml:3:5 routes.checkout.split: adds up to 0",
                 "environment    prod",
                 "state          CANNOT BE WRITTEN: disk full",
                 "kept           checkout: stable=1",
-                "  serin.yaml:3:5 routes.checkout.split: adds up to 0",
                 "",
                 "LISTENER  ADDRESS         TLS",
                 "public    127.0.0.1:8080  no",

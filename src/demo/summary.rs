@@ -105,9 +105,16 @@ impl Summary {
             (false, false) => ", NOT as expected",
         };
         let seconds = |ms: Option<f64>| ms.map_or_else(|| "-".into(), |ms| format!("{:.2} s", ms / 1e3));
+        // Of an end that no verdict brought there is only how far the rollout had come.
+        let decided = [Outcome::Succeeded, Outcome::Aborted].map(Outcome::as_str);
+        let reason = if decided.contains(&self.outcome) {
+            "reason"
+        } else {
+            "last move of the rollout"
+        };
         let mut rows = vec![
             ("outcome", format!("{}{as_expected}", self.outcome)),
-            ("reason", self.reason.clone()),
+            (reason, self.reason.clone()),
         ];
         if self.scenario != Scenario::Healthy.as_str() {
             #[allow(clippy::cast_precision_loss)] // some seconds

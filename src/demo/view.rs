@@ -8,8 +8,8 @@ use super::book::{Figures, Totals};
 use crate::analysis::VerdictKind;
 use crate::control::RolloutView;
 
-/// Columns of a bar of 100 %.
-const BAR: usize = 30;
+/// Columns of a bar of 100 %: the line of a side has 80 then.
+const BAR: usize = 20;
 
 /// Without a terminal: the time between two lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(1);
@@ -34,6 +34,8 @@ pub(super) struct Screen<W: Write> {
     mode: Mode,
     /// Whether colours are wanted.
     colour: bool,
+    /// How wide the terminal is at this moment; `None`: unknown.
+    columns: fn() -> Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,10 @@ impl Screen<io::Stdout> {
             out,
             mode,
             colour: live && set("NO_COLOR").is_none(),
+            columns: || {
+                let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+                Some(usize::from(size.ws_col)).filter(|&columns| columns > 0)
+            },
         }
     }
 }
@@ -107,9 +113,13 @@ impl<W: Write> Screen<W> {
                 let lines = block(frame, self.colour);
                 let mut piece = self.above();
                 self.mode = Mode::Live { lines: lines.len() };
-                // Too long a line must not wrap, or the way back up would be wrong.
+                let columns = (self.columns)().unwrap_or(usize::MAX);
+                // Too long a line must not wrap, or the way back up would be wrong: not even where the
+                // width is unknown.
                 piece.push_str("\x1b[?7l");
-                lines.iter().for_each(|line| piece.extend([line, "\n"]));
+                lines
+                    .iter()
+                    .for_each(|line| piece.extend([cut(line, columns).as_str(), "\n"]));
                 piece.push_str("\x1b[?7h");
                 piece
             }
@@ -186,7 +196,7 @@ fn side(name: &str, share: f64, figures: &Figures, tone: Tone, colour: bool) -> 
 /// The line elsewhere.
 fn plain(frame: &Frame) -> String {
     let mut line = format!(
-        "{:5.1} s  canary {:5.1} %  {}{} · verdict {}",
+        "{:6.1} s  canary {:5.1} %  {}{} · verdict {}",
         frame.at.as_secs_f64(),
         frame.rollout.share * 100.0,
         frame.rollout.phase.as_str(),
@@ -245,6 +255,21 @@ fn ms(latency: Option<Duration>) -> String {
         || "-".into(),
         |latency| format!("{:.1} ms", latency.as_secs_f64() * 1e3),
     )
+}
+
+/// As much of a line as `columns` hold, each character one wide. Colours take no room, and all of them stay.
+fn cut(line: &str, columns: usize) -> String {
+    let (mut width, mut in_colour) = (0, false);
+    line.chars()
+        .filter(|&c| {
+            if c == '\x1b' || in_colour {
+                in_colour = c != 'm';
+                return true;
+            }
+            width += 1;
+            width <= columns
+        })
+        .collect()
 }
 
 fn paint(text: &str, tone: Tone, colour: bool) -> String {
@@ -314,12 +339,13 @@ mod tests {
             out: Vec::new(),
             mode,
             colour: false,
+            columns: || Some(60),
         }
     }
 
     #[test]
     fn a_plain_line_says_all_of_it() {
-        let expected = "  3.1 s  canary  25.0 %  progressing · step 2 of 4, baked 1.2 of 2.0 s · verdict none yet  \
+        let expected = "   3.1 s  canary  25.0 %  progressing · step 2 of 4, baked 1.2 of 2.0 s · verdict none yet  \
                         | stable 748 req/s, 0.0 % errors, p95 6.2 ms  | canary 252 req/s, 8.1 % errors, p95 -  | 0 lost";
         assert_eq!(plain(&frame(3_100, 0.25)), expected);
     }
@@ -352,6 +378,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_is_cut_to_the_terminal() {
+        assert_eq!(cut("7.5 ms · 0 lost", 8), "7.5 ms ·");
+        assert_eq!(cut("  \x1b[31m8 %\x1b[0m errors", 4), "  \x1b[31m8 \x1b[0m");
+        assert_eq!(cut("short", 60), "short");
+        let side = side("stable", 1.0, &frame(0, 0.0).sides[0], Tone::Good, false);
+        assert_eq!(side.chars().count(), 80, "{side}");
+        let mut screen = screen(Mode::Live { lines: 0 });
+        screen.show(&frame(0, 0.25));
+        let text = String::from_utf8(screen.out).unwrap();
+        let widest = text
+            .lines()
+            .filter(|line| !line.contains('\x1b'))
+            .map(|line| line.chars().count());
+        assert_eq!(widest.max(), Some(60), "{text:?}");
+    }
+
+    #[test]
     fn some_weight_is_some_bar() {
         let check = |share: f64, columns: usize| {
             let line = side("canary", share, &Figures::default(), Tone::Good, false);
@@ -360,10 +403,10 @@ mod tests {
         };
         check(0.0, 0);
         check(0.001, 1);
-        check(0.05, 2);
-        check(0.25, 8);
-        check(0.5, 15);
-        check(1.0, 30);
+        check(0.05, 1);
+        check(0.25, 5);
+        check(0.5, 10);
+        check(1.0, 20);
     }
 
     #[test]

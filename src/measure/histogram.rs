@@ -51,8 +51,11 @@ impl LatencyHistogram {
     /// Adds all that was recorded to `sum`. A value that is recorded meanwhile may be in the sum
     /// of values and not yet in its bucket, or the other way round.
     pub fn add_to(&self, sum: &mut Histogram) {
-        for (into, from) in sum.buckets_mut().iter_mut().zip(&self.buckets) {
-            *into += from.load(Ordering::Relaxed);
+        // While nothing was recorded, `sum` is left without buckets if it has none.
+        if self.buckets.iter().any(|from| from.load(Ordering::Relaxed) > 0) {
+            for (into, from) in sum.buckets_mut().iter_mut().zip(&self.buckets) {
+                *into += from.load(Ordering::Relaxed);
+            }
         }
         sum.sum_us = sum.sum_us.wrapping_add(self.sum_us.load(Ordering::Relaxed));
     }
@@ -240,6 +243,13 @@ mod tests {
             let exact_for = exact_for.expect("small values are below every bound");
             assert!((bound_us - exact_for) * 32 <= bound_us, "{bound_us}: {exact_for}");
         }
+    }
+
+    #[test]
+    fn a_sum_of_nothing_has_no_buckets() {
+        let mut sum = Histogram::default();
+        LatencyHistogram::default().add_to(&mut sum);
+        assert_eq!(sum, Histogram::default());
     }
 
     proptest! {

@@ -198,6 +198,8 @@ pub(crate) fn route(generation: u64) -> RouteView {
         requests: 913,
         failures: 74,
         error_rate: Some(74.0 / 913.0),
+        cohort_requests: 12,
+        cohort_failures: 3,
         p50_us: Some(4_000),
         p95_us: Some(12_500),
         p99_us: Some(1_000_000),

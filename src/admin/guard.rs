@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use http::uri::Authority;
 use http::{HeaderMap, Method, header};
 
 use super::Admin;
@@ -14,7 +15,8 @@ use super::problem::{Kind, Problem};
 
 /// Lets a request pass, or answers 421 or 403.
 pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    match check(admin.address, request.method(), request.headers()) {
+    let named = request.uri().authority().map(Authority::as_str);
+    match check(admin.address, named, request.method(), request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     }
@@ -23,14 +25,15 @@ pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, nex
 /// `Host` must be an address of ours: loopback, `localhost`, or the one we are bound to. A rebound
 /// name is none of them. No `Host` at all passes: no browser leaves it out. `Origin`, which
 /// browsers add to every write, must then be the same host.
-fn check(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+fn check(bound: SocketAddr, named: Option<&str>, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (None, _) => None,
         (Some(host), None) => Some(host.to_str().unwrap_or("?")),
         (Some(_), Some(_)) => return Err(Problem::new(Kind::Malformed, "more than one Host")),
     };
-    if let Some(host) = host.filter(|host| !is_ours(host, bound)) {
+    // A whole address as the target names the host as well, and before the field does.
+    if let Some(host) = named.into_iter().chain(host).find(|host| !is_ours(host, bound)) {
         let host: String = host.chars().take(80).collect();
         return Err(Problem::new(
             Kind::ForeignHost,
@@ -55,7 +58,7 @@ fn check(bound: SocketAddr, method: &Method, headers: &HeaderMap) -> Result<(), 
 }
 
 fn is_ours(host: &str, bound: SocketAddr) -> bool {
-    let Ok(authority) = host.parse::<http::uri::Authority>() else {
+    let Ok(authority) = host.parse::<Authority>() else {
         return false;
     };
     if host.contains('@') {
@@ -84,7 +87,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .collect();
-        check(bound.parse().unwrap(), &method, &headers).is_ok()
+        check(bound.parse().unwrap(), None, &method, &headers).is_ok()
     }
 
     fn host(host: &str, expected: bool) {
@@ -119,6 +122,16 @@ mod tests {
             Method::GET,
             &[("host", "localhost"), ("host", "localhost")]
         ));
+    }
+
+    #[test]
+    fn the_target_names_a_host_as_well() {
+        let headers: HeaderMap = [(http::header::HOST, "localhost".parse().unwrap())]
+            .into_iter()
+            .collect();
+        let named = |named| check("127.0.0.1:9901".parse().unwrap(), named, &Method::GET, &headers).is_ok();
+        assert!(named(None) && named(Some("127.0.0.1:9901")));
+        assert!(!named(Some("evil.example")));
     }
 
     #[test]

@@ -5,11 +5,13 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::problem::{Kind, Problem};
 use super::prometheus::{CONTENT_TYPE, Scrape};
@@ -20,6 +22,18 @@ use crate::rollout::Verb;
 
 /// Who changed something, when nobody says.
 const BY: &str = "api";
+
+/// Names in the path. What is no UTF-8 names nothing here.
+pub(super) struct Segment<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(names) = Path::from_request_parts(parts, state).await?;
+        Ok(Self(names))
+    }
+}
 
 type Shared = State<Arc<Admin>>;
 type Answer = Result<Response, Problem>;
@@ -88,13 +102,13 @@ pub(super) async fn routes(State(admin): Shared) -> Answer {
     }))
 }
 
-pub(super) async fn route(State(admin): Shared, Path(name): Path<String>) -> Answer {
+pub(super) async fn route(State(admin): Shared, Segment(name): Segment<String>) -> Answer {
     Ok(route_answer(&find_route(&admin, &name).await?))
 }
 
 pub(super) async fn set_weights(
     State(admin): Shared,
-    Path(name): Path<String>,
+    Segment(name): Segment<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
@@ -131,7 +145,7 @@ pub(super) async fn backends(State(admin): Shared) -> Answer {
     }))
 }
 
-pub(super) async fn backend(State(admin): Shared, Path(name): Path<String>) -> Answer {
+pub(super) async fn backend(State(admin): Shared, Segment(name): Segment<String>) -> Answer {
     let views = admin.ask(Asked::Backends).await?;
     let view = find(&views, &name, "backend", |view| &view.name)?;
     Ok(json(&api::Backend::from(view)))
@@ -144,11 +158,11 @@ pub(super) async fn rollouts(State(admin): Shared) -> Answer {
     }))
 }
 
-pub(super) async fn rollout(State(admin): Shared, Path(name): Path<String>) -> Answer {
+pub(super) async fn rollout(State(admin): Shared, Segment(name): Segment<String>) -> Answer {
     Ok(json(&api::Rollout::whole(&find_rollout(&admin, &name).await?)))
 }
 
-pub(super) async fn verdict(State(admin): Shared, Path(name): Path<String>) -> Answer {
+pub(super) async fn verdict(State(admin): Shared, Segment(name): Segment<String>) -> Answer {
     let view = find_rollout(&admin, &name).await?;
     let routes = admin.ask(Asked::Routes).await?;
     let canary = routes
@@ -158,7 +172,11 @@ pub(super) async fn verdict(State(admin): Shared, Path(name): Path<String>) -> A
     Ok(json(&api::VerdictBody::new(&view, canary)))
 }
 
-pub(super) async fn command(State(admin): Shared, Path((name, word)): Path<(String, String)>, body: Body) -> Answer {
+pub(super) async fn command(
+    State(admin): Shared,
+    Segment((name, word)): Segment<(String, String)>,
+    body: Body,
+) -> Answer {
     let read = match (verb(&word), body) {
         (Err(problem), _) => Err(problem),
         (_, Err(rejection)) => Err(rejection.into()),
@@ -285,6 +303,12 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 
 fn json(shape: &impl Serialize) -> Response {
     (StatusCode::OK, Json(shape)).into_response()
+}
+
+impl From<PathRejection> for Problem {
+    fn from(_: PathRejection) -> Self {
+        Self::new(Kind::NotFound, "no such path: a name in it is not UTF-8")
+    }
 }
 
 impl From<BytesRejection> for Problem {

@@ -57,7 +57,7 @@ const REQUESTS_MAX: usize = 64;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// For a request's head, and how long a connection may stay idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long exchanges may go on after the shutdown.
 const LINGER: Duration = Duration::from_secs(1);
@@ -185,9 +185,14 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         readers: Arc::new(Semaphore::new(events::READERS_MAX)),
         shutdown,
     });
-    Router::new()
+    let guard = middleware::from_fn_with_state(Arc::clone(&admin), guard::guard);
+    // Outside of the limits: whoever watches the process must not take a busy one for a dead one.
+    let probes = Router::new()
         .route("/livez", get(handlers::livez))
         .route("/readyz", get(handlers::readyz))
+        .method_not_allowed_fallback(handlers::wrong_method)
+        .layer(guard.clone());
+    Router::new()
         .route("/metrics", get(handlers::metrics))
         .route("/v1/status", get(handlers::status))
         .route("/v1/config", get(handlers::config))
@@ -208,7 +213,7 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         .route("/ofrep/{*rest}", any(handlers::not_supported_yet))
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&admin), guard::guard))
+        .layer(guard)
         .layer(
             ServiceBuilder::new()
                 .layer(CatchPanicLayer::custom(|_| {
@@ -220,6 +225,7 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
                 .layer(TimeoutLayer::new(REQUEST_TIMEOUT))
                 .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
         )
+        .merge(probes)
         .with_state(admin)
 }
 

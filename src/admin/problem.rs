@@ -147,9 +147,10 @@ impl IntoResponse for Problem {
             HeaderValue::from_static("application/problem+json"),
         );
         if self.kind == Kind::Unavailable {
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            // Who is turned away leaves the connection to others.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

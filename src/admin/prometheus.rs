@@ -9,7 +9,7 @@ use prometheus::{Registry, TextEncoder};
 use super::process::Process;
 use crate::analysis::VerdictKind;
 use crate::control::{MetricsView, VariantMetrics};
-use crate::measure::{CodeClass, Outcome, ProxyCells, RejectReason};
+use crate::measure::{CodeClass, Outcome, ProxyCells, RejectReason, Track};
 use crate::name::Name;
 use crate::rollout::Phase;
 
@@ -76,6 +76,10 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
         "serin_attempts_total",
         "Tries at a backend, by what they show about it.",
     );
+    let mut cohorts = Family::counter(
+        "serin_cohort_attempts_total",
+        "Those of the tries that a cohort placed and that do not vote.",
+    );
     let mut durations = Family::histogram(
         "serin_request_duration_seconds",
         "From request head complete to response head received.",
@@ -86,15 +90,11 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
         let key = recorder.key();
         let pair = [("route", key.route.as_str()), ("variant", key.variant.as_str())];
         let triple = [pair[0], pair[1], ("backend", key.backend.as_str())];
-        let counts = recorder.all_counts();
+        let (counts, cohort) = (recorder.all_counts(), recorder.counts(Track::Cohort));
         for (outcome, row) in Outcome::ALL.into_iter().zip(recorder.answers()) {
-            let attempts_of = match outcome {
-                Outcome::Success => counts.success,
-                Outcome::Failure => counts.failure,
-                Outcome::NoEvidence => counts.no_evidence,
-            };
             let labels = [triple[0], triple[1], triple[2], ("outcome", outcome.as_str())];
-            attempts.push(&labels, float(attempts_of));
+            attempts.push(&labels, float(counts.of(outcome)));
+            cohorts.push(&labels, float(cohort.of(outcome)));
             for (class, n) in CodeClass::ALL.into_iter().zip(row) {
                 let usual = outcome == Outcome::Success && class == CodeClass::Success;
                 if n > 0 || usual {
@@ -107,7 +107,7 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
         in_flight.push(&pair, float(recorder.in_flight()));
         shares.push(&pair, *share);
     }
-    [answers, attempts, durations, in_flight, shares]
+    [answers, attempts, cohorts, durations, in_flight, shares]
         .map(Family::done)
         .into()
 }
@@ -354,6 +354,7 @@ mod tests {
             &format!(r#"serin_attempts_total{{{labels},outcome="success"}} 1"#),
             &format!(r#"serin_attempts_total{{{labels},outcome="failure"}} 1"#),
             &format!(r#"serin_attempts_total{{{labels},outcome="noEvidence"}} 0"#),
+            &format!(r#"serin_cohort_attempts_total{{{labels},outcome="success"}} 0"#),
             &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.005"}} 1"#),
             &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.2"}} 2"#),
             &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.5"}} 2"#),

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tower::ServiceExt;
 
 use super::fake::{Fake, event};
-use super::{BODY_BYTES_MAX, events, router};
+use super::{BODY_BYTES_MAX, REQUESTS_MAX, events, router};
 use crate::rollout::Phase;
 
 /// Long enough for any machine; nothing waits for it to pass.
@@ -272,6 +272,8 @@ async fn what_is_not_there_is_a_problem_too() {
         "GET /v1/status/",
         "GET /v1/rollouts/a/b/c",
         "POST /nope",
+        "GET /v1/routes/%ff",
+        "POST /v1/rollouts/%c3%28/abort",
     ] {
         assert_eq!(problem(&fake, line, &[], "", 404).await["title"], "Not found", "{line}");
     }
@@ -311,6 +313,30 @@ async fn a_body_has_a_limit() {
     problem(&fake, "PUT /v1/routes/checkout/weights", &[], &large, 413).await;
     problem(&fake, "PUT /v1/routes/nope/weights", &[], &large, 404).await;
     problem(&fake, "POST /v1/config/check", &[], &large[1..], 422).await;
+}
+
+#[tokio::test]
+async fn probes_are_answered_while_slow_clients_hold_all_the_rest() {
+    let fake = Fake::start();
+    let app = app(&fake);
+    let send = |line: &str, body| {
+        let (method, target) = line.split_once(' ').unwrap();
+        let request = Request::builder().method(method).uri(target).body(body).unwrap();
+        app.clone().oneshot(request)
+    };
+    let never = || Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
+    let mut slow: Vec<_> = (0..REQUESTS_MAX)
+        .map(|_| Box::pin(send("POST /v1/config/check", never())))
+        .collect();
+    for request in &mut slow {
+        assert!(tokio::time::timeout(Duration::ZERO, request).await.is_err());
+    }
+    assert_eq!(send("GET /v1/status", Body::empty()).await.unwrap().status(), 503);
+    for probe in ["GET /livez", "GET /readyz"] {
+        assert_eq!(send(probe, Body::empty()).await.unwrap().status(), 200, "{probe}");
+    }
+    problem(&fake, "POST /livez", &[], "", 405).await;
+    problem(&fake, "GET /livez", &[("host", "evil.example")], "", 421).await;
 }
 
 #[tokio::test]
@@ -409,7 +435,11 @@ async fn readers_of_events_are_bounded() {
     for _ in 0..events::READERS_MAX {
         readers.push(app.clone().oneshot(request()).await.unwrap());
     }
-    assert_eq!(app.clone().oneshot(request()).await.unwrap().status(), 503);
+    let refused = app.clone().oneshot(request()).await.unwrap();
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()[header::CONNECTION]),
+        (503, &"close".parse().unwrap())
+    );
     readers.pop();
     assert_eq!(app.clone().oneshot(request()).await.unwrap().status(), 200);
 }

@@ -14,6 +14,22 @@ pub(crate) fn measured(share: f64) -> String {
     format!("{} %", trimmed(percent, decimals))
 }
 
+/// A measured share that is above `limit`, with as many decimals as it takes to read so:
+/// `5.03 %` beside a limit of `5 %`.
+pub(crate) fn measured_above(share: f64, limit: f64) -> String {
+    let usual = measured(share);
+    let reads_above = |text: &str| {
+        text.trim_end_matches(" %")
+            .parse()
+            .is_ok_and(|shown: f64| shown > limit * 100.0)
+    };
+    if reads_above(&usual) {
+        return usual;
+    }
+    let mut longer = (2..=12).map(|decimals| format!("{} %", trimmed(share * 100.0, decimals)));
+    longer.find(|text| reads_above(text)).unwrap_or(usual)
+}
+
 /// A share as somebody wrote it, to the ppm: `5 %`, `0.25 %`.
 pub(crate) fn written(share: f64) -> String {
     format!("{} %", trimmed(share * 100.0, 4))
@@ -66,6 +82,11 @@ mod tests {
         check(measured(0.0), "0 %");
         check(measured(0.004), "0.4 %");
         check(measured(0.000_52), "0.052 %");
+        check(measured_above(0.0503, 0.05), "5.03 %");
+        check(measured_above(0.050_001_2, 0.05), "5.0001 %");
+        check(measured_above(0.0812, 0.05), "8.1 %");
+        check(measured_above(0.002_51, 0.0025), "0.251 %");
+        check(measured_above(0.05, 0.05), "5 %");
         check(written(0.05), "5 %");
         check(written(0.0025), "0.25 %");
         check(ppm(1_000_000), "100 %");

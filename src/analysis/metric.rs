@@ -114,7 +114,7 @@ impl Limit {
     pub(super) fn words(&self, look: &Look) -> String {
         let canary = self.evident(&look.canary);
         let window = figures::time(Duration::from_millis(look.window_ms));
-        let share = figures::measured(canary.share().unwrap_or_default());
+        let share = figures::measured_above(canary.share().unwrap_or_default(), self.share);
         let figure = format!("{share} ({} of {} in {window})", canary.bad, canary.all);
         let level = self.level.as_str();
         match self.metric {

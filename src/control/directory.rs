@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -50,7 +51,7 @@ pub enum StateError {
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 const CURRENT: &str = "state.json";
@@ -92,7 +93,7 @@ impl Directory {
             .map_err(unusable)?;
         Ok(Self {
             path: path.to_owned(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -139,7 +140,11 @@ impl Directory {
     /// # Errors
     /// What the system says; the file is as it was, or (when only the last step failed) new but
     /// perhaps not durable.
-    pub(super) fn write(&self, text: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        if !self.is_held()? {
+            // Removed or replaced under our feet: another process may hold what stands there now.
+            *self = Self::open(&self.path).map_err(io::Error::other)?;
+        }
         let (current, next) = (self.path.join(CURRENT), self.path.join(NEXT));
         let mut file = File::create(&next)?;
         file.write_all(text)?;
@@ -151,6 +156,18 @@ impl Directory {
         }
         fs::rename(&next, &current)?;
         File::open(&self.path)?.sync_all()
+    }
+}
+
+impl Directory {
+    /// Whether the lock that we hold is still the one in the directory.
+    fn is_held(&self) -> io::Result<bool> {
+        let held = self.lock.metadata()?;
+        match fs::metadata(self.path.join(LOCK)) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -208,7 +225,7 @@ mod tests {
     #[test]
     fn each_writing_keeps_the_one_before() {
         let temp = tempfile::tempdir().unwrap();
-        let directory = Directory::open(&temp.path().join("made/when/absent")).unwrap();
+        let mut directory = Directory::open(&temp.path().join("made/when/absent")).unwrap();
         for text in ["one.", "two.", "three."] {
             directory.write(text.as_bytes()).unwrap();
         }
@@ -220,11 +237,38 @@ mod tests {
     #[test]
     fn a_writing_that_fails_leaves_the_file_as_it_was() {
         let temp = tempfile::tempdir().unwrap();
-        let directory = Directory::open(temp.path()).unwrap();
+        let mut directory = Directory::open(temp.path()).unwrap();
         directory.write(b"one.").unwrap();
         fs::create_dir(temp.path().join(NEXT)).unwrap();
         assert!(directory.write(b"two.").is_err());
         assert_eq!(directory.read(parse).unwrap().0.as_deref(), Some("one"));
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_is_made_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("state");
+        let mut directory = Directory::open(&path).unwrap();
+        directory.write(b"one.").unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        directory.write(b"two.").unwrap();
+        assert_eq!(directory.read(parse).unwrap().0.as_deref(), Some("two"));
+        assert!(matches!(Directory::open(&path), Err(StateError::Locked { .. })));
+    }
+
+    #[test]
+    fn a_directory_that_another_one_took_meanwhile_is_left_alone() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("state");
+        let mut first = Directory::open(&path).unwrap();
+        fs::remove_dir_all(&path).unwrap();
+        let mut second = Directory::open(&path).unwrap();
+        second.write(b"two.").unwrap();
+        let refusal = first.write(b"one.").unwrap_err().to_string();
+        assert!(refusal.contains("held by another serin"), "{refusal}");
+        assert_eq!(second.read(parse).unwrap().0.as_deref(), Some("two"));
+        drop(second);
+        first.write(b"one.").unwrap();
     }
 
     #[test]

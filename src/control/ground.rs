@@ -4,7 +4,7 @@
 //! An event makes a *new* ground, so that it can be written down before it takes effect, and
 //! dropped when that fails. A start, a restart and a reload are one event: a file meets what stands.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,11 +84,11 @@ impl Ground {
         let (next, mut happenings) = Self::meet(spec, self.standing.clone(), now_ms);
         let routes = self.spec.routes.iter().enumerate();
         let before: HashMap<&Name, usize> = routes.map(|(index, route)| (&route.name, index)).collect();
+        let told: HashSet<Name> = happenings.iter().filter_map(|told| told.route.clone()).collect();
         for (index, route) in next.spec.routes.iter().enumerate() {
             let Some(&old) = before.get(&route.name) else { continue };
-            let told = |happening: &Happening| happening.route.as_ref() == Some(&route.name);
             let from = self.words(old);
-            if from != next.words(index) && !happenings.iter().any(told) {
+            if from != next.words(index) && !told.contains(&route.name) {
                 happenings.push(next.weights_happening(index, from, "changed in the file".to_owned(), Wish::FILE));
             }
         }

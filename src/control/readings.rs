@@ -1,7 +1,7 @@
 //! Readings of the configuration file: one at a time and on another thread, so that a long file
 //! never holds up a judgement.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::mem;
 use std::path::{Path, PathBuf};
@@ -66,6 +66,11 @@ fn read_text(file: &Path) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(file)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text"))
+}
+
+/// Whether reading could wait for ever, and every later reading behind it: a pipe nobody writes to.
+fn may_never_end(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 /// Who wants the file read.
@@ -136,7 +141,32 @@ impl Readings {
 
     fn begin(&mut self) {
         let (loader, file) = (Arc::clone(&self.loader), self.file.clone());
-        let task = tokio::task::spawn_blocking(move || loader(&file));
+        let task = tokio::task::spawn_blocking(move || {
+            if may_never_end(&file) {
+                let message = "is no regular file; nothing else is read again".to_owned();
+                let (place, path) = (file.display().to_string(), String::new());
+                return Err(vec![Entry { place, path, message }]);
+            }
+            loader(&file)
+        });
         self.running = Some((task, mem::take(&mut self.waiting)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Reader, Readings};
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn a_pipe_does_not_hold_up_the_readings_after_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("serin.yaml");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &file, kind, mode, 0).unwrap();
+        let mut readings = Readings::new(file, Arc::new(|_| panic!("nobody may open it")));
+        readings.want(Reader::Watch);
+        let problems = readings.finished().await.0.unwrap_err();
+        assert_eq!(problems[0].message, "is no regular file; nothing else is read again");
     }
 }

@@ -48,7 +48,7 @@ impl Store {
     ///
     /// # Errors
     /// What the system says.
-    pub(super) fn save(&self, saved: &Saved) -> std::io::Result<()> {
+    pub(super) fn save(&mut self, saved: &Saved) -> std::io::Result<()> {
         self.directory.write(&text(saved)?)
     }
 }
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn a_store_gives_back_what_it_was_given() {
         let temp = tempfile::tempdir().unwrap();
-        let (store, nothing, note) = Store::open(temp.path()).unwrap();
+        let (mut store, nothing, note) = Store::open(temp.path()).unwrap();
         assert_eq!((nothing, note), (None, None));
         store.save(&saved(None, &[Verb::Start])).unwrap();
         drop(store);

@@ -120,6 +120,10 @@ pub struct VariantStats {
     pub failures: u64,
     /// `None` without requests.
     pub error_rate: Option<f64>,
+    /// Attempts that a cohort placed and that do not vote; not in `requests`.
+    pub cohort_requests: u64,
+    /// Failures among them.
+    pub cohort_failures: u64,
     /// Quantiles in microseconds; `None` without answers.
     pub p50_us: Option<u64>,
     /// See `p50_us`.

@@ -27,7 +27,7 @@ impl Windows {
             };
             let unchanged = entries
                 .back()
-                .filter(|(_, latest)| latest.counts == recorder.all_counts());
+                .filter(|(_, latest)| latest.counts + latest.cohort == recorder.all_counts());
             let snapshot = match unchanged {
                 Some((_, latest)) => Arc::clone(latest),
                 None => Arc::new(recorder.snapshot()),
@@ -68,13 +68,18 @@ impl Windows {
             };
         };
         let now = recorder.snapshot();
-        let counts = now.counts - before.counts;
-        let latency = now.latency.since(&before.latency);
+        let Snapshot {
+            counts,
+            cohort,
+            latency,
+        } = now.since(before);
         VariantStats {
             window_seconds: now_ms.saturating_sub(*at_ms) as f64 / 1000.0,
             requests: counts.resolved(),
             failures: counts.failure,
             error_rate: counts.error_rate(),
+            cohort_requests: cohort.resolved(),
+            cohort_failures: cohort.failure,
             p50_us: latency.quantile_us(0.5),
             p95_us: latency.quantile_us(0.95),
             p99_us: latency.quantile_us(0.99),
@@ -120,6 +125,29 @@ mod tests {
         assert_eq!((stats.window_seconds, stats.requests, stats.failures), (12.0, 6, 3));
         assert_eq!(stats.error_rate, Some(0.5));
         assert!(windows.snapshots[recorder.key()].len() <= 3);
+    }
+
+    #[test]
+    fn a_cohort_without_a_vote_is_counted_apart() {
+        let recorder = recorder("canary");
+        let mut windows = Windows::default();
+        windows.follow([&recorder].into_iter(), 0);
+        serve(
+            &recorder,
+            &[Outcome::Success, Outcome::Failure, Outcome::Success, Outcome::Success],
+        );
+        for outcome in [
+            Outcome::Failure,
+            Outcome::Failure,
+            Outcome::Success,
+            Outcome::NoEvidence,
+        ] {
+            recorder.cell(0).dispatched(Track::Cohort);
+            recorder.cell(0).resolved(Track::Cohort, outcome);
+        }
+        let stats = windows.stats(&recorder, 1_000);
+        assert_eq!((stats.requests, stats.failures, stats.error_rate), (4, 1, Some(0.25)));
+        assert_eq!((stats.cohort_requests, stats.cohort_failures), (3, 2));
     }
 
     #[test]

@@ -111,20 +111,25 @@ impl Recorder {
             .fold(Counts::default(), |sum, cell| sum + cell.counts(track))
     }
 
+    /// The counters of what is evidence, of both epochs and all workers together: what the draw
+    /// placed, and cohorts that vote.
+    #[must_use]
+    pub fn evidence(&self) -> Counts {
+        self.counts(Track::Draw { slot: 0 }) + self.counts(Track::Draw { slot: 1 })
+    }
+
     /// The counters of all tracks and all workers together: attempts, whoever placed them.
     #[must_use]
     pub fn all_counts(&self) -> Counts {
-        [Track::Draw { slot: 0 }, Track::Draw { slot: 1 }, Track::Cohort]
-            .into_iter()
-            .fold(Counts::default(), |sum, track| sum + self.counts(track))
+        self.evidence() + self.counts(Track::Cohort)
     }
 
     /// Counters and latencies of everything so far. Costs one pass over the buckets of each worker.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let counts = self.all_counts();
         let mut snapshot = Snapshot {
-            counts,
+            counts: self.evidence(),
+            cohort: self.counts(Track::Cohort),
             ..Snapshot::default()
         };
         for latency in self.cells.iter().filter_map(|cell| cell.latency.get()) {

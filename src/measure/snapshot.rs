@@ -3,6 +3,7 @@
 use std::ops::{Add, AddAssign, Sub};
 
 use super::histogram::Histogram;
+use super::outcome::Outcome;
 use super::recorder::LIMITS;
 
 /// Attempts of one (route, variant, backend). All count from the recorder's birth, or are the
@@ -28,13 +29,25 @@ pub struct Counts {
 /// Counters and latencies together.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
-    /// Attempts.
+    /// Attempts that are evidence.
     pub counts: Counts,
+    /// What cohorts sent that do not vote; not in `counts`.
+    pub cohort: Counts,
     /// From request head complete to response head received, in microseconds.
     pub latency: Histogram,
 }
 
 impl Counts {
+    /// How many ended as `outcome`.
+    #[must_use]
+    pub const fn of(&self, outcome: Outcome) -> u64 {
+        match outcome {
+            Outcome::Success => self.success,
+            Outcome::Failure => self.failure,
+            Outcome::NoEvidence => self.no_evidence,
+        }
+    }
+
     /// Requests that are evidence: success or failure.
     #[must_use]
     pub const fn resolved(&self) -> u64 {
@@ -55,6 +68,7 @@ impl Snapshot {
     pub fn since(&self, earlier: &Self) -> Self {
         Self {
             counts: self.counts - earlier.counts,
+            cohort: self.cohort - earlier.cohort,
             latency: self.latency.since(&earlier.latency),
         }
     }
@@ -63,6 +77,7 @@ impl Snapshot {
 impl AddAssign<&Self> for Snapshot {
     fn add_assign(&mut self, other: &Self) {
         self.counts = self.counts + other.counts;
+        self.cohort = self.cohort + other.cohort;
         self.latency += &other.latency;
     }
 }
@@ -148,6 +163,7 @@ mod tests {
         latency.record(700);
         let part = Snapshot {
             counts: counts(3, 2, 1),
+            cohort: Counts::default(),
             latency,
         };
         let mut whole = part.clone();

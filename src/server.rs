@@ -86,6 +86,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
     if options.init_logging {
         init_logging(&loaded.spec.log);
     }
+    raise_descriptor_limit();
     let workers = options.workers.unwrap_or_else(cores).max(1);
     let bound = bind_all(&loaded.spec, workers)?;
     let admin_socket = bind(loaded.spec.admin, false).map_err(|cause| StartError::Bind {
@@ -276,6 +277,21 @@ impl Server {
         }
         if let Some(control) = self.control.take() {
             let _ = control.join();
+        }
+    }
+}
+
+/// As many open files as the process may have: the usual soft limit of 1024 is for `select`.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, limit = ?limit.current, "the limit of open files cannot be raised");
         }
     }
 }

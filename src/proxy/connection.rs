@@ -1,7 +1,11 @@
 //! What a client's connection is doing, and since when: the clock that closes idle and slow ones.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+
+use slab::Slab;
+use tokio::task::AbortHandle;
 
 use super::wheel::TICK_US;
 use crate::route::ListenerSettings;
@@ -32,12 +36,38 @@ pub(super) struct ConnectionClock {
     since_us: Cell<u64>,
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
+    /// Part of an answer may be written that has not gone out.
+    owes: Cell<bool>,
     late: Cell<bool>,
     /// Everything written has gone out.
     flushed: Cell<bool>,
     /// Idle for so long that its engine may be put away.
     resting: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// What is offered on HTTP/2 streams.
+    offers: RefCell<Slab<Rc<Offer>>>,
+}
+
+/// The answer on one HTTP/2 stream. A client that gives a stream no window stalls it, and no
+/// socket shows that.
+#[derive(Debug)]
+pub(super) struct Offer {
+    /// Since when the client has had something to take; 0: it takes all there is.
+    since_us: Cell<u64>,
+    /// Sends the answer; ending it resets the stream.
+    task: AbortHandle,
+}
+
+impl Offer {
+    pub(super) fn new(task: AbortHandle, now_us: u64) -> Rc<Self> {
+        let since_us = Cell::new(now_us.max(1));
+        Rc::new(Self { since_us, task })
+    }
+
+    /// The client has room for more, of which there is some or not.
+    pub(super) fn taking(&self, some: bool, now_us: u64) {
+        self.since_us.set(if some { now_us.max(1) } else { 0 });
+    }
 }
 
 impl ConnectionClock {
@@ -47,10 +77,12 @@ impl ConnectionClock {
             phase: Cell::new(phase),
             since_us: Cell::new(now_us),
             blocked_since_us: Cell::new(0),
+            owes: Cell::new(false),
             late: Cell::new(false),
             flushed: Cell::new(true),
             resting: Cell::new(false),
             waker: RefCell::new(None),
+            offers: RefCell::default(),
         }
     }
 
@@ -59,9 +91,25 @@ impl ConnectionClock {
     }
 
     pub(super) fn enter(&self, phase: Phase, now_us: u64) {
+        // Between the request and the flush of its answer, what is written is that answer.
+        self.owes.set(self.owes.get() || phase == Phase::Busy);
         self.phase.set(phase);
         self.since_us.set(now_us);
         self.resting.set(false);
+    }
+
+    /// Whether an answer is due, or part of one may be on its way.
+    pub(super) fn owes(&self) -> bool {
+        self.owes.get()
+    }
+
+    /// Watches over what a stream offers, until it is forgotten.
+    pub(super) fn watch(&self, offer: Rc<Offer>) -> usize {
+        self.offers.borrow_mut().insert(offer)
+    }
+
+    pub(super) fn forget(&self, key: usize) {
+        drop(self.offers.borrow_mut().remove(key));
     }
 
     pub(super) fn blocked(&self, now_us: impl FnOnce() -> u64) {
@@ -74,8 +122,12 @@ impl ConnectionClock {
         self.blocked_since_us.set(0);
     }
 
+    /// Whether all that was written has gone out.
     pub(super) fn set_flushed(&self, flushed: bool) {
         self.flushed.set(flushed);
+        if flushed {
+            self.owes.set(self.phase.get() == Phase::Busy);
+        }
     }
 
     pub(super) fn is_flushed(&self) -> bool {
@@ -84,7 +136,7 @@ impl ConnectionClock {
 
     /// Whether nothing has been asked for a while, and nothing is owed.
     pub(super) fn rests(&self) -> bool {
-        self.resting.get() && self.phase.get() == Phase::Idle && self.flushed.get()
+        self.resting.get() && self.phase.get() == Phase::Idle && self.flushed.get() && !self.owes.get()
     }
 
     /// How often to look: a quarter of the shortest limit, at most [`REST_US`].
@@ -109,6 +161,13 @@ impl ConnectionClock {
         let blocked_since_us = self.blocked_since_us.get();
         let blocked =
             blocked_since_us != 0 && u128::from(now_us.saturating_sub(blocked_since_us)) >= settings.body.as_micros();
+        for (_, offer) in self.offers.borrow().iter() {
+            let since_us = offer.since_us.get();
+            let age_us = u128::from(now_us.saturating_sub(since_us + CLOCK_AGE_US));
+            if since_us != 0 && age_us >= settings.body.as_micros() {
+                offer.task.abort();
+            }
+        }
         if overdue || blocked {
             self.late.set(true);
             self.wake();

@@ -27,6 +27,8 @@ pub(super) enum Fault {
     ClientBodyTimeout,
     /// The backend bears all the requests or connections that its limits allow.
     BackendFull,
+    /// This process or host has no descriptor, port or memory for one more connection.
+    Exhausted,
     /// No connection could be made.
     Connect,
     /// No connection could be made in time.
@@ -58,6 +60,7 @@ impl Fault {
             | Self::ClientBody
             | Self::ClientBodyTimeout
             | Self::BackendFull
+            | Self::Exhausted
             | Self::Panic => Outcome::NoEvidence,
         }
     }
@@ -70,7 +73,7 @@ impl Fault {
             Self::UriTooLong => Some(RejectReason::Uri),
             Self::HeadTooLarge => Some(RejectReason::Headers),
             Self::HeadTimeout => Some(RejectReason::HeadTimeout),
-            Self::TooManyConnections => Some(RejectReason::Connections),
+            Self::TooManyConnections | Self::Exhausted => Some(RejectReason::Connections),
             Self::MethodNotAllowed => Some(RejectReason::Unsupported),
             Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
             Self::BackendFull => Some(RejectReason::BackendLimit),
@@ -88,7 +91,7 @@ impl Fault {
             Self::MethodNotAllowed => 405,
             Self::HeadTooLarge => 431,
             Self::ClientBodyTimeout | Self::HeadTimeout => 408,
-            Self::BackendFull | Self::TooManyConnections => 503,
+            Self::BackendFull | Self::TooManyConnections | Self::Exhausted => 503,
             Self::Connect | Self::Closed | Self::Malformed => 502,
             Self::ConnectTimeout | Self::ResponseTimeout => 504,
             Self::Panic => 500,
@@ -123,6 +126,7 @@ impl Fault {
             Self::ClientBody => "the request body ended early or broke its framing",
             Self::ClientBodyTimeout => "the request body did not come in time",
             Self::BackendFull => "the backend has all the requests it may; try again",
+            Self::Exhausted => "no connection can be made for want of resources; try again",
             Self::Connect => "no connection to the backend",
             Self::ConnectTimeout => "no connection to the backend in time",
             Self::Closed => "the backend closed the connection before its answer was complete",

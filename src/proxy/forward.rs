@@ -146,7 +146,9 @@ async fn fresh_connection(
     endpoint: &Arc<Endpoint>,
 ) -> Result<Box<Connection>, Fault> {
     let worker = ledger.worker();
-    if connections(backend) >= backend.max_connections {
+    if connections(backend) >= backend.max_connections
+        && !(worker.pools.borrow_mut().evict(&backend.endpoints) && connections(backend) < backend.max_connections)
+    {
         return Err(Fault::BackendFull);
     }
     let connect = async {
@@ -154,7 +156,7 @@ async fn fresh_connection(
             Some(address) => TcpStream::connect(address).await,
             None => connect_by_name(&endpoint.authority).await,
         };
-        let tcp = tcp.map_err(|_| Fault::Connect)?;
+        let tcp = tcp.map_err(|error| no_connection(&error))?;
         let _ = tcp.set_nodelay(true); // without it only slower
         Connection::open(tcp, Arc::clone(endpoint), worker.id)
             .await
@@ -171,6 +173,23 @@ async fn fresh_connection(
         }),
     })
     .await
+}
+
+/// A connection that we ourselves could not open says nothing about the backend: otherwise a flood
+/// of clients would speak against a release.
+fn no_connection(error: &std::io::Error) -> Fault {
+    use rustix::io::Errno;
+    let ours = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::ADDRNOTAVAIL,
+    ];
+    match Errno::from_io_error(error) {
+        Some(errno) if ours.contains(&errno) => Fault::Exhausted,
+        _ => Fault::Connect,
+    }
 }
 
 /// Connections open to all endpoints of a backend. A fresh connection is rare enough to add up.
@@ -251,12 +270,12 @@ impl BackendBody {
         ledger.complete();
         let uploaded = self.upload.as_ref().is_none_or(|upload| upload.is_complete());
         let mut connection = stream.into_connection();
+        let worker = ledger.worker();
+        // More idle ones than this worker's part of the limit would keep the others from any.
+        let part = ledger.max_connections() as usize / worker.count();
         if uploaded && connection.is_ready(&mut Context::from_waker(Waker::noop())) {
-            let worker = ledger.worker();
-            worker
-                .pools
-                .borrow_mut()
-                .put(self.endpoint.id, connection, worker.now_us());
+            let mut pools = worker.pools.borrow_mut();
+            pools.put(self.endpoint.id, connection, worker.now_us(), part);
         }
     }
 
@@ -265,5 +284,25 @@ impl BackendBody {
             ledger.blame(outcome);
         }
         self.stream = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fault, no_connection};
+    use rustix::io::Errno;
+
+    fn check(errno: Errno, expected: Fault) {
+        assert_eq!(no_connection(&errno.into()), expected);
+    }
+
+    #[test]
+    fn only_what_the_backend_did_speaks_against_it() {
+        check(Errno::CONNREFUSED, Fault::Connect);
+        check(Errno::HOSTUNREACH, Fault::Connect);
+        check(Errno::CONNRESET, Fault::Connect);
+        check(Errno::MFILE, Fault::Exhausted);
+        check(Errno::NFILE, Fault::Exhausted);
+        check(Errno::ADDRNOTAVAIL, Fault::Exhausted);
     }
 }

@@ -1,7 +1,9 @@
 //! Adapter: hyper speaks HTTP/1.1 and HTTP/2 to clients. Requests and answers cross here into the
 //! types of the seam and back.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -19,10 +21,11 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::AbortHandle;
 
 use super::batch::gather;
 use super::body::{AnswerBody, Broken, Frame, Length, Upload};
-use super::connection::{ConnectionClock, Phase};
+use super::connection::{ConnectionClock, Offer, Phase};
 use super::fault::Fault;
 use super::forward::BackendBody;
 use super::handle::{Answer, Client, handle};
@@ -32,6 +35,7 @@ use super::stream::Stream;
 use super::worker::{Stage, Worker};
 use crate::head::{Fields, HeadBuilder, Method, RequestHead, Version};
 use crate::measure::RejectReason;
+use crate::route::ListenerSettings;
 
 /// How a connection ended.
 pub(super) enum End {
@@ -152,21 +156,24 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
     };
     let (io, sender) = gather(io);
     let streams = Rc::new(Cell::new(0usize));
+    let executor = LocalExecutor::default();
     let service = {
-        let (worker, clock) = (Rc::clone(worker), Rc::clone(&clock));
+        let (worker, clock, begun) = (Rc::clone(worker), Rc::clone(&clock), Rc::clone(&executor.begun));
         service_fn(move |request: http::Request<Incoming>| {
-            let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
-            let open = OpenStream::new(&worker, &clock, &streams);
+            let (worker, client, begun) = (Rc::clone(&worker), Rc::clone(&client), Rc::clone(&begun));
+            let mut open = OpenStream::new(&worker, &clock, &streams);
             // Boxed where it is made: the task that serves it is moved about, and stays small.
             Box::pin(async move {
+                let task = tokio::task::try_id().and_then(|id| begun.borrow_mut().remove(&id));
                 let (answer, _) = answer(&worker, &client, request).await;
+                open.offer(task);
                 let mut response = to_response(answer, None, false, false);
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)
             })
         })
     };
-    let connection = http2::Builder::new(LocalExecutor)
+    let connection = http2::Builder::new(executor)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(clock.settings.header_bytes)
         .max_frame_size(16 * 1024)
@@ -206,11 +213,13 @@ const STREAMS: u32 = 256;
 async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Incoming>) -> (Answer, bool) {
     let http10 = request.version() == http::Version::HTTP_10;
     let (parts, incoming) = request.into_parts();
-    let head = match to_head(&parts) {
+    let head = match to_head(&parts, &client.settings) {
         Ok(head) => head,
-        Err(detail) => {
-            worker.cells().reject(RejectReason::BadRequest);
-            return (Answer::Own(Fault::BadRequest(detail), None), http10);
+        Err(fault) => {
+            if let Some(reason) = fault.reject_reason() {
+                worker.cells().reject(reason);
+            }
+            return (Answer::Own(fault, None), http10);
         }
     };
     let (body, upload) = if incoming.is_end_stream() {
@@ -235,39 +244,54 @@ async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Inc
 }
 
 /// The head of a request, or what is wrong with it.
-fn to_head(parts: &http::request::Parts) -> Result<RequestHead, &'static str> {
+fn to_head(parts: &http::request::Parts, settings: &ListenerSettings) -> Result<RequestHead, Fault> {
     let version = match parts.version {
         http::Version::HTTP_10 => Version::Http10,
         http::Version::HTTP_2 => Version::Http2,
         _ => Version::Http11,
     };
+    // HTTP/1 heads are counted as they are read.
+    if version == Version::Http2 && parts.headers.len() > settings.headers as usize {
+        return Err(Fault::HeadTooLarge);
+    }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = match hosts.next() {
         Some(host) => host
             .to_str()
-            .map_err(|_| "the Host field holds bytes that no host has")?,
+            .map_err(|_| Fault::BadRequest("the Host field holds bytes that no host has"))?,
         None => "",
     };
     if hosts.next().is_some() {
-        return Err("more than one Host field");
+        return Err(Fault::BadRequest("more than one Host field"));
     }
     let authority = match parts.uri.authority() {
         Some(authority) if !host.is_empty() && !authority.as_str().eq_ignore_ascii_case(host) => {
-            return Err("the Host field and the target name different hosts");
+            return Err(Fault::BadRequest("the Host field and the target name different hosts"));
         }
         Some(authority) => authority.as_str(),
         None => host,
     };
     if authority.is_empty() && version != Version::Http10 {
-        return Err("no Host field");
+        return Err(Fault::BadRequest("no Host field"));
     }
     if !authority.bytes().all(is_host_byte) {
-        return Err("the host holds bytes that no host has");
+        return Err(Fault::BadRequest("the host holds bytes that no host has"));
     }
-    let target = parts.uri.path_and_query().map_or("/", |target| match target.as_str() {
-        "" => "/",
-        target => target,
-    });
+    // hyper undoes chunks and no other coding; a backend would take what is left for the content.
+    let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
+    let mut codings = codings.iter().map(HeaderValue::as_bytes);
+    if codings
+        .next()
+        .is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+    {
+        return Err(Fault::BadRequest("a transfer coding other than chunked"));
+    }
+    let target = match parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str) {
+        "" => Cow::Borrowed("/"),
+        query if query.starts_with('?') => Cow::Owned(format!("/{query}")), // of `http://host?query`
+        target => Cow::Borrowed(target),
+    };
     let bytes: usize = parts
         .headers
         .iter()
@@ -287,7 +311,7 @@ fn to_head(parts: &http::request::Parts) -> Result<RequestHead, &'static str> {
     if !cookies.is_empty() {
         head.field(b"cookie", &cookies);
     }
-    Ok(head.request(Method::parse(parts.method.as_str()), version, authority, target))
+    Ok(head.request(Method::parse(parts.method.as_str()), version, authority, &target))
 }
 
 /// Bytes of RFC 3986 `host` and `port`; no userinfo.
@@ -477,7 +501,11 @@ impl http_body::Body for Responding {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Broken>>> {
-        Poll::Ready(ready!(self.body.poll_frame(cx)).map(|frame| {
+        let next = self.body.poll_frame(cx);
+        if let Some(open) = &self.open {
+            open.taking(next.is_ready());
+        }
+        Poll::Ready(ready!(next).map(|frame| {
             frame.map(|frame| match frame {
                 Frame::Data(data) => http_body::Frame::data(data),
                 Frame::Trailers(fields) => http_body::Frame::trailers(to_header_map(&fields)),
@@ -507,6 +535,8 @@ struct OpenStream {
     worker: Rc<Worker>,
     clock: Rc<ConnectionClock>,
     streams: Rc<Cell<usize>>,
+    /// Once there is an answer: whether the client takes it.
+    offer: Option<(usize, Rc<Offer>)>,
 }
 
 impl OpenStream {
@@ -517,12 +547,31 @@ impl OpenStream {
             worker: Rc::clone(worker),
             clock: Rc::clone(clock),
             streams: Rc::clone(streams),
+            offer: None,
+        }
+    }
+
+    /// There is an answer, which `task` sends as far as the client's windows allow.
+    fn offer(&mut self, task: Option<AbortHandle>) {
+        if let Some(task) = task {
+            let offer = Offer::new(task, self.worker.now_us());
+            self.offer = Some((self.clock.watch(Rc::clone(&offer)), offer));
+        }
+    }
+
+    /// The client has room for more, of which there is some or not.
+    fn taking(&self, some: bool) {
+        if let Some((_, offer)) = &self.offer {
+            offer.taking(some, self.worker.recent_us());
         }
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
+        if let Some((key, _)) = self.offer {
+            self.clock.forget(key);
+        }
         self.streams.set(self.streams.get() - 1);
         if self.streams.get() == 0 {
             self.clock.enter(Phase::Idle, self.worker.now_us());
@@ -530,13 +579,17 @@ impl Drop for OpenStream {
     }
 }
 
-/// Runs HTTP/2 streams as tasks of this thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
+/// Runs HTTP/2 streams as tasks of this thread, which can be ended from outside.
+#[derive(Clone, Default)]
+struct LocalExecutor {
+    /// Tasks that have not been polled yet. Each takes itself out.
+    begun: Rc<RefCell<HashMap<tokio::task::Id, AbortHandle>>>,
+}
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        let task = tokio::task::spawn_local(future).abort_handle();
+        self.begun.borrow_mut().insert(task.id(), task);
     }
 }
 
@@ -546,7 +599,7 @@ struct ClientIo {
     stream: Stream,
     worker: Rc<Worker>,
     clock: Rc<ConnectionClock>,
-    /// HTTP/2 refuses in frames, and its heads are no phase of the connection.
+    /// HTTP/2 refuses in frames, and reads bytes that begin no request.
     http1: bool,
     refusal: Option<Fault>,
     /// End of stream, or an error.
@@ -559,7 +612,7 @@ impl AsyncRead for ClientIo {
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
         match &result {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
-                if self.http1 && self.clock.phase() == Phase::Idle && self.clock.is_flushed() {
+                if self.http1 && self.clock.is_flushed() && self.clock.phase() == Phase::Idle {
                     self.clock.enter(Phase::Head, self.worker.recent_us());
                 }
             }
@@ -573,7 +626,7 @@ impl AsyncRead for ClientIo {
 impl AsyncWrite for ClientIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         // Nothing has been asked yet, and nothing is owed: this is hyper's own refusal.
-        if self.http1 && self.clock.phase() == Phase::Head && (self.clock.is_flushed() || self.refusal.is_some()) {
+        if self.http1 && !self.clock.owes() && (self.clock.is_flushed() || self.refusal.is_some()) {
             if let Some(fault) = refusal(buf) {
                 self.refusal = Some(fault);
             }

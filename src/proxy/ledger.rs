@@ -111,6 +111,11 @@ impl Ledger {
         &self.worker
     }
 
+    /// Connections that its backend may have.
+    pub(super) fn max_connections(&self) -> u32 {
+        self.with(|exchange| exchange.route.variants[exchange.variant].backend.max_connections)
+    }
+
     /// The endpoint that is tried.
     pub(super) fn set_endpoint(&self, endpoint: &Arc<Endpoint>) {
         self.with(|exchange| {
@@ -164,6 +169,7 @@ impl Ledger {
                     *waiting_since_us = now_us.max(1);
                 } else if !waiting {
                     *waiting_since_us = 0;
+                    exchange.late = None;
                 }
             }
         });
@@ -224,7 +230,9 @@ impl Exchange {
                 if waiting_since_us != 0 && now_us.saturating_sub(waiting_since_us) >= self.idle_us {
                     // While the client still uploads, it is the client that we wait for.
                     let waits_for_client = self.upload_wait_us(now_us) > 0;
-                    return self.expire(if waits_for_client { Late::Client } else { Late::Backend });
+                    self.expire(if waits_for_client { Late::Client } else { Late::Backend });
+                    // More may lie there untaken, and then nobody is late: look again.
+                    return Some(now_us / TICK_US + 100);
                 }
             }
         }

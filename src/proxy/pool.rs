@@ -1,5 +1,6 @@
 //! One worker's idle connections to endpoints: last in, first out; bounded in number and age.
 
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use super::hyper_client::Connection;
@@ -37,13 +38,28 @@ impl Pools {
         Some(idle.connection)
     }
 
-    /// Keeps a connection for the next exchange, or closes it when there are enough.
-    pub(super) fn put(&mut self, EndpointId(at): EndpointId, connection: Box<Connection>, now_us: u64) {
+    /// Closes the idle connection to one of `endpoints` that was used least recently there; `false`
+    /// when there is none.
+    pub(super) fn evict(&mut self, endpoints: &[Arc<Endpoint>]) -> bool {
+        for endpoint in endpoints {
+            if let Some(pool) = self.by_endpoint.get_mut(endpoint.id.0 as usize)
+                && !pool.is_empty()
+            {
+                pool.remove(0).connection.set_idle(false);
+                self.len -= 1;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Keeps a connection for the next exchange, or closes it when there are `enough`.
+    pub(super) fn put(&mut self, EndpointId(at): EndpointId, connection: Box<Connection>, now_us: u64, enough: usize) {
         let at = at as usize;
         if self.by_endpoint.len() <= at {
             self.by_endpoint.resize_with(at + 1, Vec::new);
         }
-        if self.by_endpoint[at].len() < IDLE_MAX {
+        if self.by_endpoint[at].len() < IDLE_MAX.min(enough) {
             connection.set_idle(true);
             self.by_endpoint[at].push(Idle {
                 connection,

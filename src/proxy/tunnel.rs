@@ -1,10 +1,12 @@
 //! Bytes both ways after a switch of protocols, until either side ends or falls silent.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::{Instant, sleep_until};
 
 use super::forward::BackendBody;
 use super::stream::Stream;
@@ -36,35 +38,43 @@ async fn pass(
     patience: Duration,
 ) -> io::Result<()> {
     client.write_all(ahead).await?;
-    let (mut client_read, mut client_write) = tokio::io::split(client);
-    let (mut backend_read, mut backend_write) = tokio::io::split(backend);
-    let mut up = vec![0; BUFFER];
-    let mut down = vec![0; BUFFER];
-    let (mut up_open, mut down_open) = (true, true);
-    while up_open || down_open {
-        let step = async {
-            tokio::select! {
-                n = client_read.read(&mut up), if up_open => {
-                    let n = n?;
-                    if n == 0 {
-                        up_open = false;
-                        backend_write.shutdown().await
-                    } else {
-                        backend_write.write_all(&up[..n]).await
-                    }
-                }
-                n = backend_read.read(&mut down), if down_open => {
-                    let n = n?;
-                    if n == 0 {
-                        down_open = false;
-                        client_write.shutdown().await
-                    } else {
-                        client_write.write_all(&down[..n]).await
-                    }
-                }
-            }
-        };
-        tokio::time::timeout(patience, step).await.map_err(io::Error::from)??;
+    let (client_read, client_write) = tokio::io::split(client);
+    let (backend_read, backend_write) = tokio::io::split(backend);
+    let heard = Cell::new(Instant::now());
+    // Each way on its own: a side that does not read must not keep us from reading the other.
+    let both = async {
+        tokio::try_join!(
+            one_way(client_read, backend_write, &heard),
+            one_way(backend_read, client_write, &heard)
+        )
+        .map(|_| ())
+    };
+    let silence = async {
+        while heard.get().elapsed() < patience {
+            sleep_until(heard.get() + patience).await;
+        }
+        Err(io::ErrorKind::TimedOut.into())
+    };
+    tokio::select! {
+        done = both => done,
+        late = silence => late,
     }
-    Ok(())
+}
+
+/// Passes bytes on until `from` ends, then ends `to`.
+async fn one_way(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    heard: &Cell<Instant>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let n = from.read(&mut buffer).await?;
+        heard.set(Instant::now());
+        if n == 0 {
+            return to.shutdown().await;
+        }
+        to.write_all(&buffer[..n]).await?;
+        heard.set(Instant::now());
+    }
 }

@@ -147,6 +147,11 @@ impl Worker {
         self.random.borrow_mut().u64(..)
     }
 
+    /// How many workers there are.
+    pub(super) fn count(&self) -> usize {
+        self.all_cells.len()
+    }
+
     /// This worker's counters.
     pub(super) fn cells(&self) -> &ProxyCells {
         &self.all_cells[self.id]

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::Frame;
 
 use crate::common::{
-    Act, Backend, H2, Metrics, Serin, answer, chunked, close, fetch, noise, ok, one, status, wait_until,
+    Act, Backend, H2, Metrics, Options, Serin, answer, chunked, close, fetch, noise, ok, one, status, wait_until,
 };
 
 fn get(path: &str) -> Request<BoxBody<Bytes, Infallible>> {
@@ -202,6 +202,46 @@ async fn a_stream_that_the_client_gives_up_is_no_evidence() {
         200,
         "the connection goes on"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_fields_are_431() {
+    let app = Backend::ok("x");
+    let serin = Serin::start(&one(app.address()));
+    let mut client = H2::connect(serin.address()).await;
+    let mut request = get("/");
+    for n in 0..150 {
+        let name = http::HeaderName::try_from(format!("x-{n}")).expect("a name");
+        request.headers_mut().insert(name, HeaderValue::from_static("1"));
+    }
+    assert_eq!(client.exchange(request).await.0.status.as_u16(), 431);
+    assert_eq!(client.exchange(get("/")).await.0.status.as_u16(), 200);
+    assert_eq!(app.requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_its_client_stalls_is_reset_and_no_other() {
+    let app = Backend::start(|request| {
+        if request.target() == "/large" {
+            ok(noise(4 << 20))
+        } else {
+            ok("x")
+        }
+    });
+    let options = Options {
+        listener: "timeouts: { requestHead: 10s, body: 300ms, idle: 60s }".to_owned(),
+        ..Options::default()
+    };
+    let serin = Serin::with(options, &one(app.address()));
+    let mut client = H2::connect(serin.address()).await;
+    // Its body is never read: once its window is full, the socket is still writable.
+    let stalled = client.send(get("/large")).await.expect("a head");
+    wait_until("it is given up, and says nothing about the backend", || {
+        Metrics::of(&serin).attempts("app", "stable") == (0, 0, 1)
+    });
+    wait_until("nobody waits any more", || app.open() == 0);
+    assert_eq!(client.exchange(get("/")).await.0.status.as_u16(), 200);
+    stalled.into_body().collect().await.expect_err("it was reset");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use crate::common::{Act, Backend, Client, Metrics, Options, Serin, get, ok, one, wait_until};
+use crate::common::{Act, Backend, Client, Metrics, Options, Serin, get, ok, one, status, wait_until};
 
 fn listener(keys: &str) -> Options {
     Options {
@@ -190,10 +190,49 @@ fn ambiguous_framing_is_refused() {
         "GET / HTTP/1.1\r\nhost: a\r\nx: a\0b\r\n\r\n",
         "GET  / HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET / HTTP/3.7\r\nhost: a\r\n\r\n",
+        // Without its name the backend would take the coding for the content.
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     ] {
         refused(&serin, request);
     }
     assert_eq!(app.requests(), 0);
+}
+
+#[test]
+fn a_bad_request_behind_a_good_one_is_refused_in_our_words() {
+    // The good one's answer looks like a refusal itself, and is passed on as it is.
+    let app = Backend::start(|_| status(400));
+    let serin = Serin::start(&one(app.address()));
+    let mut client = Client::connect(serin.address());
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\nBAD\r\n\r\n");
+    let first = client.response("GET");
+    assert_eq!((first.status, first.variant()), (400, "stable"));
+    client.response("GET").problem(400);
+    assert!(client.closed());
+    counted(&serin, "bad_request");
+    assert_eq!(app.requests(), 1);
+}
+
+#[test]
+fn idle_connections_do_not_use_up_the_limit_of_connections() {
+    let app = Backend::ok("x");
+    let other = Backend::ok("x");
+    let limits = "limits: { maxConnections: 1 }, loadBalancing: roundRobin, endpoints: ";
+    let config = one(app.address()).replace("endpoints: ", limits).replace(
+        &app.address().to_string(),
+        &format!("{}\", \"{}", app.address(), other.address()),
+    );
+    let options = Options {
+        workers: 1,
+        ..Options::default()
+    };
+    let serin = Serin::with(options, &config);
+    let mut client = Client::connect(serin.address());
+    for n in 0..6 {
+        assert_eq!(client.get("/").status, 200, "request {n}");
+    }
+    assert_eq!((app.requests(), other.requests()), (3, 3));
 }
 
 #[test]

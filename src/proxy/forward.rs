@@ -212,7 +212,8 @@ impl BackendBody {
         match stream.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 ledger.wait_for_backend(false);
-                if stream.is_end() {
+                // Nobody asks again after trailers.
+                if stream.is_end() || matches!(frame, Frame::Trailers(_)) {
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))

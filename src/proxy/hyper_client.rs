@@ -127,6 +127,7 @@ impl Connection {
             }
             // The driver is polled by nobody but us: what it tells us needs no second wake-up.
             match response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(Ok(response)) if is_ambiguous(response.headers()) => Poll::Ready(Err(SendFault::Malformed)),
                 Poll::Ready(Ok(response)) => Poll::Ready(Ok(to_response(response))),
                 Poll::Ready(Err(mut error)) => Poll::Ready(Err(if seen.read.get() == 0 && seen.ended.get() {
                     let unsent = seen.written.get() == 0;
@@ -234,6 +235,17 @@ fn to_request(
         }
     });
     request
+}
+
+/// Whether two readers could see two bodies (RFC 9112 §6.3): a length beside chunks, or a coding that
+/// would be lost with the name that stops here.
+fn is_ambiguous(fields: &http::HeaderMap) -> bool {
+    let mut codings = fields.get_all(http::header::TRANSFER_ENCODING).iter();
+    codings.next().is_some_and(|coding| {
+        !coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+            || codings.next().is_some()
+            || fields.contains_key(http::header::CONTENT_LENGTH)
+    })
 }
 
 fn to_response(response: http::Response<Incoming>) -> (Box<ResponseHead>, Incoming) {

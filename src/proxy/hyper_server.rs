@@ -468,6 +468,7 @@ impl ClientBody {
                 match &frame {
                     Some(Err(_)) => self.upload.break_off(),
                     None => self.upload.complete(),
+                    Some(Ok(Frame::Trailers(_))) => self.upload.complete(),
                     Some(Ok(_)) if self.incoming.is_end_stream() => self.upload.complete(),
                     Some(Ok(_)) => {}
                 }

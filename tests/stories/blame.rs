@@ -207,6 +207,18 @@ fn faults_of_a_backend_before_its_head() {
             Status(502),
             Failure,
         ),
+        (
+            "length-and-chunks",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+            Status(502),
+            Failure,
+        ),
+        (
+            "lost-coding",
+            raw("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+            Status(502),
+            Failure,
+        ),
     ]);
 }
 

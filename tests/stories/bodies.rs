@@ -6,7 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::{
-    Act, Backend, Client, Options, Serin, answer, chunked, fetch, get, noise, ok, one, status, text, tunnel, wait_until,
+    Act, Backend, Client, Metrics, Options, Serin, answer, chunked, fetch, get, noise, ok, one, status, text, tunnel,
+    wait_until,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -77,6 +78,10 @@ fn chunks_and_trailers_pass_in_both_directions() {
         (&b"abc0123456789"[..], Some("13"))
     );
     assert_eq!(client.get("/again").text(), "onetwo", "the connection goes on");
+    wait_until("an answer that ends with trailers is a whole one", || {
+        Metrics::of(&serin).attempts("app", "stable") == (2, 0, 0)
+    });
+    assert_eq!(app.connections(), 1, "and its connection serves the next");
 }
 
 #[test]

@@ -432,14 +432,7 @@ fn config_report(file: &str, problems: &[Entry]) -> String {
     };
     let mut report = format!("{file}: {count}, nothing was started");
     for problem in problems {
-        report.push_str("\n  ");
-        for part in [&problem.place, &problem.path] {
-            if !part.is_empty() {
-                report.push_str(part);
-                report.push_str(": ");
-            }
-        }
-        report.push_str(&problem.message);
+        report.push_str(&format!("\n  {problem}"));
     }
     report
 }

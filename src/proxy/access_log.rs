@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -30,15 +31,26 @@ pub(super) struct AccessLine {
     pub(super) endpoint: Option<Arc<str>>,
     outcome: &'static str,
     status: u16,
-    latency_us: u64,
+    /// `None`: no response head came.
+    latency_us: Option<u64>,
     duration_us: u64,
-    /// Written whatever the outcome.
+}
+
+/// What a line will need of a request, kept while it is served: a few pointers. Most exchanges end
+/// well and get no line.
+pub(super) struct AccessNote {
+    pub(super) head: Rc<RequestHead>,
+    pub(super) client: IpAddr,
+    pub(super) request_id: Bytes,
+    /// Index in the route's cohorts.
+    pub(super) cohort: Option<usize>,
+    /// A line is due whatever the outcome.
     pub(super) always: bool,
 }
 
 impl AccessLine {
-    /// Of a request whose head has just come.
-    pub(super) fn new(head: &RequestHead, client: IpAddr, request_id: Bytes, always: bool) -> Self {
+    /// Of a request that has just ended.
+    pub(super) fn new(head: &RequestHead, client: IpAddr, request_id: Bytes) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             at_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
@@ -54,14 +66,14 @@ impl AccessLine {
             endpoint: None,
             outcome: Outcome::NoEvidence.as_str(),
             status: 0,
-            latency_us: 0,
+            latency_us: None,
             duration_us: 0,
-            always,
         }
     }
 
-    /// How it ended.
-    pub(super) fn finish(&mut self, outcome: Outcome, status: u16, latency_us: u64, duration_us: u64) {
+    /// How it ended; its time is that of its beginning.
+    pub(super) fn finish(&mut self, outcome: Outcome, status: u16, latency_us: Option<u64>, duration_us: u64) {
+        self.at_ms = self.at_ms.saturating_sub(duration_us / 1000);
         self.outcome = outcome.as_str();
         self.status = status;
         self.latency_us = latency_us;
@@ -78,7 +90,7 @@ impl AccessLine {
                 out,
                 "{{\"access\":true,\"time\":{},\"client\":\"{}\",\"method\":{},\"host\":{},\"path\":{},\"status\":{},\
                  \"route\":\"{}\",\"variant\":\"{}\",\"cohort\":\"{}\",\"backend\":\"{}\",\"endpoint\":{},\
-                 \"outcome\":\"{}\",\"latencyMs\":{:.3},\"durationMs\":{:.3},\"requestId\":{}}}",
+                 \"outcome\":\"{}\",\"latencyMs\":{},\"durationMs\":{:.3},\"requestId\":{}}}",
                 self.at_ms,
                 self.client,
                 text(&self.method),
@@ -91,14 +103,14 @@ impl AccessLine {
                 name(&self.backend),
                 text(endpoint),
                 self.outcome,
-                millis(self.latency_us),
+                self.latency_us.map_or("null".into(), |us| format!("{:.3}", millis(us))),
                 millis(self.duration_us),
                 text(&request_id),
             )
         } else {
             writeln!(
                 out,
-                "access {} {} {} {}{} {} {} route={} variant={} endpoint={} latency={:.3}ms duration={:.3}ms id={}",
+                "access {} {} {} {}{} {} {} route={} variant={} endpoint={} latency={} duration={:.3}ms id={}",
                 self.at_ms,
                 self.client,
                 self.method.escape_default(),
@@ -109,7 +121,7 @@ impl AccessLine {
                 name(&self.route),
                 name(&self.variant),
                 endpoint,
-                millis(self.latency_us),
+                self.latency_us.map_or("-".into(), |us| format!("{:.3}ms", millis(us))),
                 millis(self.duration_us),
                 request_id,
             )
@@ -124,9 +136,9 @@ fn millis(us: u64) -> f64 {
 
 /// Where workers put their lines. `false` when the line was dropped.
 #[derive(Clone)]
-pub(crate) struct AccessLog(SyncSender<AccessLine>);
+pub(crate) struct AccessLogWriter(SyncSender<AccessLine>);
 
-impl AccessLog {
+impl AccessLogWriter {
     /// Starts the writer, to standard output.
     ///
     /// # Errors

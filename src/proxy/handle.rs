@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::access_log::AccessLine;
+use super::access_log::{AccessLine, AccessNote};
 use super::body::{AnswerBody, Upload};
 use super::fault::Fault;
 use super::forward::{self, BackendBody};
@@ -67,7 +67,7 @@ struct Course {
 pub(super) async fn handle(
     worker: &Rc<Worker>,
     client: &Client,
-    head: Box<RequestHead>,
+    head: Rc<RequestHead>,
     body: Outgoing,
     upload: Option<Rc<Upload>>,
 ) -> Answer {
@@ -85,7 +85,7 @@ pub(super) async fn handle(
         client.https,
         random(worker),
     );
-    let access = access_line(&course, &head, &made);
+    let access = access_note(&course, &head, &made);
     let opening = Opening {
         route: Arc::clone(&course.route),
         variant,
@@ -214,13 +214,13 @@ fn random(worker: &Worker) -> [u64; 4] {
     std::array::from_fn(|_| worker.draw())
 }
 
-fn access_line(course: &Course, head: &RequestHead, made: &Made) -> Option<Box<AccessLine>> {
-    (course.access != AccessLog::Off).then(|| {
-        let always = course.access == AccessLog::All;
-        let mut line = AccessLine::new(head, course.client, made.request_id.clone(), always);
-        line.route = Some(course.route.name.clone());
-        line.cohort = course.cohort.map(|index| course.route.cohorts[index].name.clone());
-        Box::new(line)
+fn access_note(course: &Course, head: &Rc<RequestHead>, made: &Made) -> Option<AccessNote> {
+    (course.access != AccessLog::Off).then(|| AccessNote {
+        head: Rc::clone(head),
+        client: course.client,
+        request_id: made.request_id.clone(),
+        cohort: course.cohort,
+        always: course.access == AccessLog::All,
     })
 }
 
@@ -230,9 +230,9 @@ fn refuse(worker: &Worker, client: &Client, head: &RequestHead, fault: Fault) ->
         worker.cells().reject(reason);
     }
     if worker.with_table(|table| table.access_log) != AccessLog::Off {
-        let mut line = AccessLine::new(head, client.peer, Bytes::new(), true);
-        line.finish(Outcome::NoEvidence, fault.status(), 0, 0);
-        worker.log_access(line, Outcome::NoEvidence);
+        let mut line = AccessLine::new(head, client.peer, Bytes::new());
+        line.finish(Outcome::NoEvidence, fault.status(), None, 0);
+        worker.log_access(line);
     }
     Answer::Own(fault, None)
 }

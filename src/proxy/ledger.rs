@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::access_log::AccessLine;
+use super::access_log::{AccessLine, AccessNote};
 use super::body::Upload;
 use super::fault::Fault;
 use super::wheel::{Key, TICK_US};
@@ -37,7 +37,7 @@ pub(super) struct Exchange {
     idle_us: u64,
     late: Option<Late>,
     waker: Option<Waker>,
-    access: Option<Box<AccessLine>>,
+    access: Option<AccessNote>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(super) struct Opening {
     /// When the request's head was complete, in worker microseconds.
     pub(super) start_us: u64,
     pub(super) body_timeout: Duration,
-    pub(super) access: Option<Box<AccessLine>>,
+    pub(super) access: Option<AccessNote>,
 }
 
 /// The key to one exchange's entry. Dropping it records the exchange.
@@ -319,17 +319,18 @@ impl Exchange {
                 cell.add_failure();
             }
         }
-        if let Some(mut line) = self.access.take() {
-            line.finish(
-                outcome,
-                self.status,
-                self.latency_us,
-                worker.now_us().saturating_sub(self.start_us),
-            );
+        let note = self.access.take();
+        if let Some(note) = note.filter(|note| note.always || outcome != Outcome::Success) {
+            let mut line = AccessLine::new(&note.head, note.client, note.request_id);
+            let latency_us = (self.stage != Stage::Head).then_some(self.latency_us);
+            let duration_us = worker.now_us().saturating_sub(self.start_us);
+            line.finish(outcome, self.status, latency_us, duration_us);
+            line.route = Some(self.route.name.clone());
             line.variant = Some(variant.name.clone());
+            line.cohort = note.cohort.map(|index| self.route.cohorts[index].name.clone());
             line.backend = Some(variant.backend.name.clone());
             line.endpoint = self.endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.authority));
-            worker.log_access(*line, outcome);
+            worker.log_access(line);
         }
     }
 }

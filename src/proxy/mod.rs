@@ -3,6 +3,7 @@
 mod access_log;
 mod batch;
 mod body;
+mod client_io;
 mod connection;
 mod fault;
 mod forward;
@@ -23,7 +24,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
-pub(crate) use access_log::AccessLog as AccessLogWriter;
+pub(crate) use access_log::AccessLogWriter;
 pub(crate) use listener::Listening;
 pub(crate) use tls::load as load_tls;
 use worker::Worker;

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
-use super::access_log::{AccessLine, AccessLog};
+use super::access_log::{AccessLine, AccessLogWriter};
 use super::connection::ConnectionClock;
 use super::ledger::Exchange;
 use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
 use crate::live::{Live, Reader};
-use crate::measure::{Outcome, ProxyCells, RejectReason};
+use crate::measure::{ProxyCells, RejectReason};
 
 /// How far the process is on its way out, for all workers to see.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub(super) struct Worker {
     tick_wanted: Notify,
     tick_sleeps: Cell<bool>,
     random: RefCell<fastrand::Rng>,
-    access_log: AccessLog,
+    access_log: AccessLogWriter,
 }
 
 impl Worker {
@@ -102,7 +102,7 @@ impl Worker {
         live: Arc<Live>,
         all_cells: Arc<[ProxyCells]>,
         drain: Arc<Drain>,
-        access_log: AccessLog,
+        access_log: AccessLogWriter,
         seed: u64,
     ) -> Self {
         Self {
@@ -197,8 +197,8 @@ impl Worker {
         drop(self.wheel.borrow_mut().remove(key));
     }
 
-    pub(super) fn log_access(&self, line: AccessLine, outcome: Outcome) {
-        if (line.always || outcome != Outcome::Success) && !self.access_log.put(line) {
+    pub(super) fn log_access(&self, line: AccessLine) {
+        if !self.access_log.put(line) {
             self.cells().reject(RejectReason::LogLine);
         }
     }

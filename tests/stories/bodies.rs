@@ -299,6 +299,24 @@ fn an_upgrade_is_a_tunnel_after_101() {
 }
 
 #[test]
+fn a_tunnel_passes_one_way_while_the_other_is_stuck() {
+    const LENGTH: usize = 24 * MIB;
+    let app = Backend::start(|_| {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n".to_vec();
+        // It reads only once it has sent everything.
+        vec![Act::Send(head), Act::Flood(LENGTH), Act::Hang]
+    });
+    let serin = Serin::start(&one(app.address()));
+    let mut client = Client::connect(serin.address());
+    let response = client.request("GET", "/", &[("connection", "upgrade"), ("upgrade", "websocket")], b"");
+    assert_eq!(response.status, 101);
+    let mut up = client.stream().try_clone().expect("a second handle");
+    let writing = thread::spawn(move || up.write_all(&vec![b'u'; LENGTH]));
+    client.wire().skip(LENGTH).expect("all that the backend sends");
+    writing.join().expect("no panic").expect("all was taken");
+}
+
+#[test]
 fn a_tunnel_ends_when_the_backend_ends_it() {
     let app = Backend::start(|_| {
         let head =

@@ -234,18 +234,3 @@ fn idle_connections_do_not_use_up_the_limit_of_connections() {
     }
     assert_eq!((app.requests(), other.requests()), (3, 3));
 }
-
-#[test]
-#[ignore = "hyper normalises these before we see them; they need the HTTP/1 engine of our own"]
-fn ambiguous_framing_that_only_our_own_engine_sees_is_refused() {
-    let app = Backend::ok("x");
-    let serin = Serin::start(&one(app.address()));
-    for request in [
-        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
-        "GET / HTTP/1.1\nhost: a\n\n",
-        "GET /#fragment HTTP/1.1\r\nhost: a\r\n\r\n",
-    ] {
-        refused(&serin, request);
-    }
-    assert_eq!(app.requests(), 0);
-}

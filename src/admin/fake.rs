@@ -75,6 +75,10 @@ impl Fake {
         match asked {
             Asked::Status(reply) => drop(reply.send(self.status())),
             Asked::Routes(reply) => drop(reply.send(vec![route(42)])),
+            Asked::Route(name, reply) => {
+                let route = route(42);
+                drop(reply.send((route.name.as_str() == name).then_some(route)));
+            }
             Asked::Backends(reply) => drop(reply.send(vec![backend()])),
             Asked::Rollouts(reply) => {
                 let phase = self.phase();

@@ -164,11 +164,9 @@ pub(super) async fn rollout(State(admin): Shared, Segment(name): Segment<String>
 
 pub(super) async fn verdict(State(admin): Shared, Segment(name): Segment<String>) -> Answer {
     let view = find_rollout(&admin, &name).await?;
-    let routes = admin.ask(Asked::Routes).await?;
-    let canary = routes
-        .iter()
-        .find(|route| route.name == view.route)
-        .and_then(|route| route.variants.iter().find(|variant| variant.name == view.to));
+    let route = admin.ask(|reply| Asked::Route(view.route.to_string(), reply)).await?;
+    let mut variants = route.iter().flat_map(|route| &route.variants);
+    let canary = variants.find(|variant| variant.name == view.to);
     Ok(json(&api::VerdictBody::new(&view, canary)))
 }
 
@@ -278,8 +276,8 @@ fn route_answer(view: &RouteView) -> Response {
 }
 
 async fn find_route(admin: &Admin, name: &str) -> Result<RouteView, Problem> {
-    let views = admin.ask(Asked::Routes).await?;
-    find(&views, name, "route", |view| &view.name).cloned()
+    let view = admin.ask(|reply| Asked::Route(name.to_owned(), reply)).await?;
+    view.ok_or_else(|| none_named("route", name))
 }
 
 async fn find_rollout(admin: &Admin, name: &str) -> Result<RolloutView, Problem> {
@@ -288,10 +286,15 @@ async fn find_rollout(admin: &Admin, name: &str) -> Result<RolloutView, Problem>
 }
 
 fn find<'v, T>(views: &'v [T], name: &str, what: &str, name_of: fn(&T) -> &Name) -> Result<&'v T, Problem> {
-    views.iter().find(|view| name_of(view).as_str() == name).ok_or_else(|| {
-        let name: String = name.chars().take(80).collect();
-        Problem::new(Kind::NotFound, format!("no {what} {name:?}"))
-    })
+    let mut views = views.iter();
+    views
+        .find(|view| name_of(view).as_str() == name)
+        .ok_or_else(|| none_named(what, name))
+}
+
+fn none_named(what: &str, name: &str) -> Problem {
+    let name: String = name.chars().take(80).collect();
+    Problem::new(Kind::NotFound, format!("no {what} {name:?}"))
 }
 
 /// Runs `work` on a thread of its own: control, which shares ours, goes on deciding meanwhile.

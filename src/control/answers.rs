@@ -23,6 +23,7 @@ impl Controller {
         match asked {
             Asked::Status(reply) => drop(reply.send(self.status())),
             Asked::Routes(reply) => drop(reply.send(self.routes())),
+            Asked::Route(name, reply) => drop(reply.send(self.route_named(&name))),
             Asked::Backends(reply) => drop(reply.send(self.backends())),
             Asked::Rollouts(reply) => drop(reply.send(self.rollouts())),
             Asked::Metrics(reply) => drop(reply.send(self.metrics())),

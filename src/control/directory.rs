@@ -142,7 +142,7 @@ impl Directory {
     /// perhaps not durable.
     pub(super) fn write(&mut self, text: &[u8]) -> io::Result<()> {
         if !self.is_held()? {
-            // Removed or replaced under our feet: another process may hold what stands there now.
+            // Replaced under our feet: another process may hold what stands there now.
             *self = Self::open(&self.path).map_err(io::Error::other)?;
         }
         let (current, next) = (self.path.join(CURRENT), self.path.join(NEXT));
@@ -160,12 +160,13 @@ impl Directory {
 }
 
 impl Directory {
-    /// Whether the lock that we hold is still the one in the directory.
+    /// Whether the lock that we hold is still the one in the directory. A directory that is not
+    /// there is an error: it may be a disk that comes back, with what was written.
     fn is_held(&self) -> io::Result<bool> {
         let held = self.lock.metadata()?;
         match fs::metadata(self.path.join(LOCK)) {
             Ok(found) => Ok((found.dev(), found.ino()) == (held.dev(), held.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => fs::metadata(&self.path).map(|_| false),
             Err(error) => Err(error),
         }
     }
@@ -245,12 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_was_removed_is_made_again() {
+    fn a_directory_that_was_removed_is_an_error_until_somebody_makes_one() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("state");
         let mut directory = Directory::open(&path).unwrap();
         directory.write(b"one.").unwrap();
         fs::remove_dir_all(&path).unwrap();
+        assert!(directory.write(b"two.").is_err() && !path.exists());
+        fs::create_dir(&path).unwrap();
         directory.write(b"two.").unwrap();
         assert_eq!(directory.read(parse).unwrap().0.as_deref(), Some("two"));
         assert!(matches!(Directory::open(&path), Err(StateError::Locked { .. })));

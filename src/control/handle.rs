@@ -49,6 +49,8 @@ pub struct SetWeights {
 pub enum Asked {
     Status(oneshot::Sender<StatusView>),
     Routes(oneshot::Sender<Vec<RouteView>>),
+    /// One route by name; `None` where there is none. Costs no more with many routes.
+    Route(String, oneshot::Sender<Option<RouteView>>),
     Backends(oneshot::Sender<Vec<BackendView>>),
     Rollouts(oneshot::Sender<Vec<RolloutView>>),
     Metrics(oneshot::Sender<MetricsView>),

@@ -40,7 +40,11 @@ impl Store {
     /// [`StateError`]: it cannot be used, is held by another process, or is damaged.
     pub(super) fn open(path: &Path) -> Result<(Self, Option<Saved>, Option<String>), StateError> {
         let directory = Directory::open(path)?;
-        let (saved, note) = directory.read(parse)?;
+        let (mut saved, note) = directory.read(parse)?;
+        if let (Some(saved), Some(_)) = (&mut saved, &note) {
+            // The damaged one was newer: generations after this one have been used.
+            saved.clean = false;
+        }
         Ok((Self { directory }, saved, note))
     }
 
@@ -307,5 +311,21 @@ mod tests {
         drop(store);
         let (_, read, note) = Store::open(temp.path()).unwrap();
         assert_eq!((read.unwrap().generation, note), (42, None));
+    }
+
+    #[test]
+    fn a_state_behind_a_damaged_one_is_no_clean_end() {
+        let temp = tempfile::tempdir().unwrap();
+        let (mut store, ..) = Store::open(temp.path()).unwrap();
+        let clean = Saved {
+            clean: true,
+            ..saved(None, &[])
+        };
+        store.save(&clean).unwrap();
+        store.save(&saved(None, &[Verb::Start])).unwrap();
+        drop(store);
+        std::fs::write(temp.path().join("state.json"), "{").unwrap();
+        let (_, read, note) = Store::open(temp.path()).unwrap();
+        assert!(note.is_some() && !read.unwrap().clean);
     }
 }

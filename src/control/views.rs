@@ -37,6 +37,12 @@ impl Controller {
         routes.map(|index| self.route(&self.ground, index)).collect()
     }
 
+    pub(super) fn route_named(&self, name: &str) -> Option<RouteView> {
+        let mut routes = self.ground.spec.routes.iter();
+        let index = routes.position(|route| route.name.as_str() == name)?;
+        Some(self.route(&self.ground, index))
+    }
+
     /// The route as it stands on `ground`: the live one, or one that is only tried, of the same file.
     pub(super) fn route(&self, ground: &Ground, index: usize) -> RouteView {
         let route = &ground.spec.routes[index];

@@ -33,6 +33,21 @@ pub(super) struct BackendBody {
     endpoint: Arc<Endpoint>,
 }
 
+/// Why there is no response.
+pub(super) enum Missed {
+    /// Somebody's fault; it is booked.
+    Fault(Fault),
+    /// The breaker has opened while the request waited for a connection: nothing of it was sent, and
+    /// here is its body.
+    Diverted(Outgoing),
+}
+
+impl From<Fault> for Missed {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
 /// Sends a request to an endpoint of `backend` and waits for the head of the response. A kept
 /// connection that was closed before any byte of a response is replaced by a fresh one, where
 /// repeating does no harm. Faults are booked in `ledger`.
@@ -42,7 +57,7 @@ pub(super) async fn exchange(
     forwarding: &Forwarding<'_>,
     body: Outgoing,
     upload: Option<Rc<Upload>>,
-) -> Result<Response, Fault> {
+) -> Result<Response, Missed> {
     match try_exchange(&ledger, backend, forwarding, body, upload.as_deref()).await {
         Ok((head, stream, endpoint)) => {
             ledger.headed(head.status);
@@ -58,9 +73,13 @@ pub(super) async fn exchange(
             }
             Ok(Response { head, body })
         }
-        Err(fault) => {
+        Err(Missed::Fault(fault)) => {
             ledger.fault(fault);
-            Err(fault)
+            Err(Missed::Fault(fault))
+        }
+        Err(Missed::Diverted(body)) => {
+            ledger.divert();
+            Err(Missed::Diverted(body))
         }
     }
 }
@@ -71,7 +90,7 @@ async fn try_exchange(
     forwarding: &Forwarding<'_>,
     mut body: Outgoing,
     upload: Option<&Upload>,
-) -> Result<(Box<ResponseHead>, ResponseBody, Arc<Endpoint>), Fault> {
+) -> Result<(Box<ResponseHead>, ResponseBody, Arc<Endpoint>), Missed> {
     let worker = ledger.worker();
     let endpoint = backend.pick(worker.id, worker.draw()).ok_or(Fault::BackendFull)?;
     ledger.set_endpoint(endpoint);
@@ -81,7 +100,13 @@ async fn try_exchange(
         let mut connection = match kept.take() {
             Some(connection) => connection,
             // Rare and large: boxed, so that every exchange is small.
-            None => Box::pin(fresh_connection(ledger, backend, endpoint)).await?,
+            None => {
+                let fresh = Box::pin(fresh_connection(ledger, backend, endpoint)).await?;
+                if !ledger.is_admitted() {
+                    return Err(Missed::Diverted(body));
+                }
+                fresh
+            }
         };
         let host = match forwarding.head.authority() {
             "" => Bytes::copy_from_slice(endpoint.authority.as_bytes()),
@@ -95,7 +120,7 @@ async fn try_exchange(
             .send(forwarding.head, host, fields, body, |cx| ledger.poll_late(cx))
             .await;
         match sent {
-            Ok((head, _)) if head.status == 101 && !forwarding.upgrade => return Err(Fault::Malformed),
+            Ok((head, _)) if head.status == 101 && !forwarding.upgrade => return Err(Fault::Malformed.into()),
             Ok((head, incoming)) => {
                 return Ok((head, ResponseBody::new(incoming, connection), Arc::clone(endpoint)));
             }
@@ -106,14 +131,14 @@ async fn try_exchange(
                 let untouched = !had_body || (given_back.is_some() && !upload.is_some_and(Upload::has_begun));
                 let harmless = unsent || forwarding.head.method().is_idempotent();
                 if !(reused && untouched && harmless) {
-                    return Err(blame_upload(upload, Fault::Closed));
+                    return Err(blame_upload(upload, Fault::Closed).into());
                 }
                 body = given_back.unwrap_or(Outgoing::Empty);
             }
-            Err(SendFault::Truncated) => return Err(blame_upload(upload, Fault::Closed)),
-            Err(SendFault::Malformed) => return Err(blame_upload(upload, Fault::Malformed)),
-            Err(SendFault::Late(Late::Backend)) => return Err(Fault::ResponseTimeout),
-            Err(SendFault::Late(Late::Client)) => return Err(Fault::ClientBodyTimeout),
+            Err(SendFault::Truncated) => return Err(blame_upload(upload, Fault::Closed).into()),
+            Err(SendFault::Malformed) => return Err(blame_upload(upload, Fault::Malformed).into()),
+            Err(SendFault::Late(Late::Backend)) => return Err(Fault::ResponseTimeout.into()),
+            Err(SendFault::Late(Late::Client)) => return Err(Fault::ClientBodyTimeout.into()),
         }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::access_log::{AccessLine, AccessNote};
 use super::body::{AnswerBody, Upload};
 use super::fault::Fault;
-use super::forward::{self, BackendBody};
+use super::forward::{self, BackendBody, Missed};
 use super::headers::{Forwarding, Made, asks_for_websocket};
 use super::hyper_client::Outgoing;
 use super::ledger::{Ledger, Opening};
@@ -76,8 +76,6 @@ pub(super) async fn handle(
         Ok(course) => course,
         Err(fault) => return refuse(worker, client, &head, fault),
     };
-    let (variant, track) = admit(&course);
-    let chosen = &course.route.variants[variant];
     let made = Made::new(
         &head,
         &client.peer_text,
@@ -85,32 +83,28 @@ pub(super) async fn handle(
         client.https,
         random(worker),
     );
-    let access = access_note(&course, &head, &made);
-    let opening = Opening {
-        route: Arc::clone(&course.route),
-        variant,
-        track,
-        upload: upload.clone(),
-        start_us,
-        body_timeout: client.settings.body,
-        access,
-    };
-    let forwarding = Forwarding {
+    let request = Attempted {
+        worker,
+        client,
+        course: &course,
         head: &head,
-        peer_trusted: course.peer_trusted,
-        upgrade: head.version() == Version::Http11 && upload.is_none() && asks_for_websocket(&head),
-        route: course.route.name.header(),
-        variant: chosen.name.header(),
-        cohort: course.cohort.map(|index| course.route.cohorts[index].name.header()),
         made: &made,
+        start_us,
+    };
+    let (variant, track) = admit(&course);
+    let (variant, answered) = match request.attempt(variant, track, body, upload.clone()).await {
+        Err(Missed::Diverted(body)) => {
+            let (stable, track) = admit(&course);
+            (stable, Box::pin(request.attempt(stable, track, body, upload)).await)
+        }
+        answered => (variant, answered),
     };
     let stamp = course.route.expose_variant.then(|| Stamp {
-        variant: chosen.name.header().clone(),
+        variant: course.route.variants[variant].name.header().clone(),
         generation: course.generation.clone(),
     });
-    let ledger = Ledger::open(worker, opening);
-    match forward::exchange(ledger, &chosen.backend, &forwarding, body, upload).await {
-        Ok(response) if response.head.status == 101 && forwarding.upgrade => Answer::Switched {
+    match answered {
+        Ok(response) if response.head.status == 101 => Answer::Switched {
             head: response.head,
             tunnel: response.body,
             stamp,
@@ -120,12 +114,68 @@ pub(super) async fn handle(
             body: AnswerBody::Backend(response.body),
             stamp,
         },
-        Err(fault) => {
+        Err(missed) => {
+            let fault = match missed {
+                Missed::Fault(fault) => fault,
+                // Opened and closed again meanwhile: an abort and a start within one connect.
+                Missed::Diverted(_) => Fault::BackendFull,
+            };
             if let Some(reason) = fault.reject_reason() {
                 worker.cells().reject(reason);
             }
             Answer::Own(fault, stamp)
         }
+    }
+}
+
+/// One request, and what is known of it before it is sent anywhere.
+struct Attempted<'r> {
+    worker: &'r Rc<Worker>,
+    client: &'r Client,
+    course: &'r Course,
+    head: &'r Rc<RequestHead>,
+    made: &'r Made,
+    start_us: u64,
+}
+
+impl Attempted<'_> {
+    /// Sends it to `variant`.
+    async fn attempt(
+        &self,
+        variant: usize,
+        track: Track,
+        body: Outgoing,
+        upload: Option<Rc<Upload>>,
+    ) -> Result<forward::Response, Missed> {
+        let Self {
+            worker,
+            client,
+            course,
+            head,
+            made,
+            start_us,
+        } = *self;
+        let chosen = &course.route.variants[variant];
+        let opening = Opening {
+            route: Arc::clone(&course.route),
+            variant,
+            track,
+            upload: upload.clone(),
+            start_us,
+            body_timeout: client.settings.body,
+            access: access_note(course, head, made),
+        };
+        let forwarding = Forwarding {
+            head,
+            peer_trusted: course.peer_trusted,
+            upgrade: head.version() == Version::Http11 && upload.is_none() && asks_for_websocket(head),
+            route: course.route.name.header(),
+            variant: chosen.name.header(),
+            cohort: course.cohort.map(|index| course.route.cohorts[index].name.header()),
+            made,
+        };
+        let ledger = Ledger::open(worker, opening);
+        forward::exchange(ledger, &chosen.backend, &forwarding, body, upload).await
     }
 }
 

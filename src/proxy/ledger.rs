@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::wheel::{Key, TICK_US};
 use super::worker::{Timed, Worker};
 use crate::measure::{CodeClass, LIMITS, NO_LIMIT, Outcome, Track};
-use crate::route::{Endpoint, Route};
+use crate::route::{Admission, Endpoint, Route};
 
 /// What one exchange with a backend has come to so far.
 pub(super) struct Exchange {
@@ -38,6 +38,8 @@ pub(super) struct Exchange {
     late: Option<Late>,
     waker: Option<Waker>,
     access: Option<AccessNote>,
+    /// Another exchange answers for it.
+    diverted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +99,7 @@ impl Ledger {
             late: None,
             waker: None,
             access: opening.access,
+            diverted: false,
         };
         let due = exchange.due_us(opening.start_us) / TICK_US + 1;
         let key = worker.begin_exchange(due, Timed::Exchange(exchange));
@@ -138,6 +141,21 @@ impl Ledger {
     pub(super) fn fault(&self, fault: Fault) {
         self.blame(fault.outcome());
         self.with(|exchange| exchange.status = fault.status());
+    }
+
+    /// Whether the breaker still lets this request be dispatched. It is asked again after each wait:
+    /// an abort must not be overtaken by a request that was admitted before it.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.with(|exchange| match &exchange.route.variants[exchange.variant].breaker {
+            Some((breaker, _)) => breaker.admit() == Admission::Canary,
+            None => true,
+        })
+    }
+
+    /// It was not sent after all, and goes elsewhere: no evidence, and no answer of this variant.
+    pub(super) fn divert(&self) {
+        self.blame(Outcome::NoEvidence);
+        self.with(|exchange| exchange.diverted = true);
     }
 
     /// The response head has come.
@@ -308,7 +326,9 @@ impl Exchange {
         let variant = &self.route.variants[self.variant];
         let cell = variant.recorder.cell(worker.id);
         let streak = cell.resolved(self.track, outcome);
-        cell.answered(outcome, CodeClass::of(self.status));
+        if !self.diverted {
+            cell.answered(outcome, CodeClass::of(self.status));
+        }
         if streak >= STREAK && variant.breaker.is_some() {
             worker.live.ring();
         }
@@ -319,7 +339,7 @@ impl Exchange {
                 cell.add_failure();
             }
         }
-        let note = self.access.take();
+        let note = self.access.take().filter(|_| !self.diverted);
         if let Some(note) = note.filter(|note| note.always || outcome != Outcome::Success) {
             let mut line = AccessLine::new(&note.head, note.client, note.request_id);
             let latency_us = (self.stage != Stage::Head).then_some(self.latency_us);

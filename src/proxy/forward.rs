@@ -301,7 +301,7 @@ impl BackendBody {
         let part = ledger.max_connections() as usize / worker.count();
         if uploaded && connection.is_ready(&mut Context::from_waker(Waker::noop())) {
             let mut pools = worker.pools.borrow_mut();
-            pools.put(self.endpoint.id, connection, worker.now_us(), part);
+            pools.put(self.endpoint.id, connection, worker.recent_us(), part);
         }
     }
 

@@ -2,8 +2,7 @@
 //! types of the seam and back.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -157,15 +156,16 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
     let streams = Rc::new(Cell::new(0usize));
     let executor = LocalExecutor::default();
     let service = {
-        let (worker, clock, begun) = (Rc::clone(worker), Rc::clone(&clock), Rc::clone(&executor.begun));
+        let (worker, clock, next) = (Rc::clone(worker), Rc::clone(&clock), Rc::clone(&executor.next));
         service_fn(move |request: http::Request<Incoming>| {
-            let (worker, client, begun) = (Rc::clone(&worker), Rc::clone(&client), Rc::clone(&begun));
+            let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+            let task = Rc::new(OnceCell::new());
+            next.replace(Some(Rc::clone(&task)));
             let mut open = OpenStream::new(&worker, &clock, &streams);
             // Boxed where it is made: the task that serves it is moved about, and stays small.
             Box::pin(async move {
-                let task = tokio::task::try_id().and_then(|id| begun.borrow_mut().remove(&id));
                 let (answer, _) = answer(&worker, &client, request).await;
-                open.offer(task);
+                open.offer(task.get().cloned());
                 let mut response = to_response(answer, None, false, false);
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)
@@ -554,7 +554,7 @@ impl OpenStream {
     /// There is an answer, which `task` sends as far as the client's windows allow.
     fn offer(&mut self, task: Option<AbortHandle>) {
         if let Some(task) = task {
-            let offer = Offer::new(task, self.worker.now_us());
+            let offer = Offer::new(task, self.worker.recent_us());
             self.offer = Some((self.clock.watch(Rc::clone(&offer)), offer));
         }
     }
@@ -582,13 +582,16 @@ impl Drop for OpenStream {
 /// Runs HTTP/2 streams as tasks of this thread, which can be ended from outside.
 #[derive(Clone, Default)]
 struct LocalExecutor {
-    /// Tasks that have not been polled yet. Each takes itself out.
-    begun: Rc<RefCell<HashMap<tokio::task::Id, AbortHandle>>>,
+    /// Where the handle of the next task is wanted: a request is made a task at once.
+    next: Rc<Cell<Option<Rc<OnceCell<AbortHandle>>>>>,
 }
 
 impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
         let task = tokio::task::spawn_local(future).abort_handle();
-        self.begun.borrow_mut().insert(task.id(), task);
+        if let Some(wanted) = self.next.take() {
+            // It is empty: each is filled once.
+            let _ = wanted.set(task);
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Method {
 
 /// A protocol version that a peer spoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // they are the versions of the RFCs
 pub enum Version {
     Http10,
     Http11,

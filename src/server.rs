@@ -39,7 +39,7 @@ pub struct Options {
 
 /// Why Serin does not start, or did not end well.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // each variant is explained by its message
 pub enum StartError {
     #[error("{}", config_report(.file, .problems))]
     Config { file: String, problems: Vec<Entry> },

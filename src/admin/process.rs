@@ -30,7 +30,7 @@ impl Process {
             rustix::param::clock_ticks_per_second() as f64,
             rustix::param::page_size() as f64,
         );
-        #[allow(clippy::cast_precision_loss)]
+        #[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
         Self {
             max_fds: rustix::process::getrlimit(rustix::process::Resource::Nofile)
                 .current

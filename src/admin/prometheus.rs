@@ -179,7 +179,7 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
 
     let mut downstream = Family::gauge("serin_downstream_connections", "Open connections of clients.");
     for (index, name) in scrape.listeners.iter().enumerate() {
-        #[allow(clippy::cast_precision_loss)]
+        #[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
         downstream.push(&[("listener", name.as_str())], scrape.connections(index) as f64);
     }
     let mut rejected = Family::counter("serin_rejected_total", "What Serin itself refused, dropped or lost.");

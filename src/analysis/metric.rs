@@ -153,7 +153,7 @@ impl Limit {
 
     /// Stable's share, each epoch weighted by the canary's requests in it: comparing sums over a
     /// change of weight would blame the side that had more traffic in the bad epoch (Simpson 1951).
-    #[allow(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
     fn stable_share(&self, look: &Look) -> Option<f64> {
         let overall = self.evident(&look.stable).share()?;
         let canary: [Tally; 2] = look.canary.map(|counts| self.tally(&counts));
@@ -182,7 +182,7 @@ impl Limit {
 
 /// How much likelier two shares `a` of `a_n` and `b` of `b_n` are than one common share, as a
 /// natural logarithm: half of Wilks' G (1938), the sum of `n KL(share, common share)`.
-#[allow(clippy::cast_precision_loss)]
+#[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
 fn likelihood_ratio(a: f64, a_n: u64, b: f64, b_n: u64) -> f64 {
     let (a_n, b_n) = (a_n as f64, b_n as f64);
     let common = (a * a_n + b * b_n) / (a_n + b_n);
@@ -220,7 +220,7 @@ impl Tally {
         self.bad >= LEAST_BAD && self.all >= min_requests
     }
 
-    #[allow(clippy::cast_precision_loss)]
+    #[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
     fn share(self) -> Option<f64> {
         (self.all > 0).then(|| self.bad as f64 / self.all as f64)
     }

@@ -45,7 +45,7 @@ pub struct SetWeights {
 
 /// A question with the place for its answer.
 #[derive(Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // each question is named after the call that asks it
 pub enum Asked {
     Status(oneshot::Sender<StatusView>),
     Routes(oneshot::Sender<Vec<RouteView>>),

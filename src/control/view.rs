@@ -37,7 +37,7 @@ pub struct StatusView {
 
 /// A listener as bound.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // the fields are the words of the contract
 pub struct ListenerView {
     pub name: Name,
     pub address: SocketAddr,
@@ -136,7 +136,7 @@ pub struct VariantStats {
 
 /// `GET /v1/backends/{backend}`
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // the fields are the words of the contract
 pub struct BackendView {
     pub name: Name,
     pub release: Option<String>,
@@ -145,7 +145,7 @@ pub struct BackendView {
 
 /// One endpoint.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // the fields are the words of the contract
 pub struct EndpointView {
     pub address: Arc<str>,
     pub healthy: bool,

@@ -10,7 +10,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Why a listener's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // each variant is explained by its message
 pub(crate) enum TlsError {
     #[error("{file}: {cause}; give a PEM file with the certificate chain, leaf first")]
     Certificate { file: String, cause: String },

@@ -22,7 +22,7 @@ pub struct Plan {
 
 /// Why steps are no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // each variant is explained by its message
 pub enum PlanError {
     #[error("{after} comes after {before}; list the steps in rising order")]
     NotRising { step: usize, before: String, after: String },

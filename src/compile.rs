@@ -308,6 +308,7 @@ mod tests {
                 variant: 1,
                 evidence: false,
             }],
+            failure_statuses: crate::measure::FailureStatuses::default(),
             expose_variant: true,
         }
     }
@@ -323,6 +324,7 @@ mod tests {
                 json: true,
                 access: AccessLog::Off,
             },
+            outcome_log: None,
             state_directory: PathBuf::from("state"),
             backends: vec![backend("v1", &[("10.0.0.1", 80)]), backend("v2", &[("10.0.0.2", 80)])],
             routes: routes.iter().map(|text| route(text)).collect(),

@@ -141,7 +141,7 @@ fn what_is_left_out_gets_the_documented_defaults() {
     assert!(analysis.compare_with_stable);
     assert_eq!(analysis.min_requests, 50);
     assert_eq!(analysis.error_rate.and_then(|limits| limits.critical), Some(0.05));
-    assert_eq!(analysis.latency_p95, None);
+    assert_eq!(analysis.latency, [None; 4]);
 }
 
 #[test]

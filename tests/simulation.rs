@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use std::time::Duration;
 
 use fastrand::Rng;
-use serin::analysis::{AnalysisSpec, Judge, Limits, Reading, VerdictKind};
+use serin::analysis::{AnalysisSpec, Baseline, Judge, Limits, Reading, Term, VerdictKind};
 use serin::measure::Counts;
 use serin::rollout::{Phase, Plan, State, Step, Verb};
 use serin::share::MILLION;
@@ -52,7 +52,7 @@ impl World {
                 warn: rng.bool().then_some(0.01),
                 critical: Some(0.05),
             }),
-            latency_p95: None,
+            ..AnalysisSpec::default()
         };
         let written_ppm = if rng.bool() { 0 } else { rng.u32(1..MILLION) };
         let plan = some_plan(&mut rng);
@@ -60,7 +60,7 @@ impl World {
         Self {
             plan,
             state: State::initial(written_ppm > 0, 0),
-            judge: Judge::new(&spec, Reading::default()),
+            judge: Judge::new(&spec, Term::Watch, Reading::default()),
             spec,
             reading: Reading::default(),
             written_ppm,
@@ -89,7 +89,7 @@ impl World {
     /// Time and traffic.
     fn tick(&mut self) -> Checked {
         self.serve();
-        let verdict = self.judge.observe(self.reading);
+        let verdict = self.judge.observe(self.reading, &Baseline::default());
         let before = self.state.clone();
         let before_ppm = self.in_force_ppm();
         let elapsed = TICK * self.rng.u32(1..3);
@@ -134,9 +134,9 @@ impl World {
             let to_canary = self.rng.f64() < canary_share;
             let (side, fails) = if to_canary {
                 self.resolved += 1;
-                (&mut self.reading.canary[slot], self.weather.canary_fails)
+                (&mut self.reading.canary.counts[slot], self.weather.canary_fails)
             } else {
-                (&mut self.reading.stable[slot], self.weather.stable_fails)
+                (&mut self.reading.stable.counts[slot], self.weather.stable_fails)
             };
             let failed = u64::from(self.rng.f64() < fails);
             *side = *side
@@ -193,7 +193,7 @@ impl World {
                         let paused = matches!(verb, Verb::Pause | Verb::Resume);
                         self.become_state(moved.state);
                         if matches!(verb, Verb::Start | Verb::Retry) {
-                            self.judge = Judge::new(&self.spec, self.reading);
+                            self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
                         }
                         if !paused {
                             self.baked = Duration::ZERO;
@@ -244,7 +244,7 @@ impl World {
                 let auto_start = self.rng.bool();
                 if let Some(moved) = before.release_changed(&self.plan, auto_start, now_ms) {
                     self.become_state(moved.state);
-                    self.judge = Judge::new(&self.spec, self.reading);
+                    self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
                     self.resolved = 0;
                     self.baked = Duration::ZERO;
                 }
@@ -263,7 +263,7 @@ impl World {
                     now_ms,
                     ..Reading::default()
                 };
-                self.judge = Judge::new(&self.spec, self.reading);
+                self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
                 self.resolved = 0;
                 Ok(())
             }
@@ -355,7 +355,7 @@ fn for_each_seed(seeds: u64, life: fn(u64) -> Checked) {
 fn undisturbed(seed: u64, weather: Weather) -> Result<Phase, String> {
     let mut world = World::new(seed);
     world.spec.compare_with_stable = true;
-    world.judge = Judge::new(&world.spec, world.reading);
+    world.judge = Judge::new(&world.spec, Term::Watch, world.reading);
     while world.plan.steps().len() < 2 {
         world.plan = some_plan(&mut world.rng);
     }

@@ -389,6 +389,7 @@ impl From<&Verdict> for EvidenceBody {
             window_ms,
             canary,
             stable,
+            ..
         } = verdict.evidence;
         Self {
             metric: verdict.metric.map(Metric::as_str),
@@ -422,7 +423,7 @@ impl<'a> VerdictBody<'a> {
         let evidence = view
             .verdict
             .as_ref()
-            .map(|verdict| verdict.evidence)
+            .map(|verdict| verdict.evidence.clone())
             .unwrap_or_default();
         let quantile = |of: fn(&VariantView) -> Option<u64>| canary.and_then(of).map(seconds_of_us);
         Self {

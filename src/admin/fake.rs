@@ -241,6 +241,7 @@ pub(crate) fn verdict() -> Verdict {
         failures,
         error_rate: (requests > 0).then(|| f64::from(u32::try_from(failures).unwrap()) / 1000.0),
         slow_share: None,
+        measured: None,
     };
     Verdict {
         kind: VerdictKind::Pass,
@@ -250,6 +251,7 @@ pub(crate) fn verdict() -> Verdict {
             window_ms: 1500,
             canary: side(1000, 4),
             stable: Some(side(0, 0)),
+            ..Evidence::default()
         },
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::analysis::AnalysisSpec;
+use crate::measure::FailureStatuses;
 use crate::name::Name;
 use crate::rollout::Plan;
 use crate::route::{AccessLog, CohortSpec, KeySpec, LoadBalancing, Match};
@@ -23,6 +24,8 @@ pub struct Spec {
     pub admin: SocketAddr,
     /// What is logged and how.
     pub log: Log,
+    /// Where outcomes are logged for `serin rehearse`; `None`: nowhere.
+    pub outcome_log: Option<OutcomeLog>,
     /// Where rollout states and weights set by hand are kept; the file's directory is joined in front.
     pub state_directory: PathBuf,
     /// At least one.
@@ -103,6 +106,17 @@ pub struct Log {
     pub access: AccessLog,
 }
 
+/// The compact log of outcomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeLog {
+    /// The file that is written; the file's directory is joined in front.
+    pub file: PathBuf,
+    /// A file that has reached this size, in bytes, is put aside. Default 64 MiB.
+    pub max_bytes: u64,
+    /// How many files that were put aside are kept. Default 4.
+    pub keep: u32,
+}
+
 /// A named version of a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
@@ -153,6 +167,8 @@ pub struct Route {
     pub variants: Vec<Variant>,
     /// Tried in order, before the weights.
     pub cohorts: Vec<CohortSpec>,
+    /// Which statuses of its backends are their failures. Default 500 and above.
+    pub failure_statuses: FailureStatuses,
     /// Responses carry `x-serin-variant` and `x-serin-generation`. Default true.
     pub expose_variant: bool,
 }
@@ -183,6 +199,17 @@ pub struct Rollout {
     pub auto_start: bool,
     /// What is judged; the limits.
     pub analysis: AnalysisSpec,
+    /// Judge and report, but move nothing.
+    pub observe: bool,
+    /// The canary's requests that may be open without a response head at once; `None`: any number.
+    pub in_flight_max: Option<u32>,
+    /// How long after the bake time of a step evidence is waited for before the rollout is paused.
+    pub patience: Duration,
+    /// One key casts at most so many votes in ten seconds and worker, where there are many keys;
+    /// `None`: any number.
+    pub max_votes_per_key: Option<u32>,
+    /// Latencies of so many first requests of an endpoint are no evidence.
+    pub warm_up: u32,
     /// Steps; empty for a standing guard.
     pub plan: Plan,
 }

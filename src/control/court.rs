@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ground::Ground;
-use crate::analysis::{AnalysisSpec, Judge, Reading, Verdict, VerdictKind};
+use crate::analysis::{AnalysisSpec, Baseline, Judge, Reading, Side, Term, Verdict, VerdictKind};
 use crate::config::Rollout;
 use crate::measure::{Recorder, Track};
 use crate::name::Name;
@@ -70,7 +70,7 @@ impl Court {
             }
             // What stands now is judged now: nobody is shown a word about the step before.
             let said = Said {
-                verdict: case.judge.observe(reading),
+                verdict: case.judge.observe(reading, &Baseline::default()),
                 told: last.and_then(|last| last.told),
             };
             self.said.insert(rollout.name.clone(), said);
@@ -85,7 +85,9 @@ impl Court {
             let Some(case) = self.cases.get_mut(&rollout.name) else {
                 continue;
             };
-            let verdict = case.judge.observe(case.subject.reading(case.epoch, now_ms));
+            let verdict = case
+                .judge
+                .observe(case.subject.reading(case.epoch, now_ms), &Baseline::default());
             let told = self.said.get(&rollout.name).and_then(|said| said.told);
             let said = Said {
                 verdict: verdict.clone(),
@@ -126,7 +128,7 @@ impl Court {
 impl Case {
     fn new(subject: Subject, epoch: u32, first: Reading) -> Self {
         Self {
-            judge: Judge::new(&subject.analysis, first),
+            judge: Judge::new(&subject.analysis, Term::Watch, first),
             subject,
             epoch,
         }
@@ -152,12 +154,16 @@ impl Subject {
     }
 
     fn reading(&self, epoch: u32, now_ms: u64) -> Reading {
-        let slots = |recorder: &Recorder| [0, 1].map(|slot| recorder.counts(Track::Draw { slot }));
+        let side = |recorder: &Recorder| Side {
+            counts: [0, 1].map(|slot| recorder.counts(Track::Draw { slot })),
+            ..Side::default()
+        };
         Reading {
             now_ms,
             slot: u8::from(epoch % 2 == 1),
-            canary: slots(&self.canary),
-            stable: slots(&self.stable),
+            weight: 0.0,
+            canary: side(&self.canary),
+            stable: side(&self.stable),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::analysis::{AnalysisSpec, Limits};
+use crate::analysis::AnalysisSpec;
 use crate::config::{
     Backend, BackendLimits, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Rollout, Route, Spec, Variant,
 };
@@ -37,6 +37,7 @@ pub(super) fn spec(change: impl FnOnce(&mut Spec)) -> Arc<Spec> {
             json: true,
             access: AccessLog::Errors,
         },
+        outcome_log: None,
         state_directory: PathBuf::from("state"),
         backends: vec![backend("shop-v1", "v1.4.2"), backend("shop-v2", "v1.5.0")],
         routes: vec![route("shop"), route("plain")],
@@ -46,15 +47,12 @@ pub(super) fn spec(change: impl FnOnce(&mut Spec)) -> Arc<Spec> {
             from: 0,
             to: 1,
             auto_start: false,
-            analysis: AnalysisSpec {
-                compare_with_stable: true,
-                min_requests: 50,
-                error_rate: Some(Limits {
-                    warn: None,
-                    critical: Some(0.05),
-                }),
-                latency_p95: None,
-            },
+            analysis: AnalysisSpec::default(),
+            observe: false,
+            in_flight_max: None,
+            patience: Duration::from_secs(24 * 3600),
+            max_votes_per_key: None,
+            warm_up: 0,
             plan: plan(&[(50_000, 10), (250_000, 10), (1_000_000, 0)]),
         }],
     };
@@ -115,6 +113,7 @@ pub(super) fn route(text: &str) -> Route {
         key: None,
         variants: [("stable", 0, 100), ("canary", 1, 0)].map(variant).into(),
         cohorts: Vec::new(),
+        failure_statuses: crate::measure::FailureStatuses::default(),
         expose_variant: true,
     }
 }

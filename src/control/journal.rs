@@ -117,7 +117,7 @@ impl Happening {
             self.rollout.as_ref().map(Name::as_str),
         );
         if self.rollback().is_some() {
-            let evidence = self.verdict.as_ref().map(|verdict| verdict.evidence);
+            let evidence = self.verdict.as_ref().map(|verdict| &verdict.evidence);
             let canary = evidence.map(|evidence| evidence.canary);
             let stable = evidence.and_then(|evidence| evidence.stable);
             tracing::warn!(

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::ground::Ground;
-use crate::analysis::AnalysisSpec;
 use crate::compile::{Book, InForce, compile};
 use crate::config::{Rollout, Spec};
 use crate::live::Live;
@@ -115,7 +114,8 @@ fn set_breakers(book: &mut Book, ground: &Ground) {
 fn set_limits(spec: &Spec, table: &Table) {
     let mut limits = vec![None; table.routes.len()];
     for rollout in &spec.rollouts {
-        limits[rollout.route] = Some((rollout, AnalysisSpec::limits_us(&rollout.analysis)));
+        let timeout = spec.routes[rollout.route].timeout;
+        limits[rollout.route] = Some((rollout, rollout.analysis.limits_us(timeout)));
     }
     for (route, limits) in table.routes.iter().zip(limits) {
         for (index, variant) in route.variants.iter().enumerate() {

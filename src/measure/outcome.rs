@@ -37,6 +37,38 @@ impl Outcome {
     }
 }
 
+/// Which statuses of a backend are its failures. 128 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureStatuses {
+    bits: [u64; 16],
+}
+
+impl FailureStatuses {
+    /// Exactly these; what is above 1023 is none.
+    #[must_use]
+    pub fn new(statuses: impl IntoIterator<Item = u16>) -> Self {
+        let mut bits = [0; 16];
+        for status in statuses.into_iter().filter(|&status| status < 1024) {
+            bits[usize::from(status >> 6)] |= 1 << (status & 63);
+        }
+        Self { bits }
+    }
+
+    /// Whether `status` is the backend's failure.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        let word = self.bits.get(usize::from(status >> 6));
+        word.is_some_and(|word| word & (1 << (status & 63)) != 0)
+    }
+}
+
+impl Default for FailureStatuses {
+    /// 500 to 999.
+    fn default() -> Self {
+        Self::new(500..=999)
+    }
+}
+
 /// The class of the status that the client was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeClass {

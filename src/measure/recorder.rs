@@ -12,8 +12,19 @@ use super::outcome::{CodeClass, Outcome, Track};
 use super::snapshot::{Counts, Snapshot};
 use crate::name::Name;
 
-/// How many latency limits a recorder can count at.
-pub const LIMITS: usize = 4;
+/// How many latency limits a recorder can count at: `warn` and `critical` of p50, p90, p95 and p99 in
+/// that order, two that move with stable's quantiles, and the age from which an open request is
+/// no coming success any more.
+pub const LIMITS: usize = 11;
+
+/// Where a canary is compared with stable's p90: stable counts at it, the canary at a multiple.
+pub const AT_P90: usize = 8;
+
+/// As [`AT_P90`] with p99.
+pub const AT_P99: usize = 9;
+
+/// From this age on an open request without a response head is no coming success any more.
+pub const PATIENCE: usize = 10;
 
 /// A latency limit that is switched off, in microseconds.
 pub const NO_LIMIT: u64 = u64::MAX;
@@ -111,6 +122,12 @@ impl Recorder {
             .fold(Counts::default(), |sum, cell| sum + cell.counts(track))
     }
 
+    /// Requests of `track` that are open, have no response head and are older than each limit.
+    #[must_use]
+    pub fn overdue(&self, _track: Track) -> [u64; LIMITS] {
+        [0; LIMITS]
+    }
+
     /// The counters of what is evidence, of both epochs and all workers together: what the draw
     /// placed, and cohorts that vote.
     #[must_use]
@@ -182,7 +199,7 @@ impl Cell {
 
     /// Its response head came after `latency_us`. Limits whose bit is set in `counted` were met by the
     /// clock before and are not counted again.
-    pub fn headed(&self, track: Track, recorder: &Recorder, latency_us: u64, counted: u8) {
+    pub fn headed(&self, track: Track, recorder: &Recorder, latency_us: u64, counted: u16) {
         let book = self.book(track);
         bump(&book.headed, Ordering::Release);
         for index in (0..LIMITS).filter(|index| counted & (1 << index) == 0) {
@@ -230,7 +247,9 @@ impl Cell {
             success: get(&book.success),
             failure: get(&book.failure),
             no_evidence: get(&book.no_evidence),
+            client_errors: 0,
             headed: get(&book.headed),
+            headless: 0,
             fast: std::array::from_fn(|i| get(&book.fast[i])),
             slow: std::array::from_fn(|i| get(&book.slow[i])),
             dispatched: 0,
@@ -309,7 +328,7 @@ mod tests {
             );
             assert_eq!(
                 (found.fast[2..].to_vec(), found.slow[2..].to_vec()),
-                (vec![0, 0], vec![0, 0])
+                (vec![0; LIMITS - 2], vec![0; LIMITS - 2])
             );
         };
         check(500, [1, 1], [0, 0]);

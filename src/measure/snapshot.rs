@@ -18,8 +18,12 @@ pub struct Counts {
     pub failure: u64,
     /// Ended by the client's fault or ours.
     pub no_evidence: u64,
+    /// Answers of the backend with a status of 4xx that were no failure.
+    pub client_errors: u64,
     /// Response heads received.
     pub headed: u64,
+    /// Ended, however, without a response head.
+    pub headless: u64,
     /// Response heads that came within each limit.
     pub fast: [u64; LIMITS],
     /// Requests older than each limit, answered or not.
@@ -52,6 +56,22 @@ impl Counts {
     #[must_use]
     pub const fn resolved(&self) -> u64 {
         self.success + self.failure
+    }
+
+    /// Still open, where these are all counts since the recorder's birth.
+    #[must_use]
+    pub const fn open(&self) -> u64 {
+        self.dispatched
+            .saturating_sub(self.resolved())
+            .saturating_sub(self.no_evidence)
+    }
+
+    /// Still open and without a response head, where these are all counts since the recorder's birth.
+    #[must_use]
+    pub const fn open_without_head(&self) -> u64 {
+        self.dispatched
+            .saturating_sub(self.headed)
+            .saturating_sub(self.headless)
     }
 
     /// Failures among the evidence, 0 to 1; `None` without any.
@@ -115,7 +135,9 @@ impl Counts {
             success: f(self.success, other.success),
             failure: f(self.failure, other.failure),
             no_evidence: f(self.no_evidence, other.no_evidence),
+            client_errors: f(self.client_errors, other.client_errors),
             headed: f(self.headed, other.headed),
+            headless: f(self.headless, other.headless),
             fast: std::array::from_fn(|i| f(self.fast[i], other.fast[i])),
             slow: std::array::from_fn(|i| f(self.slow[i], other.slow[i])),
         }

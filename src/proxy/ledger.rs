@@ -13,7 +13,7 @@ use super::body::Upload;
 use super::fault::Fault;
 use super::wheel::{Key, TICK_US};
 use super::worker::{Timed, Worker};
-use crate::measure::{CodeClass, LIMITS, NO_LIMIT, Outcome, Track};
+use crate::measure::{CodeClass, LIMITS, NO_LIMIT, Outcome, PATIENCE, Track};
 use crate::route::{Admission, Endpoint, Route};
 
 /// What one exchange with a backend has come to so far.
@@ -28,7 +28,7 @@ pub(super) struct Exchange {
     /// The first blame wins.
     outcome: Option<Outcome>,
     /// Latency limits met by the clock, a bit each.
-    slow: u8,
+    slow: u16,
     /// Sent to the client; 0 while nothing was.
     status: u16,
     latency_us: u64,
@@ -307,7 +307,7 @@ impl Exchange {
     /// client left. A client that got no head for longer than the critical latency, or half the
     /// timeout, left because of the backend.
     fn abandoned(&self, now_us: u64) -> Outcome {
-        let critical_us = self.route.variants[self.variant].recorder.limit_us(1);
+        let critical_us = self.route.variants[self.variant].recorder.limit_us(PATIENCE);
         let patience_us = critical_us.min(self.timeout_us / 2);
         if self.stage == Stage::Head && self.age_us(now_us) > patience_us {
             Outcome::Failure

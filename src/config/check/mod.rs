@@ -57,6 +57,7 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         trusted_proxies: trusted_proxies?,
         admin,
         log: log(file),
+        outcome_log: None,
         state_directory: directory.join(state.map_or(STATE_DIRECTORY, |text| &text.0)),
         backends: backends?,
         routes: routes?,

@@ -58,6 +58,11 @@ fn rollout(
         to,
         auto_start: written.auto_start.or(AutoStart::Manual) == AutoStart::OnReleaseChange,
         analysis: analysis?,
+        observe: false,
+        in_flight_max: None,
+        patience: PATIENCE,
+        max_votes_per_key: None,
+        warm_up: 0,
         plan: plan?,
     })
 }
@@ -93,34 +98,33 @@ fn pair(written: &file::Rollout, split: &file::Split, reader: &mut Reader<'_>) -
 }
 
 fn analysis(slot: &Slot<file::Analysis>, reader: &mut Reader<'_>) -> Option<AnalysisSpec> {
-    let default_rate = Limits {
-        warn: None,
-        critical: Some(CRITICAL_ERROR_RATE),
-    };
+    let default = AnalysisSpec::default();
     let Some(written) = slot.get() else {
-        return slot.left_out.then_some(AnalysisSpec {
-            compare_with_stable: true,
-            min_requests: MIN_REQUESTS,
-            error_rate: Some(default_rate),
-            latency_p95: None,
-        });
+        return slot.left_out.then_some(default);
     };
     let rate = written.error_rate.get().map(|limits| (&limits.warn, &limits.critical));
     let latency = written.latency_p95.get().map(|limits| (&limits.warn, &limits.critical));
     check_limits(written.error_rate.at, rate, reader);
     check_limits(written.latency_p95.at, latency, reader);
+    let latency = latency.map(|(warn, critical)| Limits {
+        warn: warn.value.map(duration),
+        critical: critical.value.map(duration),
+    });
     Some(AnalysisSpec {
         compare_with_stable: written.compare_with.or(CompareWith::Stable) == CompareWith::Stable,
-        min_requests: written.min_requests.value.map_or(MIN_REQUESTS, |n| u64::from(n.0)),
+        min_requests: written
+            .min_requests
+            .value
+            .map_or(default.min_requests, |n| u64::from(n.0)),
         // A canary that answers 500 at once is fast: latency alone judges nobody.
-        error_rate: Some(rate.map_or(default_rate, |(warn, critical)| Limits {
-            warn: warn.value.map(Percent::share),
-            critical: critical.value.map(Percent::share),
-        })),
-        latency_p95: latency.map(|(warn, critical)| Limits {
-            warn: warn.value.map(duration),
-            critical: critical.value.map(duration),
+        error_rate: rate.map_or(default.error_rate, |(warn, critical)| {
+            Some(Limits {
+                warn: warn.value.map(Percent::share),
+                critical: critical.value.map(Percent::share),
+            })
         }),
+        latency: [None, None, latency, None],
+        ..default
     })
 }
 
@@ -170,6 +174,5 @@ fn duration(limit: Limit) -> Duration {
     limit.0
 }
 
-/// Abort above 5 % errors, where nothing else is said.
-const CRITICAL_ERROR_RATE: f64 = 0.05;
-const MIN_REQUESTS: u64 = 50;
+/// How long evidence is waited for after a bake time, where nothing else is said.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);

@@ -8,6 +8,7 @@ use super::{ambiguity, duration_or};
 use crate::config::file::{self, Fallback, File};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::{Route, Variant};
+use crate::measure::FailureStatuses;
 use crate::route::{CohortSpec, KeyFallback, KeySource, KeySpec, Match};
 
 /// All routes; `None` when one does not come about, which is then reported.
@@ -76,6 +77,7 @@ fn route(
         key: key?,
         variants: variants.into_iter().collect::<Option<_>>()?,
         cohorts: cohorts.into_iter().collect::<Option<_>>()?,
+        failure_statuses: FailureStatuses::default(),
         expose_variant: written.expose_variant.or(true),
     })
 }

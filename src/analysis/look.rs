@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use super::figures;
-use super::judge::AnalysisSpec;
+use super::spec::{AnalysisSpec, LATENCIES, Level, P95, limit_index};
 use super::verdict::{Evidence, Metric, SideEvidence};
 use crate::measure::Counts;
 
 /// Failures (or slow requests) below this never abort: they may be anybody's.
 const LEAST_BAD: u64 = 5;
-
-/// "p95 above a limit" is "more than this share of requests slower than it".
-const SLOW_SHARE: f64 = 0.05;
 
 /// Stable excuses a canary that is at most this many times as bad as itself ...
 const SHARED_FACTOR: f64 = 1.5;
@@ -31,13 +28,6 @@ pub(super) struct Look {
     pub stable: [Counts; 2],
 }
 
-/// How much a limit weighs. The order is that of [`AnalysisSpec::limits_us`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Level {
-    Warn,
-    Critical,
-}
-
 /// One limit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
@@ -46,7 +36,15 @@ pub(super) struct Limit {
     /// Largest share of bad requests that is still in order.
     share: f64,
     /// What makes a request bad, where it is slowness.
-    latency: Duration,
+    latency: Option<Slowness>,
+}
+
+/// Slower than a limit.
+#[derive(Clone, Copy, Debug)]
+struct Slowness {
+    limit: Duration,
+    /// Where it is counted.
+    index: usize,
 }
 
 /// Bad ones of all.
@@ -59,25 +57,29 @@ struct Tally {
 impl Limit {
     /// The limits of `level` in `spec`.
     pub(super) fn all(spec: &AnalysisSpec, level: Level) -> impl Iterator<Item = Self> {
-        let errors = spec
-            .error_rate
-            .and_then(|limits| level.of(limits.warn, limits.critical));
-        let latency = spec
-            .latency_p95
-            .and_then(|limits| level.of(limits.warn, limits.critical));
-        let errors = errors.map(|share| Self {
-            metric: Metric::ErrorRate,
-            level,
-            share,
-            latency: Duration::ZERO,
+        let share = |metric, share: Option<f64>| {
+            share.map(|share| Self {
+                metric,
+                level,
+                share,
+                latency: None,
+            })
+        };
+        let errors = share(Metric::ErrorRate, spec.error_rate.and_then(|limits| limits.of(level)));
+        let successes = spec.success_rate.and_then(|limits| limits.of(level));
+        let successes = share(Metric::SuccessRate, successes.map(|share| 1.0 - share));
+        let latencies = LATENCIES.iter().zip(&spec.latency).enumerate();
+        let latencies = latencies.filter_map(move |(at, (&(metric, share), limits))| {
+            let limit = limits.and_then(|limits| limits.of(level))?;
+            let index = limit_index(at, level);
+            Some(Self {
+                metric,
+                level,
+                share,
+                latency: Some(Slowness { limit, index }),
+            })
         });
-        let latency = latency.map(|latency| Self {
-            metric: Metric::LatencyP95,
-            level,
-            share: SLOW_SHARE,
-            latency,
-        });
-        errors.into_iter().chain(latency)
+        errors.into_iter().chain(successes).chain(latencies)
     }
 
     /// Whether the canary's share of bad requests is above the limit. Requests that were sent in
@@ -117,14 +119,21 @@ impl Limit {
         let share = figures::measured_above(canary.share().unwrap_or_default(), self.share);
         let figure = format!("{share} ({} of {} in {window})", canary.bad, canary.all);
         let level = self.level.as_str();
-        match self.metric {
-            Metric::ErrorRate => {
-                let limit = figures::written(self.share);
-                format!("canary errorRate {figure} is above the {level} limit {limit}")
+        let metric = self.metric.as_str();
+        match self.latency {
+            None if self.metric == Metric::SuccessRate => {
+                let good = figures::measured(1.0 - canary.share().unwrap_or_default());
+                let limit = figures::written(1.0 - self.share);
+                let counts = format!("{} of {} in {window}", canary.all - canary.bad, canary.all);
+                format!("canary {metric} {good} ({counts}) is below the {level} limit {limit}")
             }
-            Metric::LatencyP95 => {
-                let limit = figures::limit(self.latency);
-                format!("canary latencyP95 is above the {level} limit {limit}: {figure} took longer")
+            None => {
+                let limit = figures::written(self.share);
+                format!("canary {metric} {figure} is above the {level} limit {limit}")
+            }
+            Some(slowness) => {
+                let limit = figures::limit(slowness.limit);
+                format!("canary {metric} is above the {level} limit {limit}: {figure} took longer")
             }
         }
     }
@@ -138,9 +147,9 @@ impl Limit {
     /// The canary's requests, those still open included.
     fn canary(&self, look: &Look) -> Tally {
         let evident = self.evident(&look.canary);
-        match self.metric {
-            Metric::LatencyP95 => evident,
-            Metric::ErrorRate => {
+        match self.latency {
+            Some(_) => evident,
+            None => {
                 let sum = look.canary[0] + look.canary[1];
                 let sent = sum.dispatched.saturating_sub(sum.no_evidence);
                 Tally {
@@ -170,12 +179,12 @@ impl Limit {
     }
 
     fn tally(&self, counts: &Counts) -> Tally {
-        match self.metric {
-            Metric::ErrorRate => Tally {
+        match self.latency {
+            None => Tally {
                 bad: counts.failure,
                 all: counts.resolved(),
             },
-            Metric::LatencyP95 => Tally::slow(counts, self.level),
+            Some(slowness) => Tally::slow(counts, slowness.index),
         }
     }
 }
@@ -191,25 +200,8 @@ fn likelihood_ratio(a: f64, a_n: u64, b: f64, b_n: u64) -> f64 {
     a_n * divergence(a) + b_n * divergence(b)
 }
 
-impl Level {
-    fn of<T>(self, warn: Option<T>, critical: Option<T>) -> Option<T> {
-        match self {
-            Self::Warn => warn,
-            Self::Critical => critical,
-        }
-    }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Warn => "warn",
-            Self::Critical => "critical",
-        }
-    }
-}
-
 impl Tally {
-    fn slow(counts: &Counts, level: Level) -> Self {
-        let index = level as usize;
+    fn slow(counts: &Counts, index: usize) -> Self {
         Self {
             bad: counts.slow[index],
             all: counts.slow[index] + counts.fast[index],
@@ -231,18 +223,22 @@ impl Look {
     pub(super) fn evidence(&self, spec: &AnalysisSpec) -> Evidence {
         let side = |slots: &[Counts; 2]| {
             let counts = slots[0] + slots[1];
-            let judged = spec.latency_p95.is_some_and(|limits| limits.critical.is_some());
+            let judged = spec.latency[P95].is_some_and(|limits| limits.critical.is_some());
             SideEvidence {
                 requests: counts.resolved(),
                 failures: counts.failure,
                 error_rate: counts.error_rate(),
-                slow_share: Tally::slow(&counts, Level::Critical).share().filter(|_| judged),
+                slow_share: Tally::slow(&counts, limit_index(P95, Level::Critical))
+                    .share()
+                    .filter(|_| judged),
+                measured: None,
             }
         };
         Evidence {
             window_ms: self.window_ms,
             canary: side(&self.canary),
             stable: spec.compare_with_stable.then(|| side(&self.stable)),
+            ..Evidence::default()
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serin::analysis::{AnalysisSpec, Baseline, Judge, Limits, Reading, Term, VerdictKind};
 use serin::measure::Counts;
-use serin::rollout::{Phase, Plan, State, Step, Verb};
+use serin::rollout::{Phase, Plan, State, Step, Tick, Verb};
 use serin::share::MILLION;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -31,8 +31,13 @@ struct World {
     /// The canary's part by file or person, where the rollout leaves it to them.
     written_ppm: u32,
     weather: Weather,
-    /// The simulation's own account of the step: time in it, and the canary's requests.
+    patience: Duration,
+    observe: bool,
+    /// The simulation's own account of the step: time in it, how much of that beyond the bake time
+    /// on thin evidence, whether a person resumed it then, and the canary's requests.
     baked: Duration,
+    waited: Duration,
+    resumed: bool,
     resolved: u64,
 }
 
@@ -65,9 +70,36 @@ impl World {
             reading: Reading::default(),
             written_ppm,
             weather,
+            patience: if rng.bool() {
+                Duration::MAX
+            } else {
+                TICK * rng.u32(0..30)
+            },
+            observe: rng.u32(0..6) == 0,
             rng,
             baked: Duration::ZERO,
+            waited: Duration::ZERO,
+            resumed: false,
             resolved: 0,
+        }
+    }
+
+    /// The step is another one, or the same anew.
+    fn begin_step(&mut self) {
+        (self.baked, self.waited, self.resumed) = (Duration::ZERO, Duration::ZERO, false);
+    }
+
+    fn bake_time(&self) -> Duration {
+        let step = self.state.step().and_then(|step| self.plan.steps().get(step));
+        step.map_or(Duration::MAX, |step| step.bake_time)
+    }
+
+    /// How long beyond the bake time evidence is waited for.
+    fn patience(&self) -> Duration {
+        if self.resumed {
+            self.patience.max(self.bake_time()).max(Duration::from_secs(60))
+        } else {
+            self.patience
         }
     }
 
@@ -96,24 +128,48 @@ impl World {
         let now_ms = self.reading.now_ms;
         let runs = matches!(before.phase(), Phase::Progressing | Phase::Promoting);
         if runs {
+            let over = (self.baked + elapsed).saturating_sub(self.baked.max(self.bake_time()));
             self.baked += elapsed;
+            if verdict.kind == VerdictKind::Inconclusive {
+                self.waited += over;
+            }
         }
-        match before.tick(&self.plan, &verdict, elapsed, now_ms) {
+        let ends = verdict.kind == VerdictKind::Inconclusive
+            && runs
+            && self.baked >= self.bake_time()
+            && self.waited >= self.patience();
+        let tick = Tick {
+            plan: &self.plan,
+            verdict: &verdict,
+            elapsed,
+            patience: self.patience,
+            observe: self.observe,
+            now_ms,
+        };
+        match before.tick(tick) {
             Ok(moved) => {
+                ensure(!self.observe, || "it moved while it was only observed".to_owned())?;
                 ensure(!moved.reason.is_empty(), || "a move without a reason".to_owned())?;
                 let needed = (self.baked, self.resolved);
                 self.become_state(moved.state);
-                self.check_move(&before, before_ppm, verdict.kind, needed)?;
-                self.baked = Duration::ZERO;
+                if verdict.kind == VerdictKind::Inconclusive {
+                    let paused = (Phase::Paused, before.step(), before_ppm);
+                    let found = (self.state.phase(), self.state.step(), self.in_force_ppm());
+                    ensure(ends && found == paused, || format!("thin evidence led to {found:?}"))?;
+                } else {
+                    self.check_move(&before, before_ppm, verdict.kind, needed)?;
+                    self.begin_step();
+                }
             }
             Err(baked) => {
                 ensure((baked.phase(), baked.step()) == (before.phase(), before.step()), || {
                     "baking on moved it".to_owned()
                 })?;
-                ensure(
-                    !(verdict.kind == VerdictKind::Fail && before.phase().is_judged()),
-                    || format!("{:?} outlived a failed verdict", before.phase()),
-                )?;
+                let fails = verdict.kind == VerdictKind::Fail && before.phase().is_judged();
+                ensure(self.observe || !fails, || {
+                    format!("{:?} outlived a failed verdict", before.phase())
+                })?;
+                ensure(self.observe || !ends, || "patience had no end".to_owned())?;
                 self.become_state(baked);
                 ensure(
                     self.state.baked() == if runs { self.baked } else { before.baked() },
@@ -196,7 +252,10 @@ impl World {
                             self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
                         }
                         if !paused {
-                            self.baked = Duration::ZERO;
+                            self.begin_step();
+                        }
+                        if verb == Verb::Resume {
+                            (self.waited, self.resumed) = (Duration::ZERO, self.baked >= self.bake_time());
                         }
                         let out = matches!(verb, Verb::Start | Verb::Retry);
                         ensure(out || before.phase() != Phase::Aborted, || {
@@ -232,6 +291,9 @@ impl World {
                 let new = some_plan(&mut self.rng);
                 let changed = before.plan_changed(&self.plan, &new, now_ms);
                 let ppm = self.in_force_ppm();
+                if new != self.plan {
+                    (self.waited, self.resumed) = (Duration::ZERO, false);
+                }
                 self.plan = new;
                 self.become_state(changed);
                 ensure(self.in_force_ppm() == ppm, || {
@@ -246,7 +308,7 @@ impl World {
                     self.become_state(moved.state);
                     self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
                     self.resolved = 0;
-                    self.baked = Duration::ZERO;
+                    self.begin_step();
                 }
                 let first = self.plan.steps().first().map_or(0, |step| step.weight_ppm);
                 let bound = if auto_start { first } else { 0 };
@@ -355,6 +417,7 @@ fn for_each_seed(seeds: u64, life: fn(u64) -> Checked) {
 fn undisturbed(seed: u64, weather: Weather) -> Result<Phase, String> {
     let mut world = World::new(seed);
     world.spec.compare_with_stable = true;
+    (world.observe, world.patience) = (false, Duration::MAX);
     world.judge = Judge::new(&world.spec, Term::Watch, world.reading);
     while world.plan.steps().len() < 2 {
         world.plan = some_plan(&mut world.rng);

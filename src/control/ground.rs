@@ -16,7 +16,7 @@ use crate::analysis::Verdict;
 use crate::compile::{InForce, Trial};
 use crate::config::{Rollout, Route, Spec};
 use crate::name::Name;
-use crate::rollout::{Phase, Refused, State, Verb};
+use crate::rollout::{Phase, Refused, State, Tick, Verb};
 
 /// The checked file, and what stands beside it. Every rollout of the file has its standing, and so
 /// has the route of each.
@@ -141,7 +141,16 @@ impl Ground {
     /// One tick of a rollout under judgement, `elapsed` after the last.
     pub(super) fn tick(&self, rollout: usize, verdict: &Verdict, elapsed: Duration, now_ms: u64) -> Ticked {
         let standing = self.rollout(rollout);
-        match standing.state.tick(&standing.plan, verdict, elapsed, now_ms) {
+        let Rollout { patience, observe, .. } = self.spec.rollouts[rollout];
+        let tick = Tick {
+            plan: &standing.plan,
+            verdict,
+            elapsed,
+            patience,
+            observe,
+            now_ms,
+        };
+        match standing.state.tick(tick) {
             Err(baked) => Ticked::Baked(baked),
             Ok(moved) => {
                 let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);

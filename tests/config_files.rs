@@ -302,9 +302,10 @@ fn validate(root: &Json, schema: &Json, value: &Json, path: &str) -> Result<(), 
             "const" if rule != value => return wrong("is another value"),
             "enum" if !rule.as_array().is_some_and(|words| words.contains(value)) => return wrong("is no such word"),
             "const" | "enum" => {}
-            "minimum" if value.as_f64() < rule.as_f64() => return wrong("is too small"),
-            "maximum" if value.as_f64() > rule.as_f64() => return wrong("is too large"),
-            "minimum" | "maximum" => {}
+            "minimum" if value.is_number() && value.as_f64() < rule.as_f64() => return wrong("is too small"),
+            "exclusiveMinimum" if value.is_number() && value.as_f64() <= rule.as_f64() => return wrong("is too small"),
+            "maximum" if value.is_number() && value.as_f64() > rule.as_f64() => return wrong("is too large"),
+            "minimum" | "exclusiveMinimum" | "maximum" => {}
             "pattern" => {
                 let regex = regex::Regex::new(rule.as_str().ok_or("a text")?).map_err(|error| error.to_string())?;
                 if value.as_str().is_some_and(|text| !regex.is_match(text)) {

@@ -12,7 +12,7 @@ use super::draft::{Draft, Wish};
 use super::journal::Happening;
 use super::standing::{RolloutStanding, RouteStanding, Standing};
 use super::weights::{by_name, declared, in_words};
-use crate::analysis::Verdict;
+use crate::analysis::{Term, Verdict};
 use crate::compile::{InForce, Trial};
 use crate::config::{Rollout, Route, Spec};
 use crate::name::Name;
@@ -245,6 +245,18 @@ impl Ground {
                 .iter()
                 .map(|variant| variant.weight)
                 .collect(),
+        }
+    }
+
+    /// How long the test of a rollout is expected to run: a plan's bake times while it sets the weight.
+    pub(super) fn term(&self, rollout: usize) -> Term {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let sets_weight = state.canary_ppm(plan).is_some();
+        match state.step().filter(|_| sets_weight) {
+            Some(_) => Term::Plan {
+                bake_time: plan.steps().iter().map(|step| step.bake_time).sum(),
+            },
+            None => Term::Watch,
         }
     }
 

@@ -9,6 +9,15 @@ pub struct Breaker {
     open: AtomicBool,
 }
 
+/// Which bounds are on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Whether failures are bounded.
+    pub failures: bool,
+    /// Requests without a response head at once.
+    pub in_flight: Option<u32>,
+}
+
 /// What the breaker says to a request that is about to be dispatched to the canary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -35,6 +44,24 @@ impl Breaker {
         } else {
             Admission::Canary
         }
+    }
+
+    /// Switches bounds.
+    pub fn set_bounds(&self, _bounds: Bounds) {}
+
+    /// Failures so far.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        0
+    }
+
+    /// Failures may go up to this.
+    pub fn grant(&self, _up_to: u64, _now_us: u64) {}
+
+    /// Requests refused so far.
+    #[must_use]
+    pub fn diverted(&self) -> u64 {
+        0
     }
 
     /// From now on nothing more goes to the canary (`true`), or it may again.

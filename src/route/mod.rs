@@ -12,7 +12,7 @@ mod split;
 mod table;
 
 pub use backend::{Backend, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
-pub use breaker::{Admission, Breaker};
+pub use breaker::{Admission, Bounds, Breaker};
 pub use cohort::{Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_key};
 pub use field::{FieldMatch, FieldTest};
 pub use index::Index;

@@ -493,7 +493,7 @@ mod tests {
                 r#""steps":3,"stepWeights":[0.05,0.25,1.0],"since":"2026-11-21T12:00:13.042Z","bakedSeconds":1.5,"#,
                 r#""bakeSeconds":7200.0,"share":0.25,"verdict":"pass","verdictReason":"#,
                 r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","evidence":{"metric":"errorRate","level":null,"limit":null,"#,
-                r#""windowSeconds":1.5,"canary":{"requests":1000,"failures":4,"errorRate":0.004,"slowShare":null,"#,
+                r#""windowSeconds":1.5,"sinceSeconds":null,"canary":{"requests":1000,"failures":4,"errorRate":0.004,"slowShare":null,"#,
                 r#""bad":null,"all":null,"share":null,"low":null,"high":null},"stable":{"requests":0,"failures":0,"#,
                 r#""errorRate":null,"slowShare":null,"bad":null,"all":null,"share":null,"low":null,"high":null},"#,
                 r#""statistic":null},"reason":"step 2 of 3","history":"#,

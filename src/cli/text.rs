@@ -174,8 +174,12 @@ fn evidence(rollout: &Value) -> Vec<String> {
         let (side, name) = (&evidence[side], word(&rollout[name]));
         let window = span(&evidence["windowSeconds"]);
         if side["share"].is_number() {
+            let since = match &evidence["sinceSeconds"] {
+                Value::Null => window,
+                since => span(since),
+            };
             lines.push(format!(
-                "{name}: {} {} ({} to {}, {} of {}) in {window}",
+                "{name}: {} {} ({} to {}, {} of {}) in {since}",
                 word(&evidence["metric"]),
                 percent(&side["share"]),
                 percent(&side["low"]),
@@ -193,7 +197,10 @@ fn evidence(rollout: &Value) -> Vec<String> {
         }
     }
     let statistic = &evidence["statistic"];
-    if let (Some(value), Some(level)) = (statistic["value"].as_f64(), statistic["level"].as_f64()) {
+    if evidence["metric"] == "failedRequests" {
+        let (spent, of) = (word(&statistic["value"]), word(&statistic["level"]));
+        lines.push(format!("budget {spent} of {of} failed requests spent"));
+    } else if let (Some(value), Some(level)) = (statistic["value"].as_f64(), statistic["level"].as_f64()) {
         let does = match (rollout["verdict"].as_str(), evidence["level"].as_str()) {
             (Some("pass" | "inconclusive"), _) => "passes",
             (_, Some("warn")) => "holds",
@@ -443,7 +450,7 @@ mod tests {
             let mut rollout = trial();
             (rollout["verdict"], rollout["from"]) = (json!(word), json!("blue"));
             let side = |bad, all, share, low, high| json!({"requests": all, "failures": bad, "errorRate": share, "bad": bad, "all": all, "share": share, "low": low, "high": high});
-            rollout["evidence"] = json!({"metric": "errorRate", "level": level, "limit": 0.05, "windowSeconds": 12.5,
+            rollout["evidence"] = json!({"metric": "errorRate", "level": level, "limit": 0.05, "windowSeconds": 40.0, "sinceSeconds": 12.5,
                 "canary": side(74, 913, 0.081_051, 0.064_2, 0.100_7), "stable": side(33, 8217, 0.004_016, 0.002_77, 0.005_63),
                 "statistic": {"value": value, "level": 1000.0}});
             assert_eq!(evidence(&rollout), expected);

@@ -199,7 +199,7 @@ words! {
 record! {
     /// A compact log of how exchanges ended, on routes with a rollout. It is bounded, and loses lines rather than time.
     OutcomeLog {
-        /// The file that is written; a relative path begins at this file's directory.
+        /// The file that is written. A relative path begins at this file's directory.
         required "file" file: Text,
         /// A file that has reached this size is put aside. Default: 64MiB.
         optional "maxSize" max_size: Size<1_048_576, 1_099_511_627_776>,

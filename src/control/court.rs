@@ -91,7 +91,7 @@ impl Court {
                     Some(case) if case.subject.is(&subject) => (case, last),
                     Some(_) | None => (Case::open(subject, stand, now), None),
                 };
-                case.stand(stand, now);
+                case.stand(stand, &yardstick, now);
                 // What stands now is judged now: nobody is shown a word about the step before.
                 let verdict = case.look(&yardstick, case.subject.stable_side(), now);
                 let told = last.and_then(|last| last.told);
@@ -179,7 +179,7 @@ impl Case {
 
     /// Evidence comes about under `stand` from now on. A plan that goes on is the same test;
     /// whatever else moves the weight was a person or the file, and begins another.
-    fn stand(&mut self, stand: Stand, now: Moment) {
+    fn stand(&mut self, stand: Stand, yardstick: &Yardstick, now: Moment) {
         let before = std::mem::replace(&mut self.stand, stand);
         if (before.epoch, before.term) == (stand.epoch, stand.term) {
             return;
@@ -187,7 +187,7 @@ impl Case {
         let reading = self.subject.reading(stand, self.subject.stable_side(), now.ms);
         let in_plan = matches!(stand.term, Term::Plan { .. });
         if in_plan && before.term == stand.term {
-            self.judge.begin_step(reading);
+            self.judge.begin_step(reading, yardstick.baseline());
         } else {
             self.judge.begin_test(stand.term, reading);
         }

@@ -17,6 +17,8 @@ pub(super) struct EvidenceBody {
     level: Option<&'static str>,
     limit: Option<f64>,
     window_seconds: f64,
+    /// For how long the metric has shown what it shows: `bad`, `all` and `share` are of this time.
+    since_seconds: Option<f64>,
     canary: Side,
     stable: Option<Side>,
     statistic: Option<StatisticBody>,
@@ -56,6 +58,7 @@ struct ProofBody {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Criterion {
     metric: &'static str,
     weight: f64,
@@ -65,6 +68,7 @@ struct Criterion {
     counts: bool,
     open: u64,
     before: Vec<f64>,
+    block_before: Vec<f64>,
     after: Vec<f64>,
 }
 
@@ -103,6 +107,7 @@ impl EvidenceBody {
             level: evidence.against.map(|against| against.level.as_str()),
             limit: evidence.against.map(|against| against.limit),
             window_seconds: seconds_of_ms(evidence.window_ms),
+            since_seconds: evidence.since_ms.map(seconds_of_ms),
             canary: Side::from(evidence.canary),
             stable: evidence.stable.map(Side::from),
             statistic: evidence.statistic.map(StatisticBody::from),
@@ -164,6 +169,7 @@ impl From<&ProofCriterion> for Criterion {
             counts: criterion.counts,
             open: criterion.open,
             before: criterion.before.clone(),
+            block_before: criterion.block_before.clone(),
             after: criterion.after.clone(),
         }
     }
@@ -215,7 +221,7 @@ mod tests {
     fn a_failure_shows_what_decided_and_how_to_recompute_it() {
         let mut verdict = fake::verdict();
         let evidence = &mut verdict.evidence;
-        (evidence.stable, evidence.window_ms) = (None, 2_000);
+        (evidence.stable, evidence.window_ms, evidence.since_ms) = (None, 2_000, Some(1_500));
         evidence.canary.measured = Some(Measured {
             bad: 74,
             all: 913,
@@ -243,6 +249,7 @@ mod tests {
                 counts: true,
                 open: 3,
                 before: vec![0.0, 1e-300],
+                block_before: vec![-0.5],
                 after: vec![1.0, 2.0],
             }],
             ticks: vec![ProofTick {
@@ -263,7 +270,7 @@ mod tests {
         }));
         let counts = r#"{"share":0.1,"dispatched":9,"canary":8,"canaryBad":7,"stableBad":6}"#;
         let brief = concat!(
-            r#"{"metric":"errorRate","level":"critical","limit":0.05,"windowSeconds":2.0,"canary":{"requests":1000,"#,
+            r#"{"metric":"errorRate","level":"critical","limit":0.05,"windowSeconds":2.0,"sinceSeconds":1.5,"canary":{"requests":1000,"#,
             r#""failures":4,"errorRate":0.004,"slowShare":null,"bad":74,"all":913,"share":0.081,"low":0.064,"#,
             r#""high":0.101},"stable":null,"statistic":{"value":1320.0000000000002,"level":1000.0}"#,
         );
@@ -271,7 +278,7 @@ mod tests {
             concat!(
                 r#","proof":{{"level":1000.0,"value":0.30000000000000004,"criteria":[{{"metric":"errorRate","#,
                 r#""weight":0.25,"limit":0.05,"ratio":1.5,"margin":0.005,"counts":true,"open":3,"#,
-                r#""before":[0.0,1e-300],"after":[1.0,2.0]}}],"ticks":[{{"agoMs":100,"inputs":[{{"prior":0.7,"#,
+                r#""before":[0.0,1e-300],"blockBefore":[-0.5],"after":[1.0,2.0]}}],"ticks":[{{"agoMs":100,"inputs":[{{"prior":0.7,"#,
                 r#""tempering":1.0,"blockBegins":true,"slots":[{counts},{counts}]}}]}}]}}"#,
             ),
             counts = counts

@@ -39,6 +39,7 @@ pub(super) fn check(
         });
     };
     check_keys(written, reader);
+    check_ranges(written, reader);
     if split.is_some() && !is_keyed && written.max_votes_per_key.value.is_some() {
         reader.refuse(
             written.max_votes_per_key.at,
@@ -66,20 +67,6 @@ fn spec(written: &file::Analysis, reader: &mut Reader<'_>) -> AnalysisSpec {
         .success_rate
         .get()
         .map(|limits| (&limits.warn, &limits.critical));
-    if let Some((warn, critical)) = errors.filter(|_| written.test.known_or(Test::Sequential) == Some(Test::Sequential))
-    {
-        check_provable(warn, Worse::Above, reader);
-        check_provable(critical, Worse::Above, reader);
-    }
-    if let Some((warn, critical)) = successes {
-        check_provable(warn, Worse::Below, reader);
-        check_provable(critical, Worse::Below, reader);
-    }
-    if let Some(alpha) = written.alpha.value
-        && !(1..=ALPHA_PPM_MAX).contains(&alpha.ppm)
-    {
-        reader.refuse_text(written.alpha.at, "is out of range; give 0.0001% to 5%");
-    }
     let error_rate = match errors {
         Some(pair) => Some(limits(error_rate.at, pair, Worse::Above, Percent::share, reader)),
         // A canary that answers 500 at once is fast: latency alone judges nobody.
@@ -126,6 +113,24 @@ fn spec(written: &file::Analysis, reader: &mut Reader<'_>) -> AnalysisSpec {
             ClientErrors::Critical => Some(Level::Critical),
         }
         .filter(|_| is_relative),
+    }
+}
+
+/// Ranges that depend on the test, or whose ends need words of their own.
+fn check_ranges(written: &file::Analysis, reader: &mut Reader<'_>) {
+    let is_sequential = written.test.known_or(Test::Sequential) == Some(Test::Sequential);
+    if let Some(limits) = written.error_rate.get().filter(|_| is_sequential) {
+        check_provable(&limits.warn, Worse::Above, reader);
+        check_provable(&limits.critical, Worse::Above, reader);
+    }
+    if let Some(limits) = written.success_rate.get() {
+        check_provable(&limits.warn, Worse::Below, reader);
+        check_provable(&limits.critical, Worse::Below, reader);
+    }
+    if let Some(alpha) = written.alpha.value
+        && !(1..=ALPHA_PPM_MAX).contains(&alpha.ppm)
+    {
+        reader.refuse_text(written.alpha.at, "is out of range; give 0.0001% to 5%");
     }
 }
 

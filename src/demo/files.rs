@@ -73,10 +73,12 @@ rollouts:
   to: canary
   analysis:
     minRequests: 50
-    errorRate: {{ warn: 1%, critical: 5% }}
+    errorRate: {{ critical: 5% }}
+    errorRateMargin: 1%
+    latencyFactor: 'off'
     latencyP95: {{ critical: {latency_max_ms}ms }}
   steps:
-  - {{ setWeight: 5%, bakeTime: 2s }}
+  - {{ setWeight: 10%, bakeTime: 2s }}
   - {{ setWeight: 25%, bakeTime: 2s }}
   - {{ setWeight: 50%, bakeTime: 2s }}
   - {{ setWeight: 100%, bakeTime: 2s }}

@@ -11,12 +11,13 @@ const WELL_BEFORE: Duration = Duration::from_millis(500);
 /// Index of the step in which the canary turns bad.
 const BAD_STEP: usize = 1;
 
-/// A plan that goes well takes some ten seconds; more than this is no trial any more.
+/// Beside its evidence a plan that goes well takes some ten seconds; more than this is no trial any more.
 const TIME_MAX: Duration = Duration::from_secs(40);
 
-/// The requests that the first, thinnest step needs as evidence, and its share of all.
-const EVIDENCE: u32 = 50;
-const FIRST_SHARE: f64 = 0.05;
+/// The requests that the first, thinnest step needs as evidence that the canary is no worse than
+/// stable, and its share of all.
+const EVIDENCE: u32 = 800;
+const FIRST_SHARE: f64 = 0.10;
 
 /// The course of one run.
 #[derive(Clone, Debug)]
@@ -116,8 +117,8 @@ mod tests {
         check(
             Scenario::Healthy,
             &[
-                (42_999, Phase::Progressing, 0, Cue::Wait),
-                (43_000, Phase::Progressing, 0, Cue::End(Outcome::TimedOut)),
+                (63_999, Phase::Progressing, 0, Cue::Wait),
+                (64_000, Phase::Progressing, 0, Cue::End(Outcome::TimedOut)),
             ],
         );
     }

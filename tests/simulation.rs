@@ -27,6 +27,7 @@ struct World {
     spec: AnalysisSpec,
     state: State,
     judge: Judge,
+    baseline: Baseline,
     reading: Reading,
     /// The canary's part by file or person, where the rollout leaves it to them.
     written_ppm: u32,
@@ -60,14 +61,19 @@ impl World {
             ..AnalysisSpec::default()
         };
         let written_ppm = if rng.bool() { 0 } else { rng.u32(1..MILLION) };
+        let reading = Reading {
+            weight: f64::from(written_ppm) / f64::from(MILLION),
+            ..Reading::default()
+        };
         let plan = some_plan(&mut rng);
         let weather = some_weather(&mut rng);
         Self {
             plan,
             state: State::initial(written_ppm > 0, 0),
-            judge: Judge::new(&spec, Term::Watch, Reading::default()),
+            judge: Judge::new(&spec, Term::Watch, reading),
             spec,
-            reading: Reading::default(),
+            baseline: Baseline::default(),
+            reading,
             written_ppm,
             weather,
             patience: if rng.bool() {
@@ -107,21 +113,50 @@ impl World {
         self.state.canary_ppm(&self.plan).unwrap_or(self.written_ppm)
     }
 
+    /// What control tells the judge of the test.
+    fn term(&self) -> Term {
+        let steps = self.plan.steps().iter();
+        let sets_weight = self.state.canary_ppm(&self.plan).is_some();
+        match self.state.step().filter(|_| sets_weight) {
+            Some(_) => Term::Plan {
+                bake_time: steps.map(|step| step.bake_time).sum(),
+            },
+            None => Term::Watch,
+        }
+    }
+
     /// The state is another one now: what its weight was decides whether evidence begins anew.
     fn become_state(&mut self, state: State) {
-        let (ppm, step) = (self.in_force_ppm(), self.state.step());
+        let (ppm, step, term) = (self.in_force_ppm(), self.state.step(), self.term());
         self.state = state;
-        if (self.in_force_ppm(), self.state.step()) != (ppm, step) {
-            self.reading.slot ^= 1;
-            self.judge.begin_step(self.reading, &Baseline::default());
-            self.resolved = 0;
+        if (self.in_force_ppm(), self.state.step()) != (ppm, step) || self.term() != term {
+            self.begin_epoch(term);
         }
+    }
+
+    /// A plan that goes on is the same test; everything else begins another.
+    fn begin_epoch(&mut self, before: Term) {
+        self.reading.slot ^= 1;
+        self.reading.weight = f64::from(self.in_force_ppm()) / f64::from(MILLION);
+        let term = self.term();
+        if before == term && term != Term::Watch {
+            self.judge.begin_step(self.reading, &self.baseline);
+        } else {
+            self.judge.begin_test(term, self.reading);
+        }
+        self.resolved = 0;
+    }
+
+    fn begin_trial(&mut self) {
+        self.judge = Judge::new(&self.spec, self.term(), self.reading);
+        self.resolved = 0;
     }
 
     /// Time and traffic.
     fn tick(&mut self) -> Checked {
         self.serve();
-        let verdict = self.judge.observe(self.reading, &Baseline::default());
+        self.baseline.observe(self.reading.now_ms, &self.reading.stable);
+        let verdict = self.judge.observe(self.reading, &self.baseline);
         let before = self.state.clone();
         let before_ppm = self.in_force_ppm();
         let elapsed = TICK * self.rng.u32(1..3);
@@ -249,7 +284,7 @@ impl World {
                         let paused = matches!(verb, Verb::Pause | Verb::Resume);
                         self.become_state(moved.state);
                         if matches!(verb, Verb::Start | Verb::Retry) {
-                            self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
+                            self.begin_trial();
                         }
                         if !paused {
                             self.begin_step();
@@ -271,9 +306,7 @@ impl World {
                     Ok(moved) => {
                         self.written_ppm = written_ppm;
                         self.become_state(moved.state);
-                        self.reading.slot ^= 1;
-                        self.judge.begin_step(self.reading, &Baseline::default());
-                        self.resolved = 0;
+                        self.begin_epoch(Term::Watch);
                         ensure(before.phase().allows_weights_by_hand(), || {
                             "weights against the phase".to_owned()
                         })?;
@@ -306,8 +339,7 @@ impl World {
                 let auto_start = self.rng.bool();
                 if let Some(moved) = before.release_changed(&self.plan, auto_start, now_ms) {
                     self.become_state(moved.state);
-                    self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
-                    self.resolved = 0;
+                    self.begin_trial();
                     self.begin_step();
                 }
                 let first = self.plan.steps().first().map_or(0, |step| step.weight_ppm);
@@ -323,10 +355,11 @@ impl World {
                 })?;
                 self.reading = Reading {
                     now_ms,
+                    weight: self.reading.weight,
                     ..Reading::default()
                 };
-                self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
-                self.resolved = 0;
+                self.baseline = Baseline::default();
+                self.begin_trial();
                 Ok(())
             }
         }
@@ -418,7 +451,6 @@ fn undisturbed(seed: u64, weather: Weather) -> Result<Phase, String> {
     let mut world = World::new(seed);
     world.spec.compare_with_stable = true;
     (world.observe, world.patience) = (false, Duration::MAX);
-    world.judge = Judge::new(&world.spec, Term::Watch, world.reading);
     while world.plan.steps().len() < 2 {
         world.plan = some_plan(&mut world.rng);
     }
@@ -427,6 +459,7 @@ fn undisturbed(seed: u64, weather: Weather) -> Result<Phase, String> {
         .command(&world.plan, Verb::Start, 0)
         .map_err(|refused| refused.0)?;
     world.become_state(started.state);
+    world.begin_trial();
     for _ in 0..1_000 {
         if !world.state.phase().is_judged() {
             break;

@@ -279,3 +279,6 @@ fn side(recorder: &Recorder) -> Side {
     });
     Side { counts, overdue }
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,4 +22,5 @@ mod rollback;
 mod routing;
 mod state;
 mod tls;
+mod verdict;
 mod votes;

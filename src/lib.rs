@@ -26,6 +26,7 @@ pub mod share;
 // Pure cores: what happened, what it means, what to do next, where a request goes.
 pub mod analysis;
 pub mod measure;
+pub mod outcome;
 pub mod rollout;
 pub mod route;
 

@@ -10,6 +10,7 @@ const FREE: &[&str] = &["name", "share", "head"];
 /// A module, and those that it may import besides itself and the free ones.
 const ARROWS: &[(&str, &[&str])] = &[
     ("measure", &[]),
+    ("outcome", &["measure"]),
     ("analysis", &["measure"]),
     ("rollout", &["analysis"]),
     ("route", &["measure"]),
@@ -33,8 +34,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 const ALL: &[&str] = &[
-    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "proxy", "rollout",
-    "route", "server", "serin",
+    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "outcome", "proxy",
+    "rollout", "route", "server", "serin",
 ];
 
 /// The only places that know hyper: the two adapters, and what is no data plane.

@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["rollout", "analysis", "route", "measure"]),
     ("compile", &["config", "rollout", "route", "measure"]),
     ("live", &["route"]),
-    ("proxy", &["live", "route", "measure"]),
+    ("proxy", &["live", "route", "measure", "outcome"]),
     (
         "control",
         &["live", "compile", "config", "route", "rollout", "analysis", "measure"],

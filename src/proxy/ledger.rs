@@ -11,9 +11,11 @@ use std::time::Duration;
 use super::access_log::{AccessLine, AccessNote};
 use super::body::Upload;
 use super::fault::Fault;
+use super::outcome_log::OutcomeLine;
 use super::wheel::{Key, TICK_US};
 use super::worker::{Timed, Worker};
 use crate::measure::{CodeClass, LIMITS, NO_LIMIT, Outcome, PATIENCE, Track};
+use crate::outcome::Vote;
 use crate::route::{Admission, Endpoint, Route};
 
 /// What one exchange with a backend has come to so far.
@@ -32,6 +34,8 @@ pub(super) struct Exchange {
     /// Sent to the client; 0 while nothing was.
     status: u16,
     latency_us: u64,
+    /// Waited for the client when the head came.
+    waited_us: u64,
     timeout_us: u64,
     /// Between two reads of a body.
     idle_us: u64,
@@ -95,6 +99,7 @@ impl Ledger {
             slow: 0,
             status: 0,
             latency_us: 0,
+            waited_us: 0,
             idle_us: micros(opening.body_timeout),
             late: None,
             waker: None,
@@ -163,6 +168,7 @@ impl Ledger {
         let now_us = self.worker.now_us();
         self.with(|exchange| {
             exchange.latency_us = exchange.age_us(now_us);
+            exchange.waited_us = exchange.waited_us(now_us);
             exchange.status = status;
             exchange.stage = Stage::Body { waiting_since_us: 0 };
             let recorder = &exchange.route.variants[exchange.variant].recorder;
@@ -295,8 +301,13 @@ impl Exchange {
 
     /// Age without the time in which we waited for the client.
     fn age_us(&self, now_us: u64) -> u64 {
-        let waited = self.upload.as_ref().map_or(0, |upload| upload.waited_us(now_us));
-        now_us.saturating_sub(self.start_us).saturating_sub(waited)
+        let waited_us = self.waited_us(now_us);
+        now_us.saturating_sub(self.start_us).saturating_sub(waited_us)
+    }
+
+    /// Time in which we waited for the client.
+    fn waited_us(&self, now_us: u64) -> u64 {
+        self.upload.as_ref().map_or(0, |upload| upload.waited_us(now_us))
     }
 
     fn upload_wait_us(&self, now_us: u64) -> u64 {
@@ -351,6 +362,33 @@ impl Exchange {
             line.backend = Some(variant.backend.name.clone());
             line.endpoint = self.endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.authority));
             worker.log_access(line);
+        }
+        if worker.logs_outcomes() && self.route.variants.iter().any(|variant| variant.breaker.is_some()) {
+            worker.log_outcome(self.into_outcome_line(outcome, worker.now_us()));
+        }
+    }
+
+    /// For the outcome log; its time is the worker's.
+    fn into_outcome_line(self, outcome: Outcome, now_us: u64) -> OutcomeLine {
+        let has_head = self.stage != Stage::Head;
+        OutcomeLine {
+            at_us: self.start_us,
+            variant: self.variant,
+            vote: match self.track {
+                Track::Draw { .. } => Vote::Full,
+                Track::Cohort => Vote::None,
+            },
+            key: None,
+            outcome,
+            status: self.status,
+            latency_us: has_head.then_some(self.latency_us),
+            duration_us: now_us.saturating_sub(self.start_us),
+            waited_us: if has_head {
+                self.waited_us
+            } else {
+                self.waited_us(now_us)
+            },
+            route: self.route,
         }
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! #serin-outcomes 1
-//! at_ms  route  variant  share_ppm  vote  key  outcome  status  latency_us  duration_us  waited_us
+//! at_ms  route  variant  share_ppm  vote  key  outcome  status  latency_us  duration_us  waited_us  worker
 //! ```
 //!
-//! `vote` is `v`, `w` or `-` ([`Vote`]), `key` eight hexadecimal digits or `-`, `outcome` `s`, `f` or
+//! `vote` is `v`, `w`, `k` or `-` ([`Vote`]), `key` eight hexadecimal digits or `-`, `outcome` `s`, `f` or
 //! `n`, `latency_us` a number or `-`. Other lines that begin with `#` say something about the log;
 //! unknown ones are passed over.
 
@@ -16,7 +16,7 @@ use crate::share::MILLION;
 /// The first line of a file, without its end.
 pub const HEADER: &str = "#serin-outcomes 1";
 
-/// No line is longer, its end included. Two names of 63 bytes and nine short fields are 270.
+/// No line is longer, its end included. Two names of 63 bytes and ten short fields are 280.
 pub const LONGEST: usize = 512;
 
 /// How many lines were lost here: the writer fell behind, or the disk was full.
@@ -94,6 +94,7 @@ impl<'a> Record<'a> {
         }
         field(out, us(self.duration_us));
         field(out, us(self.waited_us));
+        field(out, u64::from(self.worker));
         // The tab behind the last field.
         out.pop();
         out.push(b'\n');
@@ -114,6 +115,7 @@ impl<'a> Record<'a> {
             latency_us: unless_none(next()?, |text| below(text, LONGEST_US))?,
             duration_us: below(next()?, LONGEST_US)?,
             waited_us: below(next()?, LONGEST_US)?,
+            worker: number(next()?)?,
         };
         fields.next().is_none().then_some(record).ok_or(BadLine)
     }
@@ -188,7 +190,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    const LINE: &str = "1795262413042\tcheckout\tcanary\t50000\tv\t00c0ffee\ts\t200\t12345\t13000\t0";
+    const LINE: &str = "1795262413042\tcheckout\tcanary\t50000\tv\t00c0ffee\ts\t200\t12345\t13000\t0\t1";
 
     #[test]
     fn a_record_is_one_line_of_fields() {
@@ -204,7 +206,7 @@ mod tests {
         };
         assert_eq!(
             written(&bare),
-            "1795262413042\tcheckout\tcanary\t50000\t-\t-\tn\t0\t-\t13000\t7\n"
+            "1795262413042\tcheckout\tcanary\t50000\t-\t-\tn\t0\t-\t13000\t7\t1\n"
         );
     }
 
@@ -216,6 +218,7 @@ mod tests {
         accepted(LINE);
         accepted(&with("50000", "1000000"));
         accepted(&with("\tv\t", "\tw\t"));
+        accepted(&with("\tv\t", "\tk\t"));
         refused(&with("50000", "1000001"));
         refused(&with("1795262413042", "253402300800000"));
         refused(&with("1795262413042", "+795262413042"));
@@ -273,6 +276,7 @@ mod tests {
             latency_us: Some(u64::MAX),
             duration_us: u64::MAX,
             waited_us: u64::MAX,
+            worker: u16::MAX,
             ..RECORD
         };
         let line = written(&longest);
@@ -292,16 +296,17 @@ mod tests {
             at_ms in 0..=LATEST_MS,
             names in ("[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "[A-Za-z0-9][A-Za-z0-9._-]{0,62}"),
             share_ppm in 0..=MILLION,
-            (vote, outcome) in (0..3usize, 0..3usize),
+            (vote, outcome) in (0..4usize, 0..3usize),
             key in any::<Option<u32>>(),
             status in 0..1000u16,
             latency_us in prop::option::of(0..=LONGEST_US),
-            (duration_us, waited_us) in (0..=LONGEST_US, 0..=LONGEST_US),
+            (duration_us, waited_us, worker) in (0..=LONGEST_US, 0..=LONGEST_US, any::<u16>()),
         ) {
             let (vote, outcome) = (Vote::ALL[vote], Outcome::ALL[outcome]);
             let (route, variant) = (names.0.as_str(), names.1.as_str());
             let record = Record {
                 at_ms, route, variant, share_ppm, vote, key, outcome, status, latency_us, duration_us, waited_us,
+                worker,
             };
             let line = written(&record);
             prop_assert!(line.len() <= LONGEST && line.is_ascii() && line.ends_with('\n'));

@@ -29,6 +29,8 @@ pub struct Record<'a> {
     /// How long we waited for the client's body before the response head (or the end) came. The clock
     /// of latency stood still in it.
     pub waited_us: u64,
+    /// The worker that served it: votes of a key are counted by worker.
+    pub worker: u16,
 }
 
 /// Whether an exchange is evidence.
@@ -37,21 +39,24 @@ pub enum Vote {
     /// Its outcome and its latency are.
     Full,
     /// Its outcome is; the endpoint was still warming up.
-    Outcome,
-    /// It is none: a cohort placed it, its key had voted enough, or it was sent elsewhere.
+    Warming,
+    /// It is none, since its key had voted often enough.
+    Unheard,
+    /// It is none: a cohort placed it, or the breaker sent it elsewhere.
     None,
 }
 
 impl Vote {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Full, Self::Outcome, Self::None];
+    pub const ALL: [Self; 4] = [Self::Full, Self::Warming, Self::Unheard, Self::None];
 
     /// The letter in a line.
     #[must_use]
     pub const fn letter(self) -> u8 {
         match self {
             Self::Full => b'v',
-            Self::Outcome => b'w',
+            Self::Warming => b'w',
+            Self::Unheard => b'k',
             Self::None => b'-',
         }
     }
@@ -81,19 +86,18 @@ impl Record<'_> {
     /// answer depends on them.
     #[must_use]
     pub fn outcome_by(&self, statuses: &FailureStatuses) -> Outcome {
-        match (self.latency_us, self.outcome) {
-            (None, outcome) => outcome,
-            (Some(_), _) if statuses.contains(self.status) => Outcome::Failure,
-            // It failed by its status, and that is none of a failure any more.
-            (Some(_), Outcome::Failure) if self.status >= 400 => Outcome::NoEvidence,
-            (Some(_), outcome) => outcome,
+        let by_status = statuses.outcome_of(self.status);
+        match (self.latency_us, by_status) {
+            // Without a head it was not the status that decided, nor where a good answer broke off.
+            (None, _) | (Some(_), Outcome::Success) => self.outcome,
+            (Some(_), Outcome::Failure | Outcome::NoEvidence) => by_status,
         }
     }
 
     /// Whether the backend itself answered 4xx, where that is none of its failures.
     #[must_use]
     pub fn is_client_error(&self, statuses: &FailureStatuses) -> bool {
-        self.latency_us.is_some() && matches!(self.status, 400..=499) && !statuses.contains(self.status)
+        self.latency_us.is_some() && statuses.is_client_error(self.status)
     }
 }
 
@@ -114,6 +118,7 @@ pub(super) mod tests {
         latency_us: Some(12_345),
         duration_us: 13_000,
         waited_us: 0,
+        worker: 1,
     };
 
     #[test]

@@ -40,6 +40,7 @@ pub(super) struct OutcomeLine {
     pub(super) latency_us: Option<u64>,
     pub(super) duration_us: u64,
     pub(super) waited_us: u64,
+    pub(super) worker: usize,
 }
 
 /// Where workers put their lines.
@@ -186,6 +187,7 @@ impl OutcomeLine {
             latency_us: self.latency_us,
             duration_us: self.duration_us,
             waited_us: self.waited_us,
+            worker: u16::try_from(self.worker).unwrap_or(u16::MAX),
         };
         record.write(out);
     }
@@ -237,6 +239,7 @@ routes:
             latency_us: Some(1200),
             duration_us: 1300,
             waited_us: 0,
+            worker: 3,
         }
     }
 
@@ -255,7 +258,7 @@ routes:
         assert!(writer.put(line(&route(), 7_000_900)));
         clerk.write(None, Instant::now());
         let text = fs::read_to_string(dir.path().join("outcomes.log")).unwrap();
-        let expected = "#serin-outcomes 1\n7000\tshop\tcanary\t50000\tv\t000000ff\tf\t503\t1200\t1300\t0\n";
+        let expected = "#serin-outcomes 1\n7000\tshop\tcanary\t50000\tv\t000000ff\tf\t503\t1200\t1300\t0\t3\n";
         assert_eq!(text, expected);
     }
 

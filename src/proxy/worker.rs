@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, watch};
 
@@ -84,7 +84,6 @@ pub(super) struct Worker {
     pub(super) turned_away: Rc<()>,
     reader: RefCell<Reader>,
     all_cells: Arc<[ProxyCells]>,
-    epoch: Instant,
     /// The last reading of the clock.
     recent_us: Cell<u64>,
     wheel: RefCell<Wheel<Timed>>,
@@ -109,7 +108,9 @@ impl Worker {
         (access_log, outcome_log): (AccessLogWriter, Option<OutcomeLogWriter>),
         seed: u64,
     ) -> Self {
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_us = live.now_us();
+        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_us = u64::try_from(unix_us.as_micros()).unwrap_or(0);
         Self {
             id,
             reader: RefCell::new(live.reader()),
@@ -118,22 +119,21 @@ impl Worker {
             drain,
             turned_away: Rc::new(()),
             all_cells,
-            epoch: Instant::now(),
-            recent_us: Cell::new(0),
-            wheel: RefCell::new(Wheel::new(0)),
+            recent_us: Cell::new(now_us),
+            wheel: RefCell::new(Wheel::new(now_us / TICK_US)),
             exchanges: Cell::new(0),
             tick_wanted: Notify::new(),
             tick_sleeps: Cell::new(false),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             access_log,
             outcome_log,
-            unix_epoch_us: u64::try_from(since_1970.as_micros()).unwrap_or(0),
+            unix_epoch_us: unix_us.saturating_sub(now_us),
         }
     }
 
-    /// Microseconds since this worker began.
+    /// Microseconds by the clock that all workers and control share.
     pub(super) fn now_us(&self) -> u64 {
-        let now_us = u64::try_from(self.epoch.elapsed().as_micros()).expect("younger than 500,000 years");
+        let now_us = self.live.now_us();
         self.recent_us.set(now_us);
         now_us
     }

@@ -39,6 +39,7 @@ pub(super) fn check(
         });
     };
     check_keys(written, reader);
+    check_ranges(written, reader);
     if split.is_some() && !is_keyed && written.max_votes_per_key.value.is_some() {
         reader.refuse(
             written.max_votes_per_key.at,
@@ -66,20 +67,6 @@ fn spec(written: &file::Analysis, reader: &mut Reader<'_>) -> AnalysisSpec {
         .success_rate
         .get()
         .map(|limits| (&limits.warn, &limits.critical));
-    if let Some((warn, critical)) = errors.filter(|_| written.test.known_or(Test::Sequential) == Some(Test::Sequential))
-    {
-        check_provable(warn, Worse::Above, reader);
-        check_provable(critical, Worse::Above, reader);
-    }
-    if let Some((warn, critical)) = successes {
-        check_provable(warn, Worse::Below, reader);
-        check_provable(critical, Worse::Below, reader);
-    }
-    if let Some(alpha) = written.alpha.value
-        && !(1..=ALPHA_PPM_MAX).contains(&alpha.ppm)
-    {
-        reader.refuse_text(written.alpha.at, "is out of range; give 0.0001% to 5%");
-    }
     let error_rate = match errors {
         Some(pair) => Some(limits(error_rate.at, pair, Worse::Above, Percent::share, reader)),
         // A canary that answers 500 at once is fast: latency alone judges nobody.
@@ -129,6 +116,24 @@ fn spec(written: &file::Analysis, reader: &mut Reader<'_>) -> AnalysisSpec {
     }
 }
 
+/// Ranges that depend on the test, or whose ends need words of their own.
+fn check_ranges(written: &file::Analysis, reader: &mut Reader<'_>) {
+    let is_sequential = written.test.known_or(Test::Sequential) == Some(Test::Sequential);
+    if let Some(limits) = written.error_rate.get().filter(|_| is_sequential) {
+        check_provable(&limits.warn, Worse::Above, reader);
+        check_provable(&limits.critical, Worse::Above, reader);
+    }
+    if let Some(limits) = written.success_rate.get() {
+        check_provable(&limits.warn, Worse::Below, reader);
+        check_provable(&limits.critical, Worse::Below, reader);
+    }
+    if let Some(alpha) = written.alpha.value
+        && !(1..=ALPHA_PPM_MAX).contains(&alpha.ppm)
+    {
+        reader.refuse_text(written.alpha.at, "is out of range; give 0.0001% to 5%");
+    }
+}
+
 /// Keys that would say nothing are refused: who writes them relies on them.
 fn check_keys(written: &file::Analysis, reader: &mut Reader<'_>) {
     let relative = [
@@ -137,19 +142,14 @@ fn check_keys(written: &file::Analysis, reader: &mut Reader<'_>) {
         written_at(&written.latency_factor),
         written_at(&written.client_errors),
     ];
-    let sequential = [
-        written_at(&written.alpha),
-        written_at(&written.latency_p50),
-        written_at(&written.latency_p90),
-        written_at(&written.latency_p99),
-    ];
+    let alpha = written_at(&written.alpha);
     if written.compare_with.value == Some(CompareWith::Nothing) {
         for at in relative.into_iter().flatten() {
             reader.refuse(at, "needs `compareWith: stable`; write that, or leave this out");
         }
     }
     if written.test.value == Some(Test::Threshold) {
-        for at in relative.into_iter().chain(sequential).flatten() {
+        for at in relative.into_iter().chain([alpha]).flatten() {
             reader.refuse(at, "needs `test: sequential`; write that, or leave this out");
         }
     }

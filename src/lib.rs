@@ -35,6 +35,9 @@ pub mod compile;
 pub mod config;
 pub mod live;
 
+// A log of the past through the cores that judge the present.
+pub mod rehearse;
+
 // Shells.
 pub mod admin;
 pub mod control;

@@ -26,6 +26,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["control", "measure", "analysis", "rollout"]),
     // From a path to a checked `Spec`.
     ("files", &["config", "control"]),
+    // A log of the past through the cores that judge the present.
+    (
+        "rehearse",
+        &["config", "rollout", "route", "analysis", "measure", "outcome"],
+    ),
     ("server", ALL),
     ("cli", ALL),
     ("demo", ALL),
@@ -35,7 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const ALL: &[&str] = &[
     "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "outcome", "proxy",
-    "rollout", "route", "server", "serin",
+    "rehearse", "rollout", "route", "server", "serin",
 ];
 
 /// The only places that know hyper: the two adapters, and what is no data plane.

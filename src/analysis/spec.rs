@@ -136,6 +136,32 @@ impl AnalysisSpec {
     }
 }
 
+impl AnalysisSpec {
+    /// The limits [`AT_P90`] and [`AT_P99`] that move with stable's quantiles, in microseconds: for each
+    /// of the two stable's own, and the canary's, which is a factor above it and at least a millisecond.
+    /// [`NO_LIMIT`] where the two are not compared, or stable has too few responses.
+    ///
+    /// [`AT_P90`]: crate::measure::AT_P90
+    /// [`AT_P99`]: crate::measure::AT_P99
+    #[must_use]
+    pub fn moving_limits_us(&self, quantiles_us: [Option<u64>; 2]) -> [[u64; 2]; 2] {
+        /// Less than this is nobody's experience.
+        const SLOWER_US_MIN: u64 = 1_000;
+        let compares = self.compare_with_stable && self.test == Test::Sequential;
+        let factor = self.latency_factor.filter(|_| compares);
+        quantiles_us.map(|quantile_us| match factor.zip(quantile_us) {
+            Some((factor, quantile_us)) => {
+                // Rounded up; what is beyond all clocks is beyond all limits.
+                let slower = Duration::from_micros(quantile_us).as_secs_f64() * factor;
+                let slower = Duration::try_from_secs_f64(slower).map(|slower| slower.as_nanos().div_ceil(1_000));
+                let slower_us = slower.ok().and_then(|us| u64::try_from(us).ok()).unwrap_or(NO_LIMIT);
+                [quantile_us, slower_us.max(quantile_us.saturating_add(SLOWER_US_MIN))]
+            }
+            None => [NO_LIMIT; 2],
+        })
+    }
+}
+
 impl<T: Copy> Limits<T> {
     /// The limits that are given.
     pub fn each(&self) -> impl Iterator<Item = (Level, T)> {

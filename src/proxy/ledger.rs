@@ -37,8 +37,6 @@ pub(super) struct Exchange {
     /// Sent to the client; 0 while nothing was.
     status: u16,
     latency_us: u64,
-    /// Waited for the client when the head came.
-    waited_us: u64,
     timeout_us: u64,
     /// Between two reads of a body.
     idle_us: u64,
@@ -117,7 +115,6 @@ impl Ledger {
             warming: false,
             status: 0,
             latency_us: 0,
-            waited_us: 0,
             idle_us: micros(opening.body_timeout),
             late: None,
             waker: None,
@@ -188,7 +185,9 @@ impl Ledger {
         let now_us = self.worker.now_us();
         self.with(|exchange| {
             exchange.latency_us = exchange.age_us(now_us);
-            exchange.waited_us = exchange.waited_us(now_us);
+            if let Some(upload) = &exchange.upload {
+                upload.head_came(now_us);
+            }
             exchange.status = status;
             exchange.stage = Stage::Body { waiting_since_us: 0 };
             exchange.placed.place = None;
@@ -330,13 +329,8 @@ impl Exchange {
 
     /// Age without the time in which we waited for the client.
     fn age_us(&self, now_us: u64) -> u64 {
-        let waited_us = self.waited_us(now_us);
+        let waited_us = self.upload.as_ref().map_or(0, |upload| upload.waited_us(now_us));
         now_us.saturating_sub(self.start_us).saturating_sub(waited_us)
-    }
-
-    /// Time in which we waited for the client.
-    fn waited_us(&self, now_us: u64) -> u64 {
-        self.upload.as_ref().map_or(0, |upload| upload.waited_us(now_us))
     }
 
     /// The variant that it is sent to.
@@ -417,6 +411,10 @@ impl Exchange {
     /// For the outcome log; its time is the worker's.
     fn into_outcome_line(self, outcome: Outcome, worker: usize, now_us: u64) -> OutcomeLine {
         let has_head = self.stage != Stage::Head;
+        let waited_us = self
+            .upload
+            .as_ref()
+            .map_or(0, |upload| upload.waited_for_head_us(now_us));
         OutcomeLine {
             at_us: self.start_us,
             variant: self.placed.variant,
@@ -432,11 +430,7 @@ impl Exchange {
             status: self.status,
             latency_us: has_head.then_some(self.latency_us),
             duration_us: now_us.saturating_sub(self.start_us),
-            waited_us: if has_head {
-                self.waited_us
-            } else {
-                self.waited_us(now_us)
-            },
+            waited_us,
             route: self.route,
         }
     }

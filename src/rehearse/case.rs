@@ -1,0 +1,411 @@
+//! One rollout in a rehearsal: its counters, looked at as control looks at them, and its trials.
+
+use std::time::Duration;
+
+use super::epoch::{CANARY, Epochs, STABLE, Seen};
+use super::event::{Event, RolloutSummary, What};
+use super::side::{Open, SideBook};
+use crate::analysis::{AnalysisSpec, Baseline, Judge, Reading, Term, Verdict, VerdictKind};
+use crate::config::{Rollout, Spec};
+use crate::measure::{AT_P90, AT_P99, FailureStatuses};
+use crate::name::Name;
+use crate::outcome::{Record, Vote};
+use crate::rollout::Plan;
+use crate::route::Votes;
+use crate::share::{MILLION, shares};
+
+/// While requests come, a look so often.
+const TICK_US: u64 = 100_000;
+
+/// While none come, for ten minutes a look so often, and then after each hundredth of the silence.
+const IDLE_TICK_US: u64 = 1_000_000;
+const SILENCE_US: u64 = 600_000_000;
+
+/// A word that goes to and fro is told at most this often; a failure at once.
+const TELL_US: u64 = 1_000_000;
+
+/// Votes of a key are counted by worker, of so many at most; those with higher numbers share.
+const WORKERS: u16 = 64;
+
+/// One rollout.
+#[derive(Debug)]
+pub(super) struct Case {
+    name: Name,
+    /// Stable's name and the canary's.
+    variants: [Name; 2],
+    analysis: AnalysisSpec,
+    plan: Plan,
+    patience: Duration,
+    failure_statuses: FailureStatuses,
+    /// Where the votes of one key are limited: who has voted on each side, and how often one may.
+    votes: Option<([Votes; 2], u32)>,
+    sides: [SideBook; 2],
+    epochs: Epochs,
+    slot: u8,
+    baseline: Baseline,
+    trial: Trial,
+    /// The last look and the next one; 0 before the log begins.
+    looked_us: u64,
+    look_us: u64,
+    /// When something last happened.
+    busy_us: u64,
+    summary: RolloutSummary,
+}
+
+/// What one line says about one side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exchange {
+    side: usize,
+    share_ppm: u32,
+    vote: Vote,
+    key: Option<u32>,
+    worker: u16,
+    /// Without its slot, and with its own times.
+    open: Open,
+}
+
+#[derive(Debug)]
+enum Trial {
+    /// The canary has no weight.
+    None,
+    /// It is judged.
+    Running(Box<Running>),
+    /// It was aborted, or has everything: what the log goes on to show is of no consequence.
+    Over,
+}
+
+#[derive(Debug)]
+struct Running {
+    judge: Judge,
+    /// The word that was told, and when.
+    told: Option<(VerdictKind, u64)>,
+    /// When the weight in force began.
+    since_us: u64,
+    /// Spent with too little evidence since the step's bake time was over.
+    waited_us: u64,
+    /// When it was judged last.
+    judged_us: u64,
+    /// What the step in force came to is told once.
+    decided: bool,
+}
+
+impl Case {
+    /// Before the log begins.
+    pub(super) fn new(spec: &Spec, rollout: &Rollout) -> Self {
+        let route = &spec.routes[rollout.route];
+        let limits_us = rollout.analysis.limits_us(route.timeout);
+        let weights: Vec<u32> = route.variants.iter().map(|variant| variant.weight).collect();
+        let parts = shares(&weights).unwrap_or_default();
+        let others: u32 = (0..parts.len())
+            .filter(|&at| at != rollout.from && at != rollout.to)
+            .map(|at| parts[at])
+            .sum();
+        let max = rollout.max_votes_per_key.filter(|_| route.key.is_some());
+        let votes = || Votes::new(usize::from(WORKERS));
+        Self {
+            name: rollout.name.clone(),
+            variants: [rollout.from, rollout.to].map(|at| route.variants[at].name.clone()),
+            analysis: rollout.analysis.clone(),
+            plan: rollout.plan.clone(),
+            patience: rollout.patience,
+            failure_statuses: route.failure_statuses,
+            votes: max.map(|max| ([votes(), votes()], max)),
+            sides: [SideBook::new(limits_us), SideBook::new(limits_us)],
+            epochs: Epochs::new(MILLION - others),
+            slot: 0,
+            baseline: Baseline::default(),
+            trial: Trial::None,
+            looked_us: 0,
+            look_us: 0,
+            busy_us: 0,
+            summary: RolloutSummary {
+                rollout: rollout.name.clone(),
+                trials: 0,
+                aborts: 0,
+                canary_requests: 0,
+                stable_requests: 0,
+                without_vote: 0,
+                verdict: None,
+            },
+        }
+    }
+
+    /// What `record` says, if it is of one of the two sides.
+    pub(super) fn exchange(&self, record: &Record<'_>) -> Option<Exchange> {
+        let side = self.variants.iter().position(|name| name.as_str() == record.variant)?;
+        Some(Exchange {
+            side,
+            share_ppm: record.share_ppm,
+            vote: record.vote,
+            key: record.key,
+            worker: record.worker,
+            open: Open {
+                slot: None,
+                at_us: record.at_us(),
+                head_us: record.head_us(),
+                end_us: record.end_us(),
+                latency_us: record.latency_us.unwrap_or(0),
+                waited_us: record.waited_us,
+                outcome: record.outcome_by(&self.failure_statuses),
+                client_error: record.is_client_error(&self.failure_statuses),
+                warming: record.vote == Vote::Warming,
+                slow: 0,
+            },
+        })
+    }
+
+    /// Looks as often as is due until `now_us`. Nothing was dispatched since the last call.
+    pub(super) fn advance(&mut self, now_us: u64, events: &mut Vec<Event>) {
+        if self.look_us == 0 {
+            self.looked_us = now_us - now_us % TICK_US;
+            self.look_us = self.looked_us + TICK_US;
+            self.busy_us = self.looked_us;
+        }
+        while self.look_us <= now_us {
+            self.look(self.look_us, events);
+        }
+    }
+
+    /// A request was dispatched at `now_us`, which [`Case::advance`] has reached.
+    pub(super) fn dispatch(&mut self, now_us: u64, exchange: Exchange, events: &mut Vec<Event>) {
+        // After a silence: what the last moment before this one looked like.
+        let moment_us = now_us - now_us % TICK_US;
+        if moment_us > self.looked_us {
+            self.look(moment_us, events);
+        }
+        self.look_us = self.look_us.min(moment_us + TICK_US);
+        self.busy_us = now_us;
+        let Exchange { side, share_ppm, .. } = exchange;
+        let slot = match self.epochs.see(side, share_ppm, now_us) {
+            Seen::Known(slot) => slot,
+            Seen::New { slot, before, weight } => {
+                self.slot = slot;
+                self.weight_changed(before, weight, now_us, events);
+                slot
+            }
+        };
+        let votes = self.hears(&exchange, now_us);
+        let requests = match (votes, side) {
+            (false, _) => &mut self.summary.without_vote,
+            (true, CANARY) => &mut self.summary.canary_requests,
+            (true, _) => &mut self.summary.stable_requests,
+        };
+        *requests += 1;
+        self.sides[side].dispatched(Open {
+            slot: votes.then_some(slot),
+            at_us: now_us,
+            ..exchange.open
+        });
+    }
+
+    /// The log has ended; nothing later than `end_us` is in it.
+    pub(super) fn finish(&mut self, end_us: u64, events: &mut Vec<Event>) {
+        if self.look_us == 0 {
+            return;
+        }
+        let last_us = end_us.max(self.looked_us).next_multiple_of(TICK_US);
+        self.advance(last_us, events);
+        if self.looked_us < last_us {
+            self.look(last_us, events);
+        }
+    }
+
+    /// Where it stands.
+    pub(super) fn summary(&self) -> RolloutSummary {
+        self.summary.clone()
+    }
+
+    /// Whether the request votes: its key may have had its say.
+    fn hears(&self, exchange: &Exchange, now_us: u64) -> bool {
+        match (exchange.vote, &self.votes, exchange.key) {
+            (Vote::None, _, _) => false,
+            (_, Some((votes, max)), Some(key)) => {
+                let worker = usize::from(exchange.worker % WORKERS);
+                votes[exchange.side].cast(worker, key, *max, now_us)
+            }
+            (_, None, _) | (_, _, None) => true,
+        }
+    }
+
+    /// One look, as control takes it: latencies, stable's past, the verdict, and what follows from it.
+    fn look(&mut self, now_us: u64, events: &mut Vec<Event>) {
+        self.settle(now_us);
+        let now_ms = now_us / 1000;
+        if self.baseline.wants_latencies(now_ms) {
+            self.baseline.latencies(now_ms, self.sides[STABLE].latencies().clone());
+            let limits_us = self.analysis.moving_limits_us(self.baseline.quantiles_us());
+            for (index, [stable_us, canary_us]) in [AT_P90, AT_P99].into_iter().zip(limits_us) {
+                self.sides[STABLE].set_limit_us(index, stable_us);
+                self.sides[CANARY].set_limit_us(index, canary_us);
+            }
+        }
+        self.baseline.observe(now_ms, &self.sides[STABLE].side());
+        self.judge(now_us, events);
+        self.looked_us = now_us;
+        if self.sides.iter().any(|side| side.has_young(now_us)) {
+            self.busy_us = now_us;
+        }
+        let silence_us = now_us - self.busy_us;
+        self.look_us = now_us
+            + match silence_us {
+                0..TICK_US => TICK_US,
+                TICK_US..SILENCE_US => IDLE_TICK_US,
+                SILENCE_US.. => silence_us / 100,
+            };
+    }
+
+    /// The counters are those of `now_us`.
+    fn settle(&mut self, now_us: u64) {
+        self.sides.iter_mut().for_each(|side| side.settle(now_us));
+    }
+
+    fn reading(&self, now_us: u64) -> Reading {
+        Reading {
+            now_ms: now_us / 1000,
+            slot: self.slot,
+            weight: self.epochs.weight(),
+            canary: self.sides[CANARY].side(),
+            stable: self.sides[STABLE].side(),
+        }
+    }
+
+    /// The canary's part of the weight was `before` until now.
+    fn weight_changed(&mut self, before: f64, weight: f64, now_us: u64, events: &mut Vec<Event>) {
+        self.settle(now_us);
+        let reading = self.reading(now_us);
+        let is_new = match &self.trial {
+            Trial::None => true,
+            Trial::Running(_) => false,
+            // After an abort or a success: what has been without weight, or had all of it, begins anew.
+            Trial::Over => before <= 0.0 || before >= 1.0,
+        };
+        let term = self.term();
+        if weight <= 0.0 {
+            if matches!(self.trial, Trial::Running(_)) {
+                self.tell(now_us, What::Ended, events);
+            }
+            self.trial = Trial::None;
+            return;
+        }
+        if is_new {
+            self.summary.trials += 1;
+            self.tell(now_us, What::Begun, events);
+        }
+        let last_step = self.plan.steps().last();
+        if weight >= 1.0 && last_step.is_some_and(|step| step.bake_time.is_zero()) {
+            if is_new || matches!(self.trial, Trial::Running(_)) {
+                self.tell(now_us, What::Promoted, events);
+            }
+            self.trial = Trial::Over;
+        } else if is_new {
+            self.trial = Trial::Running(Box::new(Running {
+                judge: Judge::new(&self.analysis, term, reading),
+                told: None,
+                since_us: now_us,
+                waited_us: 0,
+                judged_us: now_us,
+                decided: false,
+            }));
+            self.judge(now_us, events);
+        } else if let Trial::Running(running) = &mut self.trial {
+            match term {
+                Term::Plan { .. } => running.judge.begin_step(reading, &self.baseline),
+                Term::Watch => running.judge.begin_test(term, reading),
+            }
+            (running.since_us, running.waited_us, running.decided) = (now_us, 0, false);
+            self.tell(now_us, What::Moved, events);
+            self.judge(now_us, events);
+        }
+    }
+
+    /// Judges the trial that is running, and tells what follows.
+    fn judge(&mut self, now_us: u64, events: &mut Vec<Event>) {
+        let reading = self.reading(now_us);
+        let Trial::Running(running) = &mut self.trial else {
+            return;
+        };
+        let verdict = running.judge.observe(reading, &self.baseline);
+        let kind = verdict.kind;
+        self.summary.verdict = Some(kind);
+        let is_news = match running.told {
+            None => true,
+            Some((told, _)) if told == kind => false,
+            Some((_, told_us)) => kind == VerdictKind::Fail || told_us + TELL_US <= now_us,
+        };
+        if is_news {
+            running.told = Some((kind, now_us));
+        }
+        let follows = running.follows(&verdict, &self.plan, self.patience, reading.weight, now_us);
+        if is_news {
+            self.tell(now_us, What::Verdict(Box::new(verdict)), events);
+        }
+        let Some(what) = follows else { return };
+        let is_over = matches!(what, What::Aborted | What::Promoted);
+        self.summary.aborts += u64::from(what == What::Aborted);
+        self.tell(now_us, what, events);
+        if is_over {
+            self.trial = Trial::Over;
+        }
+    }
+
+    /// How long its tests are expected to run.
+    fn term(&self) -> Term {
+        match self.plan.steps() {
+            [] => Term::Watch,
+            steps => Term::Plan {
+                bake_time: steps.iter().map(|step| step.bake_time).sum(),
+            },
+        }
+    }
+
+    fn tell(&self, now_us: u64, what: What, events: &mut Vec<Event>) {
+        events.push(Event {
+            at_ms: now_us / 1000,
+            rollout: self.name.clone(),
+            share: self.epochs.weight(),
+            what,
+        });
+    }
+}
+
+impl Running {
+    /// What follows from a verdict, told once in each step.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a million
+    fn follows(
+        &mut self,
+        verdict: &Verdict,
+        plan: &Plan,
+        patience: Duration,
+        weight: f64,
+        now_us: u64,
+    ) -> Option<What> {
+        let elapsed_us = now_us - std::mem::replace(&mut self.judged_us, now_us);
+        if verdict.kind == VerdictKind::Fail {
+            return Some(What::Aborted);
+        }
+        if self.decided {
+            return None;
+        }
+        // The weight in the log need not be one of this plan: the nearest step counts.
+        let weight_ppm = (weight * f64::from(MILLION)).round() as u32;
+        let of = plan.steps().len();
+        let step = (0..of).min_by_key(|&step| plan.steps()[step].weight_ppm.abs_diff(weight_ppm))?;
+        let after = Duration::from_micros(now_us - self.since_us);
+        let over = after.checked_sub(plan.steps()[step].bake_time)?;
+        let what = match verdict.kind {
+            VerdictKind::Pass if step + 1 == of => What::Promoted,
+            VerdictKind::Pass => What::Passed { step, of, after },
+            VerdictKind::Inconclusive => {
+                let over_us = u64::try_from(over.as_micros()).unwrap_or(u64::MAX);
+                self.waited_us += elapsed_us.min(over_us);
+                if Duration::from_micros(self.waited_us) < patience {
+                    return None;
+                }
+                What::Paused { step, of, after }
+            }
+            VerdictKind::Hold | VerdictKind::Fail => return None,
+        };
+        self.decided = true;
+        Some(what)
+    }
+}

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::epoch::{CANARY, Epochs, STABLE, Seen};
 use super::event::{Event, RolloutSummary, What};
 use super::side::{Open, SideBook};
-use crate::analysis::{AnalysisSpec, Baseline, Judge, Reading, Term, Verdict, VerdictKind};
+use crate::analysis::{AnalysisSpec, Baseline, Judge, Reading, Term, Verdict, VerdictKind, slow_us};
 use crate::config::{Rollout, Spec};
-use crate::measure::{AT_P90, AT_P99, FailureStatuses};
+use crate::measure::{AT_P90, AT_P99, FailureStatuses, NO_LIMIT};
 use crate::name::Name;
 use crate::outcome::{Record, Vote};
 use crate::rollout::Plan;
@@ -20,6 +20,10 @@ const TICK_US: u64 = 100_000;
 /// While none come, for ten minutes a look so often, and then after each hundredth of the silence.
 const IDLE_TICK_US: u64 = 1_000_000;
 const SILENCE_US: u64 = 600_000_000;
+
+/// A change of weight may have stood so long before the first request that shows it. A step is taken
+/// to have begun as early as may be: one that was passed in its last moment was passed.
+const UNSEEN_US: u64 = 10_000_000;
 
 /// A word that goes to and fro is told at most this often; a failure at once.
 const TELL_US: u64 = 1_000_000;
@@ -41,7 +45,9 @@ pub(super) struct Case {
     votes: Option<([Votes; 2], u32)>,
     sides: [SideBook; 2],
     epochs: Epochs,
+    /// The parity of the present epoch, and the canary's part of the weight in it.
     slot: u8,
+    weight: f64,
     baseline: Baseline,
     trial: Trial,
     /// The last look and the next one; 0 before the log begins.
@@ -49,6 +55,8 @@ pub(super) struct Case {
     look_us: u64,
     /// When something last happened.
     busy_us: u64,
+    /// When a request was last dispatched.
+    dispatched_us: Option<u64>,
     summary: RolloutSummary,
 }
 
@@ -113,11 +121,13 @@ impl Case {
             sides: [SideBook::new(limits_us), SideBook::new(limits_us)],
             epochs: Epochs::new(MILLION - others),
             slot: 0,
+            weight: 0.0,
             baseline: Baseline::default(),
             trial: Trial::None,
             looked_us: 0,
             look_us: 0,
             busy_us: 0,
+            dispatched_us: None,
             summary: RolloutSummary {
                 rollout: rollout.name.clone(),
                 trials: 0,
@@ -179,11 +189,15 @@ impl Case {
         let slot = match self.epochs.see(side, share_ppm, now_us) {
             Seen::Known(slot) => slot,
             Seen::New { slot, before, weight } => {
-                self.slot = slot;
-                self.weight_changed(before, weight, now_us, events);
+                // What control saw when it changed the weight.
+                self.settle(now_us);
+                self.judge(now_us, events);
+                (self.slot, self.weight) = (slot, weight);
+                self.weight_changed(before, now_us, events);
                 slot
             }
         };
+        self.dispatched_us = Some(now_us);
         let votes = self.hears(&exchange, now_us);
         let requests = match (votes, side) {
             (false, _) => &mut self.summary.without_vote,
@@ -231,13 +245,11 @@ impl Case {
     fn look(&mut self, now_us: u64, events: &mut Vec<Event>) {
         self.settle(now_us);
         let now_ms = now_us / 1000;
-        if self.baseline.wants_latencies(now_ms) {
+        if let Some(factor) = self.analysis.compared_latency_factor()
+            && self.baseline.wants_latencies(now_ms)
+        {
             self.baseline.latencies(now_ms, self.sides[STABLE].latencies().clone());
-            let limits_us = self.analysis.moving_limits_us(self.baseline.quantiles_us());
-            for (index, [stable_us, canary_us]) in [AT_P90, AT_P99].into_iter().zip(limits_us) {
-                self.sides[STABLE].set_limit_us(index, stable_us);
-                self.sides[CANARY].set_limit_us(index, canary_us);
-            }
+            self.set_moving_limits(factor);
         }
         self.baseline.observe(now_ms, &self.sides[STABLE].side());
         self.judge(now_us, events);
@@ -254,6 +266,15 @@ impl Case {
             };
     }
 
+    /// Both sides count as slow where stable's quantiles say.
+    fn set_moving_limits(&mut self, factor: f64) {
+        for (index, quantile_us) in [AT_P90, AT_P99].into_iter().zip(self.baseline.quantiles_us()) {
+            let canary_us = quantile_us.map(|quantile_us| slow_us(quantile_us, factor));
+            self.sides[STABLE].set_limit_us(index, quantile_us.unwrap_or(NO_LIMIT));
+            self.sides[CANARY].set_limit_us(index, canary_us.unwrap_or(NO_LIMIT));
+        }
+    }
+
     /// The counters are those of `now_us`.
     fn settle(&mut self, now_us: u64) {
         self.sides.iter_mut().for_each(|side| side.settle(now_us));
@@ -263,16 +284,18 @@ impl Case {
         Reading {
             now_ms: now_us / 1000,
             slot: self.slot,
-            weight: self.epochs.weight(),
+            weight: self.weight,
             canary: self.sides[CANARY].side(),
             stable: self.sides[STABLE].side(),
         }
     }
 
     /// The canary's part of the weight was `before` until now.
-    fn weight_changed(&mut self, before: f64, weight: f64, now_us: u64, events: &mut Vec<Event>) {
-        self.settle(now_us);
-        let reading = self.reading(now_us);
+    fn weight_changed(&mut self, before: f64, now_us: u64, events: &mut Vec<Event>) {
+        let (weight, reading) = (self.weight, self.reading(now_us));
+        // It was changed after the request before this one.
+        let since_us = self.dispatched_us.unwrap_or(now_us);
+        let since_us = since_us.max(now_us.saturating_sub(UNSEEN_US));
         let is_new = match &self.trial {
             Trial::None => true,
             Trial::Running(_) => false,
@@ -301,7 +324,7 @@ impl Case {
             self.trial = Trial::Running(Box::new(Running {
                 judge: Judge::new(&self.analysis, term, reading),
                 told: None,
-                since_us: now_us,
+                since_us,
                 waited_us: 0,
                 judged_us: now_us,
                 decided: false,
@@ -312,7 +335,7 @@ impl Case {
                 Term::Plan { .. } => running.judge.begin_step(reading, &self.baseline),
                 Term::Watch => running.judge.begin_test(term, reading),
             }
-            (running.since_us, running.waited_us, running.decided) = (now_us, 0, false);
+            (running.since_us, running.waited_us, running.decided) = (since_us, 0, false);
             self.tell(now_us, What::Moved, events);
             self.judge(now_us, events);
         }
@@ -362,7 +385,7 @@ impl Case {
         events.push(Event {
             at_ms: now_us / 1000,
             rollout: self.name.clone(),
-            share: self.epochs.weight(),
+            share: self.weight,
             what,
         });
     }

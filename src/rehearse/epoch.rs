@@ -6,8 +6,8 @@ use crate::share::MILLION;
 /// share of before belongs to the epoch before.
 const OVERLAP_US: u64 = 1_000_000;
 
-/// Weights that differ by less are the same: shares are rounded to a millionth.
-const SAME: f64 = 1e-4;
+/// Shares are rounded to a millionth each.
+const ROUNDED_PPM: u32 = 2;
 
 /// The sides of a rollout, as indexes.
 pub(super) const STABLE: usize = 0;
@@ -58,35 +58,42 @@ impl Epochs {
     }
 
     /// The canary's part of what both sides own, 0 to 1.
-    pub(super) fn weight(&self) -> f64 {
+    fn weight(&self) -> f64 {
         self.now.map_or(0.0, |epoch| epoch.weight(self.pair_ppm))
     }
 
     /// Takes in a request of `side` that was dispatched at `at_us` while the side owned `share_ppm`.
     pub(super) fn see(&mut self, side: usize, share_ppm: u32, at_us: u64) -> Seen {
         let share = Some(share_ppm);
+        let before_ppm = self.before.and_then(|before| before.shares_ppm[side]);
         if let Some(now) = &mut self.now {
             if now.shares_ppm[side] == share {
                 return Seen::Known(now.slot);
             }
             let overlaps = at_us < now.began_us.saturating_add(OVERLAP_US);
-            if let Some(before) = self.before.filter(|_| overlaps)
-                && before.shares_ppm[side] == share
-            {
+            if let Some(before) = self.before.filter(|_| overlaps && before_ppm == share) {
                 return Seen::Known(before.slot);
             }
-            if now.shares_ppm[side].is_none() {
-                let (slot, before) = (now.slot, now.weight(self.pair_ppm));
-                now.shares_ppm[side] = share;
-                let [stable, canary] = now.shares_ppm;
-                self.pair_ppm = stable.unwrap_or(0) + canary.unwrap_or(0);
-                let weight = now.weight(self.pair_ppm);
-                // The sides own more or less together than was believed.
-                return if (weight - before).abs() < SAME {
-                    Seen::Known(slot)
-                } else {
-                    Seen::New { slot, before, weight }
-                };
+            if let [Some(other_ppm), None] | [None, Some(other_ppm)] = now.shares_ppm
+                && now.shares_ppm[side].is_none()
+            {
+                let both_ppm = other_ppm.saturating_add(share_ppm);
+                if both_ppm.abs_diff(self.pair_ppm) <= ROUNDED_PPM {
+                    now.shares_ppm[side] = share;
+                    return Seen::Known(now.slot);
+                }
+                // This side kept its share when the other one's changed: what they own together is
+                // not what was believed.
+                if before_ppm == share && both_ppm <= MILLION {
+                    let before = now.weight(self.pair_ppm);
+                    now.shares_ppm[side] = share;
+                    self.pair_ppm = both_ppm;
+                    return Seen::New {
+                        slot: now.slot,
+                        before,
+                        weight: now.weight(both_ppm),
+                    };
+                }
             }
         }
         let before = self.weight();
@@ -98,6 +105,7 @@ impl Epochs {
             shares_ppm,
         };
         self.before = self.now.replace(epoch);
+        self.pair_ppm = self.pair_ppm.max(share_ppm);
         Seen::New {
             slot: epoch.slot,
             before,
@@ -191,22 +199,53 @@ mod tests {
     }
 
     #[test]
+    fn the_canary_may_show_a_change_first() {
+        check(
+            MILLION,
+            &[
+                (STABLE, 100, 0, new(0, 0.0, 0.0)),
+                (CANARY, 50, 50, new(1, 0.0, 0.5)),
+                (STABLE, 100, 50, Seen::Known(0)),
+                (STABLE, 50, 51, Seen::Known(1)),
+                (CANARY, 50, 70, Seen::Known(1)),
+            ],
+        );
+    }
+
+    #[test]
     fn other_variants_of_the_split_keep_their_part() {
+        check(
+            600_000,
+            &[
+                (STABLE, 60, 0, new(0, 0.0, 0.0)),
+                (CANARY, 15, 50, new(1, 0.0, 0.25)),
+                (STABLE, 45, 51, Seen::Known(1)),
+                (STABLE, 30, 90, new(0, 0.25, 0.5)),
+                (CANARY, 30, 91, Seen::Known(0)),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_log_of_another_split_than_the_file_s_is_understood_after_a_second() {
         check(
             MILLION,
             &[
                 (STABLE, 60, 0, new(0, 0.0, 0.4)),
-                (CANARY, 20, 1, new(0, 0.4, 0.25)),
-                (STABLE, 40, 50, new(1, 0.25, 0.5)),
-                (CANARY, 40, 51, Seen::Known(1)),
+                (CANARY, 20, 1, new(1, 0.4, 0.2)),
+                (STABLE, 60, 2, Seen::Known(0)),
+                (STABLE, 60, 20, new(1, 0.2, 0.25)),
+                (CANARY, 20, 21, Seen::Known(1)),
+                (STABLE, 40, 50, new(0, 0.25, 0.5)),
+                (CANARY, 40, 51, Seen::Known(0)),
             ],
         );
         check(
             800_000,
             &[
-                (STABLE, 80, 0, new(0, 0.0, 0.0)),
-                (CANARY, 20, 20, new(0, 0.0, 0.2)),
-                (STABLE, 80, 21, Seen::Known(0)),
+                (STABLE, 100, 0, new(0, 0.0, 0.0)),
+                (CANARY, 20, 20, new(1, 0.0, 0.2)),
+                (STABLE, 80, 21, Seen::Known(1)),
             ],
         );
     }

@@ -2,8 +2,8 @@
 //! running one. Pure: the caller brings the lines, and time is what they say.
 //!
 //! Lines are written when an exchange is over, so they are put in order of dispatch first
-//! ([`window`]). For each rollout the counters are kept as workers keep them ([`side`]), looked at ten
-//! times a second of the log's time, and given to the same judge ([`case`]).
+//! (`window`). For each rollout the counters are kept as workers keep them (`side`), looked at ten
+//! times a second of the log's time, and given to the same judge (`case`).
 
 mod case;
 mod epoch;

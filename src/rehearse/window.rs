@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 /// What took longer is taken later than it began.
 const REACH_US: u64 = 60_000_000;
 
-/// Items that wait at most, some 100 bytes each. Where more end in a minute the look ahead is shorter.
+/// Items that wait at most, some 150 bytes each. Where more end in a minute the look ahead is shorter.
 const ITEMS: usize = 1 << 19;
 
 /// Items that wait for their turn.

@@ -264,16 +264,17 @@ impl Subject {
     }
 }
 
-/// What a recorder says at this moment.
+/// What a recorder says at this moment: its counters first, so that what is overdue among the open is no
+/// more than it was.
 fn side(recorder: &Recorder) -> Side {
+    let tracks = [0, 1].map(|slot| Track::Draw { slot });
+    let counts = tracks.map(|track| recorder.counts(track));
     let mut overdue = [0; LIMITS];
-    let counts = [0, 1].map(|slot| {
-        let track = Track::Draw { slot };
+    for track in tracks {
         for (sum, more) in overdue.iter_mut().zip(recorder.overdue(track)) {
             *sum += more;
         }
-        recorder.counts(track)
-    });
+    }
     Side { counts, overdue }
 }
 

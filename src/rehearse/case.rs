@@ -1,16 +1,14 @@
 //! One rollout in a rehearsal: its counters, looked at as control looks at them, and its trials.
 
-use std::time::Duration;
-
 use super::epoch::{CANARY, Epochs, STABLE, Seen};
 use super::event::{Event, RolloutSummary, What};
 use super::side::{Open, SideBook};
-use crate::analysis::{AnalysisSpec, Baseline, Judge, Reading, Term, Verdict, VerdictKind, slow_us};
+use super::trial::{Course, Running, Trial};
+use crate::analysis::{AnalysisSpec, Baseline, Judge, Reading, slow_us};
 use crate::config::{Rollout, Spec};
 use crate::measure::{AT_P90, AT_P99, FailureStatuses, NO_LIMIT};
 use crate::name::Name;
 use crate::outcome::{Record, Vote};
-use crate::rollout::Plan;
 use crate::route::Votes;
 use crate::share::{MILLION, shares};
 
@@ -25,9 +23,6 @@ const SILENCE_US: u64 = 600_000_000;
 /// to have begun as early as may be: one that was passed in its last moment was passed.
 const UNSEEN_US: u64 = 10_000_000;
 
-/// A word that goes to and fro is told at most this often; a failure at once.
-const TELL_US: u64 = 1_000_000;
-
 /// Votes of a key are counted by worker, of so many at most; those with higher numbers share.
 const WORKERS: u16 = 64;
 
@@ -38,8 +33,7 @@ pub(super) struct Case {
     /// Stable's name and the canary's.
     variants: [Name; 2],
     analysis: AnalysisSpec,
-    plan: Plan,
-    patience: Duration,
+    course: Course,
     failure_statuses: FailureStatuses,
     /// Where the votes of one key are limited: who has voted on each side, and how often one may.
     votes: Option<([Votes; 2], u32)>,
@@ -72,31 +66,6 @@ pub(super) struct Exchange {
     open: Open,
 }
 
-#[derive(Debug)]
-enum Trial {
-    /// The canary has no weight.
-    None,
-    /// It is judged.
-    Running(Box<Running>),
-    /// It was aborted, or has everything: what the log goes on to show is of no consequence.
-    Over,
-}
-
-#[derive(Debug)]
-struct Running {
-    judge: Judge,
-    /// The word that was told, and when.
-    told: Option<(VerdictKind, u64)>,
-    /// When the weight in force began.
-    since_us: u64,
-    /// Spent with too little evidence since the step's bake time was over.
-    waited_us: u64,
-    /// When it was judged last.
-    judged_us: u64,
-    /// What the step in force came to is told once.
-    decided: bool,
-}
-
 impl Case {
     /// Before the log begins.
     pub(super) fn new(spec: &Spec, rollout: &Rollout) -> Self {
@@ -114,8 +83,10 @@ impl Case {
             name: rollout.name.clone(),
             variants: [rollout.from, rollout.to].map(|at| route.variants[at].name.clone()),
             analysis: rollout.analysis.clone(),
-            plan: rollout.plan.clone(),
-            patience: rollout.patience,
+            course: Course {
+                plan: rollout.plan.clone(),
+                patience: rollout.patience,
+            },
             failure_statuses: route.failure_statuses,
             votes: max.map(|max| ([votes(), votes()], max)),
             sides: [SideBook::new(limits_us), SideBook::new(limits_us)],
@@ -302,7 +273,7 @@ impl Case {
             // After an abort or a success: what has been without weight, or had all of it, begins anew.
             Trial::Over => before <= 0.0 || before >= 1.0,
         };
-        let term = self.term();
+        let term = self.course.term();
         if weight <= 0.0 {
             if matches!(self.trial, Trial::Running(_)) {
                 self.tell(now_us, What::Ended, events);
@@ -314,70 +285,36 @@ impl Case {
             self.summary.trials += 1;
             self.tell(now_us, What::Begun, events);
         }
-        let last_step = self.plan.steps().last();
-        if weight >= 1.0 && last_step.is_some_and(|step| step.bake_time.is_zero()) {
+        if weight >= 1.0 && self.course.ends_at_once() {
             if is_new || matches!(self.trial, Trial::Running(_)) {
                 self.tell(now_us, What::Promoted, events);
             }
             self.trial = Trial::Over;
         } else if is_new {
-            self.trial = Trial::Running(Box::new(Running {
-                judge: Judge::new(&self.analysis, term, reading),
-                told: None,
-                since_us,
-                waited_us: 0,
-                judged_us: now_us,
-                decided: false,
-            }));
+            let judge = Judge::new(&self.analysis, term, reading);
+            self.trial = Trial::Running(Box::new(Running::new(judge, since_us, now_us)));
             self.judge(now_us, events);
         } else if let Trial::Running(running) = &mut self.trial {
-            match term {
-                Term::Plan { .. } => running.judge.begin_step(reading, &self.baseline),
-                Term::Watch => running.judge.begin_test(term, reading),
-            }
-            (running.since_us, running.waited_us, running.decided) = (since_us, 0, false);
+            running.moved(term, reading, &self.baseline, since_us);
             self.tell(now_us, What::Moved, events);
             self.judge(now_us, events);
         }
     }
 
-    /// Judges the trial that is running, and tells what follows.
+    /// Judges the trial that is running, and tells what is new.
     fn judge(&mut self, now_us: u64, events: &mut Vec<Event>) {
         let reading = self.reading(now_us);
         let Trial::Running(running) = &mut self.trial else {
             return;
         };
-        let verdict = running.judge.observe(reading, &self.baseline);
-        let kind = verdict.kind;
+        let (kind, news) = running.look(reading, &self.baseline, &self.course, now_us);
         self.summary.verdict = Some(kind);
-        let is_news = match running.told {
-            None => true,
-            Some((told, _)) if told == kind => false,
-            Some((_, told_us)) => kind == VerdictKind::Fail || told_us + TELL_US <= now_us,
-        };
-        if is_news {
-            running.told = Some((kind, now_us));
-        }
-        let follows = running.follows(&verdict, &self.plan, self.patience, reading.weight, now_us);
-        if is_news {
-            self.tell(now_us, What::Verdict(Box::new(verdict)), events);
-        }
-        let Some(what) = follows else { return };
-        let is_over = matches!(what, What::Aborted | What::Promoted);
-        self.summary.aborts += u64::from(what == What::Aborted);
-        self.tell(now_us, what, events);
-        if is_over {
-            self.trial = Trial::Over;
-        }
-    }
-
-    /// How long its tests are expected to run.
-    fn term(&self) -> Term {
-        match self.plan.steps() {
-            [] => Term::Watch,
-            steps => Term::Plan {
-                bake_time: steps.iter().map(|step| step.bake_time).sum(),
-            },
+        for what in news.into_iter().flatten() {
+            self.summary.aborts += u64::from(what == What::Aborted);
+            if matches!(what, What::Aborted | What::Promoted) {
+                self.trial = Trial::Over;
+            }
+            self.tell(now_us, what, events);
         }
     }
 
@@ -388,47 +325,5 @@ impl Case {
             share: self.weight,
             what,
         });
-    }
-}
-
-impl Running {
-    /// What follows from a verdict, told once in each step.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a share of a million
-    fn follows(
-        &mut self,
-        verdict: &Verdict,
-        plan: &Plan,
-        patience: Duration,
-        weight: f64,
-        now_us: u64,
-    ) -> Option<What> {
-        let elapsed_us = now_us - std::mem::replace(&mut self.judged_us, now_us);
-        if verdict.kind == VerdictKind::Fail {
-            return Some(What::Aborted);
-        }
-        if self.decided {
-            return None;
-        }
-        // The weight in the log need not be one of this plan: the nearest step counts.
-        let weight_ppm = (weight * f64::from(MILLION)).round() as u32;
-        let of = plan.steps().len();
-        let step = (0..of).min_by_key(|&step| plan.steps()[step].weight_ppm.abs_diff(weight_ppm))?;
-        let after = Duration::from_micros(now_us - self.since_us);
-        let over = after.checked_sub(plan.steps()[step].bake_time)?;
-        let what = match verdict.kind {
-            VerdictKind::Pass if step + 1 == of => What::Promoted,
-            VerdictKind::Pass => What::Passed { step, of, after },
-            VerdictKind::Inconclusive => {
-                let over_us = u64::try_from(over.as_micros()).unwrap_or(u64::MAX);
-                self.waited_us += elapsed_us.min(over_us);
-                if Duration::from_micros(self.waited_us) < patience {
-                    return None;
-                }
-                What::Paused { step, of, after }
-            }
-            VerdictKind::Hold | VerdictKind::Fail => return None,
-        };
-        self.decided = true;
-        Some(what)
     }
 }

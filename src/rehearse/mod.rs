@@ -9,6 +9,7 @@ mod case;
 mod epoch;
 mod event;
 mod side;
+mod trial;
 mod window;
 
 use std::collections::HashMap;

@@ -5,11 +5,8 @@ use std::time::Duration;
 use super::scenario::{Outcome, Scenario};
 use crate::rollout::Phase;
 
-/// The canary turns bad so long after the step was first seen in force.
+/// The canary turns bad so long after the first step was seen in force.
 const WELL_BEFORE: Duration = Duration::from_secs(1);
-
-/// Index of the step in which the canary turns bad.
-const BAD_STEP: usize = 0;
 
 /// A plan that goes well takes some fifteen seconds; more than this is no trial any more.
 const TIME_MAX: Duration = Duration::from_secs(40);
@@ -24,8 +21,8 @@ const FIRST_SHARE: f64 = 0.10;
 pub(super) struct Script {
     scenario: Scenario,
     time_max: Duration,
-    /// When the step in which the canary turns bad was first seen in force.
-    bad_step_at: Option<Duration>,
+    /// When the first step was seen in force.
+    first_step_at: Option<Duration>,
     turned: bool,
 }
 
@@ -47,7 +44,7 @@ impl Script {
         Self {
             scenario,
             time_max: TIME_MAX + Duration::from_secs_f64(3.0 * evidence),
-            bad_step_at: None,
+            first_step_at: None,
             turned: false,
         }
     }
@@ -61,10 +58,10 @@ impl Script {
             Phase::Idle | Phase::Watching | Phase::Paused => return Cue::Wait,
             Phase::Progressing | Phase::Promoting => {}
         }
-        if self.turned || self.scenario == Scenario::Healthy || step.is_none_or(|step| step < BAD_STEP) {
+        if self.turned || self.scenario == Scenario::Healthy || step.is_none() {
             return Cue::Wait;
         }
-        if at < *self.bad_step_at.get_or_insert(at) + WELL_BEFORE {
+        if at < *self.first_step_at.get_or_insert(at) + WELL_BEFORE {
             return Cue::Wait;
         }
         self.turned = true;

@@ -26,6 +26,7 @@ pub mod share;
 // Pure cores: what happened, what it means, what to do next, where a request goes.
 pub mod analysis;
 pub mod measure;
+pub mod outcome;
 pub mod rollout;
 pub mod route;
 
@@ -33,6 +34,9 @@ pub mod route;
 pub mod compile;
 pub mod config;
 pub mod live;
+
+// A log of the past through the cores that judge the present.
+pub mod rehearse;
 
 // Shells.
 pub mod admin;

@@ -31,6 +31,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
         Command::Run(args) => Ok(run(args, console)),
         Command::Demo(args) => demo(&args),
         Command::Check { files } => Ok(cli::check(&files, console)),
+        Command::Rehearse(args) => Ok(cli::rehearse(&args, console)),
         Command::Schema => Ok(cli::schema(console)),
         Command::Completions { shell } => Ok(cli::completions(shell, console)),
         Command::Status(args) => ask(cli::status(&args, console)),

@@ -18,11 +18,14 @@ use crate::config::{self, Spec};
 use crate::control::{self, Asked, Controller, Entry, Handle, ListenerView, Start};
 use crate::live::Live;
 use crate::measure::ProxyCells;
-use crate::proxy::{self, AccessLogWriter, Drain, Listening, Stage, WorkerOptions};
+use crate::proxy::{self, AccessLogWriter, Drain, Listening, LogPlace, OutcomeLogWriter, Stage, WorkerOptions};
 
 /// Answers still announce the end for so long before idle connections are closed: long enough for
 /// those who balance load to look at `/readyz`.
 const QUIET: Duration = Duration::from_secs(2);
+
+/// How long the outcome log's last lines may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How Serin runs.
 #[derive(Clone, Debug)]
@@ -70,6 +73,7 @@ pub struct Server {
     drain: Arc<Drain>,
     cells: Arc<[ProxyCells]>,
     workers: Vec<JoinHandle<io::Result<()>>>,
+    outcome_writer: Option<JoinHandle<()>>,
     control: Option<JoinHandle<()>>,
     stop_control: Option<oneshot::Sender<()>>,
     drain_timeout: Duration,
@@ -98,6 +102,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
     let listeners = bound.views.clone();
     let cells: Arc<[ProxyCells]> = (0..workers).map(|_| ProxyCells::new(listeners.len())).collect();
     let access_log = AccessLogWriter::start(loaded.spec.log.json).map_err(StartError::Thread)?;
+    let (outcome_log, outcome_writer) = start_outcome_log(loaded.spec.outcome_log.as_ref())?.unzip();
     let ready = Arc::new(AtomicBool::new(false));
 
     let (stop_control, stopped) = oneshot::channel();
@@ -126,6 +131,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
             listening,
             drain: Arc::clone(&drain),
             access_log: access_log.clone(),
+            outcome_log: outcome_log.clone(),
             seed: fastrand::u64(..),
         };
         let thread = std::thread::Builder::new()
@@ -147,6 +153,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
         drain,
         cells,
         workers: threads,
+        outcome_writer,
         control: Some(control),
         stop_control: Some(stop_control),
         drain_timeout: options.drain_timeout,
@@ -269,6 +276,17 @@ impl Server {
         } else {
             tracing::info!("drained");
         }
+        // The last lines are written once all workers have ended; those that have not are cut off.
+        let deadline = Instant::now() + LAST_LINES;
+        let is_writing = |server: &Self| {
+            server
+                .outcome_writer
+                .as_ref()
+                .is_some_and(|thread| !thread.is_finished())
+        };
+        while is_writing(self) && self.workers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     fn end_control(&mut self) {
@@ -352,6 +370,21 @@ fn bind(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(4096)?;
     Ok(socket.into())
+}
+
+/// The outcome log's writer, and its thread.
+fn start_outcome_log(
+    log: Option<&config::OutcomeLog>,
+) -> Result<Option<(OutcomeLogWriter, JoinHandle<()>)>, StartError> {
+    let place = log.map(|log| LogPlace {
+        path: log.file.clone(),
+        max_bytes: log.max_bytes,
+        keep: log.keep,
+    });
+    place
+        .map(OutcomeLogWriter::start)
+        .transpose()
+        .map_err(StartError::Thread)
 }
 
 /// Control and the admin API have a thread of their own, and cannot delay a request.

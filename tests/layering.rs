@@ -10,13 +10,14 @@ const FREE: &[&str] = &["name", "share", "head"];
 /// A module, and those that it may import besides itself and the free ones.
 const ARROWS: &[(&str, &[&str])] = &[
     ("measure", &[]),
+    ("outcome", &["measure"]),
     ("analysis", &["measure"]),
     ("rollout", &["analysis"]),
     ("route", &["measure"]),
     ("config", &["rollout", "analysis", "route", "measure"]),
     ("compile", &["config", "rollout", "route", "measure"]),
     ("live", &["route"]),
-    ("proxy", &["live", "route", "measure"]),
+    ("proxy", &["live", "route", "measure", "outcome"]),
     (
         "control",
         &["live", "compile", "config", "route", "rollout", "analysis", "measure"],
@@ -25,6 +26,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("admin", &["control", "measure", "analysis", "rollout"]),
     // From a path to a checked `Spec`.
     ("files", &["config", "control"]),
+    // A log of the past through the cores that judge the present.
+    (
+        "rehearse",
+        &["config", "rollout", "route", "analysis", "measure", "outcome"],
+    ),
     ("server", ALL),
     ("cli", ALL),
     ("demo", ALL),
@@ -33,8 +39,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 const ALL: &[&str] = &[
-    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "proxy", "rollout",
-    "route", "server", "serin",
+    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "outcome", "proxy",
+    "rehearse", "rollout", "route", "server", "serin",
 ];
 
 /// The only places that know hyper: the two adapters, and what is no data plane.

@@ -5,7 +5,7 @@
 /// The civil date is Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level Date
 /// Algorithms", 2013), with an era of 400 years that begins on 1 March of year 0.
 #[must_use]
-pub(super) fn rfc3339(unix_ms: u64) -> String {
+pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let (seconds, ms) = (unix_ms / 1000, unix_ms % 1000);
     let (days, second_of_day) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;

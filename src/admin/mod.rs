@@ -38,6 +38,7 @@ use tower::timeout::TimeoutLayer;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 
+pub(crate) use self::instant::rfc3339;
 use self::problem::{Kind, Problem};
 use crate::control::{Asked, Entry, Handle};
 use crate::measure::ProxyCells;

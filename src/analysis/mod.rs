@@ -32,7 +32,7 @@ mod words;
 pub use baseline::Baseline;
 pub use judge::{Judge, Term};
 pub use reading::{Reading, Side};
-pub use spec::{AnalysisSpec, LATENCIES, Level, Limits, Test, limit_index};
+pub use spec::{AnalysisSpec, LATENCIES, Level, Limits, Test, limit_index, slow_us};
 pub use verdict::{
     Against, Evidence, Measured, Metric, Proof, ProofCounts, ProofCriterion, ProofInput, ProofTick, SideEvidence,
     Statistic, Verdict, VerdictKind,

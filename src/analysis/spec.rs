@@ -136,6 +136,31 @@ impl AnalysisSpec {
     }
 }
 
+impl AnalysisSpec {
+    /// A canary's response is slow beyond so many times stable's quantile; `None`: latency is not
+    /// compared with stable's.
+    #[must_use]
+    pub fn compared_latency_factor(&self) -> Option<f64> {
+        let compares = self.compare_with_stable && self.test == Test::Sequential;
+        self.latency_factor.filter(|_| compares)
+    }
+}
+
+/// The canary is slow only where it is this much slower than stable's quantile, in microseconds:
+/// less than a millisecond is nobody's experience.
+const SLOWER_US_MIN: u64 = 1_000;
+
+/// From where on a canary's response is slow beside stable's quantile, in microseconds.
+#[must_use]
+pub fn slow_us(quantile_us: u64, factor: f64) -> u64 {
+    let slower = Duration::from_micros(quantile_us).as_secs_f64() * factor;
+    // Beyond all clocks is beyond all limits.
+    let slower_us = Duration::try_from_secs_f64(slower).map_or(NO_LIMIT, |slower| {
+        u64::try_from(slower.as_nanos().div_ceil(1_000)).unwrap_or(NO_LIMIT)
+    });
+    slower_us.max(quantile_us.saturating_add(SLOWER_US_MIN))
+}
+
 impl<T: Copy> Limits<T> {
     /// The limits that are given.
     pub fn each(&self) -> impl Iterator<Item = (Level, T)> {
@@ -151,5 +176,21 @@ impl<T: Copy> Limits<T> {
             Level::Warn => self.warn,
             Level::Critical => self.critical,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NO_LIMIT, slow_us};
+
+    #[test]
+    fn slow_is_a_multiple_of_the_quantile_and_at_least_a_millisecond_more() {
+        let check = |quantile_us, factor, expected| assert_eq!(slow_us(quantile_us, factor), expected);
+        check(100_000, 1.25, 125_000);
+        check(10_001, 1.25, 12_502);
+        check(4_000, 1.25, 5_000);
+        check(900, 1.25, 1_900);
+        check(0, 1.25, 1_000);
+        check(u64::MAX, 100.0, NO_LIMIT);
     }
 }

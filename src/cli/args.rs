@@ -30,6 +30,8 @@ pub enum Command {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Replay a log of outcomes: when would each rollout have held, aborted or passed?
+    Rehearse(RehearseArgs),
     /// Print the JSON Schema of the configuration file
     Schema,
     /// Show a running Serin: listeners, routes, rollouts, the last reading of its file
@@ -57,6 +59,23 @@ pub struct RunArgs {
     /// How long open requests may take once the process is asked to end
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
+}
+
+/// `serin rehearse`
+#[derive(Debug, clap::Args)]
+pub struct RehearseArgs {
+    /// The configuration file whose rollouts are rehearsed
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Logs that a proxy has written (outcomeLog), the oldest first
+    #[arg(long, value_name = "LOG", required = true, num_args = 1..)]
+    pub outcomes: Vec<PathBuf>,
+    /// This rollout only [default: all of the file]
+    #[arg(long, value_name = "NAME")]
+    pub rollout: Option<String>,
+    /// For people, or for programs (one JSON object a line, the last one is the summary)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Output,
 }
 
 /// `serin demo`
@@ -342,6 +361,12 @@ mod tests {
     fn the_rest_of_the_contract_is_there() {
         assert!(matches!(parse("check a.yaml b.yaml"), Ok(Command::Check { files }) if files.len() == 2));
         assert!(matches!(parse("schema"), Ok(Command::Schema)));
+        let Ok(Command::Rehearse(args)) = parse("rehearse -c f --outcomes a b --outcomes c --rollout shop") else {
+            panic!()
+        };
+        assert_eq!((args.outcomes.len(), args.output), (3, Output::Text));
+        refused("rehearse -c f");
+        refused("rehearse --outcomes a");
         assert!(parse("demo --scenario hang --keep --json --rate 500").is_ok());
         assert!(parse("completions bash").is_ok());
         refused("check");

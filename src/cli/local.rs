@@ -1,5 +1,6 @@
 //! Commands that need no running Serin.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ pub fn completions(shell: clap_complete::Shell, console: &mut Console<'_>) -> Ex
     Exit::Done
 }
 
-fn load(file: &Path) -> Result<Spec, String> {
+pub(super) fn load(file: &Path) -> Result<Spec, String> {
     let text = fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
     config::load(&text, file, &|name| std::env::var(name).ok()).map_err(|problems| {
         let list = problems.to_string().replace('\n', "\n  ");
@@ -55,8 +56,9 @@ fn inventory(spec: &Spec) -> String {
     .join(", ")
 }
 
-fn count(n: usize, what: &str) -> String {
-    let plural = if n == 1 { "" } else { "s" };
+/// `1 problem`, `2 problems`.
+pub(super) fn count<N: Display + PartialEq + From<u8>>(n: N, what: &str) -> String {
+    let plural = if n == N::from(1) { "" } else { "s" };
     format!("{n} {what}{plural}")
 }
 

@@ -5,6 +5,7 @@ mod args;
 mod client;
 mod commands;
 mod local;
+mod rehearse;
 mod table;
 mod text;
 mod wait;
@@ -13,12 +14,13 @@ mod wait;
 mod tests;
 
 pub use args::{
-    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs, Output, RolloutAction, RolloutArgs, RunArgs,
-    WeightsArgs,
+    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs, Output, RehearseArgs, RolloutAction, RolloutArgs,
+    RunArgs, WeightsArgs,
 };
 pub use client::{Answer, Client, ClientError, Question, segment};
 pub use commands::{rollout, status, weights};
 pub use local::{check, completions, schema};
+pub use rehearse::rehearse;
 
 use std::process::ExitCode;
 

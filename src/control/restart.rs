@@ -54,6 +54,9 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec, place: &str) -> Vec<Entry> {
             "the format of the log cannot change".to_owned(),
         );
     }
+    if old.outcome_log != new.outcome_log {
+        problem("outcomeLog".to_owned(), "the outcome log cannot change".to_owned());
+    }
     problems
 }
 
@@ -112,5 +115,11 @@ mod tests {
             },
             &["log.level", "log.format"],
         );
+        let outcome_log = crate::config::OutcomeLog {
+            file: "outcomes.log".into(),
+            max_bytes: 1 << 26,
+            keep: 4,
+        };
+        check(|spec| spec.outcome_log = Some(outcome_log), &["outcomeLog"]);
     }
 }

@@ -2,18 +2,13 @@
 //! the latency limits that move with it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::analysis::{AnalysisSpec, Baseline, Side, Test};
+use crate::analysis::{AnalysisSpec, Baseline, Side, slow_us};
 use crate::measure::{AT_P90, AT_P99, NO_LIMIT, Recorder};
 
 /// While nothing is on trial stable is looked at this often, in milliseconds: it has to be once a
 /// second, also when a look comes late.
 const IDLE_LOOK_MS: u64 = 500;
-
-/// The canary is slow only where it is this much slower than stable's quantile, in microseconds:
-/// less than a millisecond is nobody's experience.
-const SLOWER_US_MIN: u64 = 1_000;
 
 /// What stable does, and where both sides count as slow because of it.
 #[derive(Debug)]
@@ -37,11 +32,10 @@ impl Yardstick {
     ) -> Self {
         let known = known.filter(|known| Arc::ptr_eq(&known.stable, stable));
         let (baseline, looked_ms) = known.map_or_else(Default::default, |known| (known.baseline, known.looked_ms));
-        let compares = spec.compare_with_stable && spec.test == Test::Sequential;
         let yardstick = Self {
             stable: Arc::clone(stable),
             canary: Arc::clone(canary),
-            factor: spec.latency_factor.filter(|_| compares),
+            factor: spec.compared_latency_factor(),
             baseline,
             looked_ms,
         };
@@ -94,19 +88,10 @@ impl Yardstick {
     }
 }
 
-/// From where on a canary's response is slow beside stable's quantile.
-fn slow_us(quantile_us: u64, factor: f64) -> u64 {
-    let slower = Duration::from_micros(quantile_us).as_secs_f64() * factor;
-    // Beyond all clocks is beyond all limits.
-    let slower_us = Duration::try_from_secs_f64(slower).map_or(NO_LIMIT, |slower| {
-        u64::try_from(slower.as_nanos().div_ceil(1_000)).unwrap_or(NO_LIMIT)
-    });
-    slower_us.max(quantile_us.saturating_add(SLOWER_US_MIN))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::analysis::Test;
     use crate::control::fixture::name;
     use crate::measure::RecorderKey;
 
@@ -117,17 +102,6 @@ mod tests {
             backend: name("v1"),
         };
         Arc::new(Recorder::new(key, 1))
-    }
-
-    #[test]
-    fn slow_is_a_multiple_of_the_quantile_and_at_least_a_millisecond_more() {
-        let check = |quantile_us, factor, expected| assert_eq!(slow_us(quantile_us, factor), expected);
-        check(100_000, 1.25, 125_000);
-        check(10_001, 1.25, 12_502);
-        check(4_000, 1.25, 5_000);
-        check(900, 1.25, 1_900);
-        check(0, 1.25, 1_000);
-        check(u64::MAX, 100.0, NO_LIMIT);
     }
 
     #[test]

@@ -29,11 +29,13 @@ pub enum RejectReason {
     Panic,
     /// Access log lines dropped because the writer fell behind.
     LogLine,
+    /// Lines of the outcome log dropped because its writer fell behind.
+    OutcomeLine,
 }
 
 impl RejectReason {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Connections,
         Self::BadRequest,
         Self::HeadTimeout,
@@ -46,6 +48,7 @@ impl RejectReason {
         Self::Handshake,
         Self::Panic,
         Self::LogLine,
+        Self::OutcomeLine,
     ];
 
     /// The label's value.
@@ -64,6 +67,7 @@ impl RejectReason {
             Self::Handshake => "handshake",
             Self::Panic => "panic",
             Self::LogLine => "log_line",
+            Self::OutcomeLine => "outcome_line",
         }
     }
 }

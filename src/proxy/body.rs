@@ -77,6 +77,8 @@ pub(super) struct Upload {
     waiting_since_us: Cell<u64>,
     /// Time spent waiting so far, without the present wait.
     waited_us: Cell<u64>,
+    /// The same at the moment when the response head came.
+    waited_for_head_us: Cell<Option<u64>>,
     /// The client's framing was broken, or it left.
     broken: Cell<bool>,
     /// A byte of it has been taken: it cannot be sent again.
@@ -96,6 +98,16 @@ impl Upload {
         if self.waiting_since_us.get() == 0 {
             self.waiting_since_us.set(now_us.max(1));
         }
+    }
+
+    /// The response head has come at `now_us`.
+    pub(super) fn head_came(&self, now_us: u64) {
+        self.waited_for_head_us.set(Some(self.waited_us(now_us)));
+    }
+
+    /// Time spent waiting before the response head came, or until now where none came.
+    pub(super) fn waited_for_head_us(&self, now_us: u64) -> u64 {
+        self.waited_for_head_us.get().unwrap_or_else(|| self.waited_us(now_us))
     }
 
     /// Something has come.

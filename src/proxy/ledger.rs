@@ -11,16 +11,18 @@ use std::time::Duration;
 use super::access_log::{AccessLine, AccessNote};
 use super::body::Upload;
 use super::fault::Fault;
+use super::outcome_log::OutcomeLine;
 use super::wheel::{Key, TICK_US};
 use super::worker::{Timed, Worker};
 use crate::measure::{CodeClass, Outcome, PATIENCE, Track};
+use crate::outcome::Vote;
 use crate::route::{Endpoint, Place, Route, Variant};
 
 /// What one exchange with a backend has come to so far.
 pub(super) struct Exchange {
     route: Arc<Route>,
     placed: Placed,
-    #[expect(dead_code)] // for those who log what became of each request
+    /// Hash of the request's key.
     key: Option<u32>,
     endpoint: Option<Arc<Endpoint>>,
     start_us: u64,
@@ -183,6 +185,9 @@ impl Ledger {
         let now_us = self.worker.now_us();
         self.with(|exchange| {
             exchange.latency_us = exchange.age_us(now_us);
+            if let Some(upload) = &exchange.upload {
+                upload.head_came(now_us);
+            }
             exchange.status = status;
             exchange.stage = Stage::Body { waiting_since_us: 0 };
             exchange.placed.place = None;
@@ -324,8 +329,8 @@ impl Exchange {
 
     /// Age without the time in which we waited for the client.
     fn age_us(&self, now_us: u64) -> u64 {
-        let waited = self.upload.as_ref().map_or(0, |upload| upload.waited_us(now_us));
-        now_us.saturating_sub(self.start_us).saturating_sub(waited)
+        let waited_us = self.upload.as_ref().map_or(0, |upload| upload.waited_us(now_us));
+        now_us.saturating_sub(self.start_us).saturating_sub(waited_us)
     }
 
     /// The variant that it is sent to.
@@ -397,6 +402,36 @@ impl Exchange {
             line.backend = Some(variant.backend.name.clone());
             line.endpoint = self.endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.authority));
             worker.log_access(line);
+        }
+        if worker.logs_outcomes() && self.route.variants.iter().any(|variant| variant.breaker.is_some()) {
+            worker.log_outcome(self.into_outcome_line(outcome, worker.id, worker.now_us()));
+        }
+    }
+
+    /// For the outcome log; its time is the worker's.
+    fn into_outcome_line(self, outcome: Outcome, worker: usize, now_us: u64) -> OutcomeLine {
+        let has_head = self.stage != Stage::Head;
+        let waited_us = self
+            .upload
+            .as_ref()
+            .map_or(0, |upload| upload.waited_for_head_us(now_us));
+        OutcomeLine {
+            at_us: self.start_us,
+            variant: self.placed.variant,
+            vote: match (self.placed.track, self.placed.chosen) {
+                (Track::Draw { .. }, _) if self.warming => Vote::Warming,
+                (Track::Draw { .. }, _) => Vote::Full,
+                (Track::Cohort, Track::Draw { .. }) => Vote::Unheard,
+                (Track::Cohort, Track::Cohort) => Vote::None,
+            },
+            key: self.key,
+            worker,
+            outcome,
+            status: self.status,
+            latency_us: has_head.then_some(self.latency_us),
+            duration_us: now_us.saturating_sub(self.start_us),
+            waited_us,
+            route: self.route,
         }
     }
 }

@@ -13,6 +13,8 @@ mod hyper_client;
 mod hyper_server;
 mod ledger;
 mod listener;
+mod log_file;
+mod outcome_log;
 mod pool;
 mod stream;
 mod tls;
@@ -26,6 +28,8 @@ use std::sync::Arc;
 
 pub(crate) use access_log::AccessLogWriter;
 pub(crate) use listener::Listening;
+pub(crate) use log_file::LogPlace;
+pub(crate) use outcome_log::OutcomeLogWriter;
 pub(crate) use tls::load as load_tls;
 use worker::Worker;
 pub(crate) use worker::{Drain, Stage};
@@ -47,6 +51,8 @@ pub(crate) struct WorkerOptions {
     pub(crate) drain: Arc<Drain>,
     /// Where lines go.
     pub(crate) access_log: AccessLogWriter,
+    /// Where outcomes are logged, if anywhere.
+    pub(crate) outcome_log: Option<OutcomeLogWriter>,
     /// Of its generator.
     pub(crate) seed: u64,
 }
@@ -65,10 +71,11 @@ pub(crate) fn run_worker(options: WorkerOptions) -> io::Result<()> {
             listening,
             drain,
             access_log,
+            outcome_log,
             seed,
         } = options;
         let listeners = listening.len();
-        let worker = Rc::new(Worker::new(id, live, cells, drain, access_log, seed));
+        let worker = Rc::new(Worker::new(id, live, cells, drain, (access_log, outcome_log), seed));
         tokio::task::spawn_local(Rc::clone(&worker).tick());
         tokio::task::spawn_local(Rc::clone(&worker).follow_drain());
         let accepting: Vec<_> = listening

@@ -4,13 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, watch};
 
 use super::access_log::{AccessLine, AccessLogWriter};
 use super::connection::ConnectionClock;
 use super::ledger::Exchange;
+use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
 use crate::live::{Live, Reader};
@@ -93,6 +94,9 @@ pub(super) struct Worker {
     tick_sleeps: Cell<bool>,
     random: RefCell<fastrand::Rng>,
     access_log: AccessLogWriter,
+    outcome_log: Option<OutcomeLogWriter>,
+    /// What worker microseconds must be added to for Unix time.
+    unix_epoch_us: u64,
 }
 
 impl Worker {
@@ -101,10 +105,12 @@ impl Worker {
         live: Arc<Live>,
         all_cells: Arc<[ProxyCells]>,
         drain: Arc<Drain>,
-        access_log: AccessLogWriter,
+        (access_log, outcome_log): (AccessLogWriter, Option<OutcomeLogWriter>),
         seed: u64,
     ) -> Self {
         let now_us = live.now_us();
+        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_us = u64::try_from(unix_us.as_micros()).unwrap_or(0);
         Self {
             id,
             reader: RefCell::new(live.reader()),
@@ -120,6 +126,8 @@ impl Worker {
             tick_sleeps: Cell::new(false),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             access_log,
+            outcome_log,
+            unix_epoch_us: unix_us.saturating_sub(now_us),
         }
     }
 
@@ -199,6 +207,19 @@ impl Worker {
     pub(super) fn log_access(&self, line: AccessLine) {
         if !self.access_log.put(line) {
             self.cells().reject(RejectReason::LogLine);
+        }
+    }
+
+    /// Whether outcomes are logged.
+    pub(super) fn logs_outcomes(&self) -> bool {
+        self.outcome_log.is_some()
+    }
+
+    /// Logs an outcome; `line` has its time in worker microseconds.
+    pub(super) fn log_outcome(&self, mut line: OutcomeLine) {
+        line.at_us += self.unix_epoch_us;
+        if self.outcome_log.as_ref().is_some_and(|log| !log.put(line)) {
+            self.cells().reject(RejectReason::OutcomeLine);
         }
     }
 

@@ -17,6 +17,7 @@ mod h2;
 mod harness;
 mod limits;
 mod peers;
+mod rehearse;
 mod reload;
 mod rollback;
 mod routing;

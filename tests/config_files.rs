@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::Value as Json;
-use serin::config::{self, Problems, Spec};
+use serin::analysis::{AnalysisSpec, Level, Limits, Test};
+use serin::config::{self, OutcomeLog, Problems, Spec};
+use serin::measure::FailureStatuses;
 
 fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
@@ -51,7 +53,7 @@ fn assert_same(path: &Path, got: &str, wrong: &mut String) {
 #[test]
 fn every_example_loads() {
     let examples = files("config", "yaml");
-    assert!(examples.len() >= 5);
+    assert!(examples.len() >= 6);
     for path in examples {
         let text = fs::read_to_string(&path).expect("it can be read");
         if let Err(problems) = config::load(&text, &path, &|_| None) {
@@ -137,11 +139,106 @@ fn what_is_left_out_gets_the_documented_defaults() {
     assert!(spec.log.json && spec.log.level == "info");
 
     let guard = GOOD.split("  analysis:").next().expect("there is a front part");
-    let analysis = load(guard).expect("it is good").rollouts.remove(0).analysis;
-    assert!(analysis.compare_with_stable);
-    assert_eq!(analysis.min_requests, 50);
-    assert_eq!(analysis.error_rate.and_then(|limits| limits.critical), Some(0.05));
-    assert_eq!(analysis.latency, [None; 4]);
+    let spec = load(guard).expect("it is good");
+    let rollout = &spec.rollouts[0];
+    assert_eq!(rollout.analysis, AnalysisSpec::default());
+    assert_eq!((rollout.in_flight_max, rollout.warm_up), (None, 0));
+    assert_eq!(rollout.patience, Duration::from_secs(24 * 3600));
+    assert_eq!(rollout.max_votes_per_key, Some(10));
+
+    // What little is said changes nothing else.
+    let short = format!("{guard}  analysis: {{ minRequests: 50 }}\n");
+    let short = short
+        .replace("  mode: observe\n", "")
+        .replace("  failureStatuses: [5xx, 404]\n", "");
+    let short = short.replace("key: { header: X-User-Id, fallback: clientIp }", "");
+    let short = short.replace("keys: [123, true]", "headers: [{ name: x-a, exact: a }]");
+    let short = short.replace(", maxSize: 1GiB, keep: 7", "");
+    let spec = load(&short).expect("it is good");
+    let rollout = &spec.rollouts[0];
+    assert_eq!(rollout.analysis, AnalysisSpec::default());
+    assert_eq!((rollout.observe, rollout.max_votes_per_key), (false, None));
+    assert_eq!(spec.routes[0].failure_statuses, FailureStatuses::default());
+    let log = spec.outcome_log.expect("there is one");
+    assert_eq!((log.max_bytes, log.keep), (64 << 20, 4));
+}
+
+#[test]
+fn an_analysis_says_what_is_judged() {
+    let judged = |analysis: &str| {
+        let front = GOOD.split("  analysis:").next().expect("there is a front part");
+        let text = format!("{front}  analysis: {{ {analysis} }}\n");
+        let mut spec = load(&text).unwrap_or_else(|problems| panic!("{analysis}: {problems}"));
+        spec.rollouts.remove(0)
+    };
+    let check = |analysis: &str, change: fn(&mut AnalysisSpec)| {
+        let mut expected = AnalysisSpec::default();
+        change(&mut expected);
+        assert_eq!(judged(analysis).analysis, expected, "{analysis}");
+    };
+    let none = |spec: &mut AnalysisSpec| {
+        spec.compare_with_stable = false;
+        (spec.latency_factor, spec.client_errors) = (None, None);
+    };
+    check("test: sequential, compareWith: stable", |_| {});
+    check("compareWith: none", none);
+    check("test: threshold", |spec| {
+        spec.test = Test::Threshold;
+        (spec.latency_factor, spec.client_errors) = (None, None);
+    });
+    check("test: threshold, errorRate: { warn: 0%, critical: 100% }", |spec| {
+        spec.test = Test::Threshold;
+        spec.error_rate = limits(0.0, 1.0);
+        (spec.latency_factor, spec.client_errors) = (None, None);
+    });
+    check("alpha: 0.0001%", |spec| spec.alpha = 0.000_001);
+    check("alpha: 5%", |spec| spec.alpha = 0.05);
+    check("errorRate: { warn: 5%, critical: 5% }", |spec| {
+        spec.error_rate = limits(0.05, 0.05)
+    });
+    check("successRate: { warn: 95%, critical: 95% }", |spec| {
+        spec.error_rate = None;
+        spec.success_rate = limits(0.95, 0.95);
+    });
+    check(
+        "successRate: { warn: 99%, critical: 95% }, errorRate: { warn: 1%, critical: 5% }",
+        |spec| {
+            spec.error_rate = limits(0.01, 0.05);
+            spec.success_rate = limits(0.99, 0.95);
+        },
+    );
+    check(
+        "latencyP50: { warn: 1s }, latencyP90: { warn: 2s }, latencyP95: { warn: 3s }, latencyP99: { warn: 4s }",
+        |spec| {
+            spec.latency = [1, 2, 3, 4].map(|seconds| {
+                let warn = Some(Duration::from_secs(seconds));
+                Some(Limits { warn, critical: None })
+            });
+        },
+    );
+    check("errorRateRatio: 1, errorRateMargin: 0%", |spec| {
+        (spec.error_rate_ratio, spec.error_rate_margin) = (1.0, 0.0);
+    });
+    check("latencyFactor: off", |spec| spec.latency_factor = None);
+    check("latencyFactor: 'off', clientErrors: off", |spec| {
+        (spec.latency_factor, spec.client_errors) = (None, None);
+    });
+    check("latencyFactor: 2, clientErrors: critical", |spec| {
+        (spec.latency_factor, spec.client_errors) = (Some(2.0), Some(Level::Critical));
+    });
+    assert_eq!(judged("maxWait: 90m").patience, Duration::from_secs(5400));
+    assert_eq!(judged("onInsufficientData: hold").patience, Duration::ZERO);
+    assert_eq!(
+        judged("onInsufficientData: extend").patience,
+        Duration::from_secs(86_400)
+    );
+    assert_eq!(judged("maxVotesPerKey: 3, warmUp: 20").max_votes_per_key, Some(3));
+    assert_eq!(judged("maxVotesPerKey: 3, warmUp: 20").warm_up, 20);
+}
+
+fn limits(warn: f64, critical: f64) -> Option<Limits<f64>> {
+    let (warn, critical) = (Some(warn), Some(critical));
+    Some(Limits { warn, critical })
 }
 
 #[test]
@@ -166,6 +263,20 @@ fn what_is_written_arrives() {
     assert_eq!(rollout.plan.steps()[0].bake_time, Duration::from_secs(7200));
     let rate = rollout.analysis.error_rate.expect("it is judged");
     assert_eq!((rate.warn, rate.critical), (Some(0.005), Some(0.05)));
+    assert!(rollout.observe);
+    assert_eq!(rollout.analysis.failed_requests, Some(100));
+    assert_eq!(rollout.in_flight_max, Some(50));
+    assert_eq!(rollout.analysis.error_rate_ratio, 2.5);
+    let failures = route.failure_statuses;
+    for (status, expected) in [(404, true), (403, false), (500, true), (999, true), (200, false)] {
+        assert_eq!(failures.contains(status), expected, "{status}");
+    }
+    let log = OutcomeLog {
+        file: "conf/logs/outcomes.log".into(),
+        max_bytes: 1 << 30,
+        keep: 7,
+    };
+    assert_eq!(spec.outcome_log, Some(log));
     // Loading twice gives equal specs: what did not change is not a change.
     assert_eq!(load(GOOD).as_ref(), Ok(&spec));
     // Editors differ in what they put around the text.
@@ -257,6 +368,14 @@ fn the_schema_accepts_the_examples_and_knows_every_unknown_key() {
         ("format: text", "format: xml"),
         ("endpoints: [127.0.0.1:81]", "endpoints: []"),
         ("backend: one, ", ""),
+        ("errorRateRatio: 2.5", "errorRateRatio: 0.5"),
+        ("errorRateRatio: 2.5", "errorRateRatio: 250%"),
+        ("latencyFactor: 2", "latencyFactor: 1"),
+        ("latencyFactor: 2", "latencyFactor: none"),
+        ("404", "99"),
+        ("404", "2xx"),
+        ("mode: observe", "mode: watch"),
+        ("inFlight: 50", "inFlight: 0"),
     ] {
         let text = GOOD.replacen(good, bad, 1);
         assert_ne!(text, GOOD, "{good}");
@@ -302,9 +421,10 @@ fn validate(root: &Json, schema: &Json, value: &Json, path: &str) -> Result<(), 
             "const" if rule != value => return wrong("is another value"),
             "enum" if !rule.as_array().is_some_and(|words| words.contains(value)) => return wrong("is no such word"),
             "const" | "enum" => {}
-            "minimum" if value.as_f64() < rule.as_f64() => return wrong("is too small"),
-            "maximum" if value.as_f64() > rule.as_f64() => return wrong("is too large"),
-            "minimum" | "maximum" => {}
+            "minimum" if value.is_number() && value.as_f64() < rule.as_f64() => return wrong("is too small"),
+            "exclusiveMinimum" if value.is_number() && value.as_f64() <= rule.as_f64() => return wrong("is too small"),
+            "maximum" if value.is_number() && value.as_f64() > rule.as_f64() => return wrong("is too large"),
+            "minimum" | "exclusiveMinimum" | "maximum" => {}
             "pattern" => {
                 let regex = regex::Regex::new(rule.as_str().ok_or("a text")?).map_err(|error| error.to_string())?;
                 if value.as_str().is_some_and(|text| !regex.is_match(text)) {
@@ -385,11 +505,13 @@ backends:
 trustedProxies: [10.0.0.0/8]
 log: { level: warn, format: text, access: all }
 state: { directory: ./state }
+outcomeLog: { file: logs/outcomes.log, maxSize: 1GiB, keep: 7 }
 admin: { address: 127.0.0.1:0 }
 routes:
 - name: a
   match: { hosts: [A.example.com, '*.b.example.com'], pathRegex: '/x/[0-9]+', methods: [GET], headers: [{ name: x-canary, present: false }], query: [{ name: q, regex: 'a+' }] }
   timeout: 1m30s
+  failureStatuses: [5xx, 404]
   split:
     key: { header: X-User-Id, fallback: clientIp }
     variants:
@@ -404,10 +526,23 @@ rollouts:
   from: old
   to: new
   autoStart: onReleaseChange
+  mode: observe
   analysis:
-    compareWith: none
+    test: sequential
+    compareWith: stable
     errorRate: { warn: 0.5%, critical: 5% }
+    successRate: { warn: 99.5%, critical: 95% }
     latencyP95: { critical: 500ms }
+    alpha: 0.2%
+    errorRateRatio: 2.5
+    errorRateMargin: 0%
+    latencyFactor: 2
+    clientErrors: critical
+    maxVotesPerKey: 20
+    warmUp: 5
+    onInsufficientData: extend
+    maxWait: 2h
+  budget: { failedRequests: 100, inFlight: 50 }
   steps:
   - { setWeight: 5%, bakeTime: 2h }
   - { setWeight: 100% }

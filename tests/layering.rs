@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("analysis", &["measure"]),
     ("rollout", &["analysis"]),
     ("route", &["measure"]),
-    ("config", &["rollout", "analysis", "route"]),
+    ("config", &["rollout", "analysis", "route", "measure"]),
     ("compile", &["config", "rollout", "route", "measure"]),
     ("live", &["route"]),
     ("proxy", &["live", "route", "measure"]),

@@ -81,7 +81,7 @@ impl World {
         self.state = state;
         if (self.in_force_ppm(), self.state.step()) != (ppm, step) {
             self.reading.slot ^= 1;
-            self.judge.begin_step(self.reading);
+            self.judge.begin_step(self.reading, &Baseline::default());
             self.resolved = 0;
         }
     }
@@ -213,7 +213,7 @@ impl World {
                         self.written_ppm = written_ppm;
                         self.become_state(moved.state);
                         self.reading.slot ^= 1;
-                        self.judge.begin_step(self.reading);
+                        self.judge.begin_step(self.reading, &Baseline::default());
                         self.resolved = 0;
                         ensure(before.phase().allows_weights_by_hand(), || {
                             "weights against the phase".to_owned()

@@ -35,6 +35,11 @@ pub(crate) fn written(share: f64) -> String {
     format!("{} %", trimmed(share * 100.0, 4))
 }
 
+/// A plain number as somebody wrote it: `1.5`, `2`.
+pub(crate) fn number(value: f64) -> String {
+    trimmed(value, 4)
+}
+
 /// Parts per million as a share: `5 %`.
 pub(crate) fn ppm(ppm: u32) -> String {
     written(f64::from(ppm) / 1e6)

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use super::baseline::Baseline;
+use super::budget::Budget;
+use super::figures;
 use super::reading::Reading;
-use super::spec::AnalysisSpec;
+use super::sequential::SequentialJudge;
+use super::spec::{AnalysisSpec, Level, Test};
 use super::threshold::ThresholdJudge;
-use super::verdict::Verdict;
+use super::verdict::{Against, Metric, Statistic, Verdict, VerdictKind};
 
 /// How long a test is expected to run, which divides the prior over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,42 +23,110 @@ pub enum Term {
     Watch,
 }
 
-/// The evidence of one rollout so far.
+/// The evidence of one rollout so far; its size does not depend on traffic.
 #[derive(Clone, Debug)]
 pub struct Judge {
-    threshold: ThresholdJudge,
+    spec: AnalysisSpec,
+    bench: Bench,
+    budget: Option<Budget>,
+    /// The last reading that was judged.
+    last: Reading,
+}
+
+#[derive(Clone, Debug)]
+enum Bench {
+    Sequential(Box<SequentialJudge>),
+    Threshold(Box<ThresholdJudge>),
+}
+
+impl Bench {
+    fn new(spec: &AnalysisSpec, term: Term, first: Reading) -> Self {
+        match spec.test {
+            Test::Sequential => Self::Sequential(Box::new(SequentialJudge::new(spec, term, first))),
+            Test::Threshold => Self::Threshold(Box::new(ThresholdJudge::new(spec, first))),
+        }
+    }
 }
 
 impl Judge {
     /// With no evidence yet; what `first` holds was before. A trial that begins anew (start, retry,
     /// a new release) needs a new judge.
     #[must_use]
-    pub fn new(spec: &AnalysisSpec, _term: Term, first: Reading) -> Self {
+    pub fn new(spec: &AnalysisSpec, term: Term, first: Reading) -> Self {
         Self {
-            threshold: ThresholdJudge::new(spec, first),
+            bench: Bench::new(spec, term, first),
+            budget: Budget::new(spec),
+            spec: spec.clone(),
+            last: first,
         }
     }
 
     /// The plan went on to another step: promotion needs fresh evidence from here, and what was seen
     /// against the canary stays. The epoch of `reading` is the new one.
-    pub fn begin_step(&mut self, reading: Reading) {
-        self.threshold.begin_step(reading);
+    pub fn begin_step(&mut self, reading: Reading, baseline: &Baseline) {
+        match &mut self.bench {
+            Bench::Sequential(judge) => judge.begin_step(reading, baseline),
+            Bench::Threshold(judge) => judge.begin_step(reading),
+        }
     }
 
-    /// The weight was changed by a person or by the file: a new test, with an alpha of its own.
-    pub fn begin_test(&mut self, _term: Term, reading: Reading) {
-        self.threshold.begin_step(reading);
+    /// The weight was changed by a person or by the file: a new test, with an alpha of its own. What
+    /// was spent of the budget stays spent.
+    pub fn begin_test(&mut self, term: Term, reading: Reading) {
+        match &mut self.bench {
+            Bench::Sequential(judge) => **judge = SequentialJudge::new(&self.spec, term, reading),
+            Bench::Threshold(judge) => judge.begin_step(reading),
+        }
     }
 
     /// Takes in the counts of a tick and judges. Counts that went back are of another recorder:
-    /// all evidence begins anew with them.
-    pub fn observe(&mut self, reading: Reading, _baseline: &Baseline) -> Verdict {
-        self.threshold.observe(reading)
+    /// all evidence begins anew with them. Costs a few microseconds.
+    pub fn observe(&mut self, reading: Reading, baseline: &Baseline) -> Verdict {
+        if let Some(budget) = &mut self.budget {
+            let canary = reading.canary.sum() - self.last.canary.sum();
+            budget.tick(reading.now_ms, &canary, &reading.stable.sum());
+        }
+        self.last = reading;
+        let verdict = match &mut self.bench {
+            Bench::Sequential(judge) => judge.observe(reading, baseline),
+            Bench::Threshold(judge) => judge.observe(reading),
+        };
+        match &self.budget {
+            Some(budget) if budget.is_spent() && verdict.kind != VerdictKind::Fail => spent(budget, verdict),
+            Some(_) | None => verdict,
+        }
     }
 
     /// Failures that the canary may still add; `None` without a budget.
     #[must_use]
     pub fn failures_left(&self) -> Option<u64> {
-        None
+        self.budget.as_ref().map(Budget::left)
+    }
+}
+
+/// The budget is spent, whatever else the evidence says.
+#[allow(clippy::cast_precision_loss)] // a budget is below 2^52
+fn spent(budget: &Budget, verdict: Verdict) -> Verdict {
+    let bound = budget.bound();
+    let excess = figures::number(budget.excess().round());
+    let reason = format!(
+        "the budget is spent: the canary added {excess} failures beyond what stable's rate explains, \
+         failedRequests allows {bound}; {}",
+        verdict.reason
+    );
+    let mut evidence = verdict.evidence;
+    evidence.against = Some(Against {
+        level: Level::Critical,
+        limit: bound as f64,
+    });
+    evidence.statistic = Some(Statistic {
+        value: budget.excess(),
+        level: bound as f64,
+    });
+    Verdict {
+        kind: VerdictKind::Fail,
+        metric: Some(Metric::FailedRequests),
+        reason,
+        evidence,
     }
 }

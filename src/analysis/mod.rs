@@ -1,13 +1,26 @@
 //! What it means: verdicts from counts. Pure: the caller brings counts and the time.
 
 mod baseline;
+mod budget;
+mod confidence;
+mod criterion;
 pub(crate) mod figures;
+mod interval;
 mod judge;
+mod likelihood;
 mod look;
+mod panel;
+mod prior;
 mod reading;
+mod run;
+mod sequential;
+mod share;
 mod spec;
+mod suspicion;
 mod threshold;
+mod trail;
 mod verdict;
+mod words;
 
 pub use baseline::Baseline;
 pub use judge::{Judge, Term};

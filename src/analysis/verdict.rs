@@ -131,9 +131,12 @@ pub struct Statistic {
 /// The figures behind a verdict.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Evidence {
-    /// How far back the figures reach, in milliseconds: since when the metric shows what it shows, or
-    /// since the step began.
+    /// How long the window of the figures is, in milliseconds: since the step began, or that of the
+    /// plain limit.
     pub window_ms: u64,
+    /// For how long the metric that decided has shown what it shows, in milliseconds: what is
+    /// `measured` is of this time.
+    pub since_ms: Option<u64>,
     /// The canary in it.
     pub canary: SideEvidence,
     /// Stable in it, when it is compared.
@@ -178,6 +181,8 @@ pub struct ProofCriterion {
     pub open: u64,
     /// S of each alternative before the first of the ticks.
     pub before: Vec<f64>,
+    /// `η Σℓ` of each alternative in the block of a second that was running then (latency).
+    pub block_before: Vec<f64>,
     /// S of each alternative after the last of them, not discounted.
     pub after: Vec<f64>,
 }

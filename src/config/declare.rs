@@ -15,8 +15,8 @@ macro_rules! record {
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug)]
-        pub(super) struct $name {
-            $( $(#[doc = $field_doc])+ pub(super) $field: Slot<$type>, )*
+        pub(in crate::config) struct $name {
+            $( $(#[doc = $field_doc])+ pub(in crate::config) $field: Slot<$type>, )*
         }
 
         impl $name {
@@ -53,7 +53,7 @@ macro_rules! words {
     ) => {
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum $name {
+        pub(in crate::config) enum $name {
             $( $(#[doc = $word_doc])+ $variant, )+
         }
 

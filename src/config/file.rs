@@ -1,19 +1,24 @@
 //! What a person writes: keys, types, ranges and defaults of the configuration file. The only place
 //! where they are declared; what reads the file and what describes it both follow from here.
 
+mod rollouts;
+
 use std::net::SocketAddr;
-use std::time::Duration;
+
+pub(super) use rollouts::{
+    Analysis, AutoStart, Budget, ClientErrors, CompareWith, Mode, OnInsufficientData, Rollout, Step, Test,
+};
 
 use serde_json::Value as Json;
 
 use super::address::UrlPath;
 use super::declare::{record, word_schema, words};
 use super::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written};
-use super::scalar::{Count, HeaderName, Text, Version, Weight};
+use super::scalar::{Count, HeaderName, Statuses, Text, Version, Weight};
 use super::schema::Defs;
 use super::spec::{Endpoint, Network};
 use super::tree::NodeId;
-use super::units::{Limit, Percent, Size};
+use super::units::{Limit, Size};
 use crate::head::Method;
 use crate::name::Name;
 use crate::route::HostMatch;
@@ -36,6 +41,8 @@ record! {
         optional "admin" admin: Admin,
         /// What is logged and how.
         optional "log" log: Log,
+        /// A compact log of how exchanges ended, for `serin rehearse`. Default: none is written.
+        optional "outcomeLog" outcome_log: OutcomeLog,
         /// What outlives the process.
         optional "state" state: State,
         /// Named versions of services.
@@ -190,6 +197,19 @@ words! {
 }
 
 record! {
+    /// A compact log of how exchanges ended, on routes with a rollout. It is bounded, and loses lines rather than time.
+    OutcomeLog {
+        /// The file that is written. A relative path begins at this file's directory.
+        required "file" file: Text,
+        /// A file that has reached this size is put aside. Default: 64MiB.
+        optional "maxSize" max_size: Size<1_048_576, 1_099_511_627_776>,
+        /// How many files that were put aside are kept. Default: 4.
+        optional "keep" keep: Count<1, 100>,
+    }
+    later []
+}
+
+record! {
     /// What outlives the process.
     State {
         /// Where rollout states and weights set by hand are kept; created when absent. Default: ./state beside this file.
@@ -261,10 +281,12 @@ record! {
         optional "timeout" timeout: Limit,
         /// How requests divide among variants.
         required "split" split: Split,
+        /// Which answers of its backends are their failures: statuses such as 404, classes 4xx and 5xx. Default: [5xx].
+        optional "failureStatuses" failure_statuses: AtLeastOne<Statuses>,
         /// Whether responses carry x-serin-variant and x-serin-generation. Default: true.
         optional "exposeVariant" expose_variant: bool,
     }
-    later ["retry", "replay", "mirror", "failureStatuses"]
+    later ["retry", "replay", "mirror"]
 }
 
 record! {
@@ -383,97 +405,6 @@ record! {
         required "variant" variant: Name,
         /// Whether their requests count in the verdict on a canary. Default: false.
         optional "evidence" evidence: bool,
-    }
-    later []
-}
-
-record! {
-    /// One trial of a canary. Without steps it stands guard: it takes weight away from an ill canary.
-    Rollout {
-        /// A name that no other rollout has.
-        required "name" name: Name,
-        /// The name of the route.
-        required "route" route: Name,
-        /// The variant that serves today.
-        required "from" from: Name,
-        /// The variant on trial, a neighbour of the other in the split.
-        required "to" to: Name,
-        /// What starts the plan. Default: manual.
-        optional "autoStart" auto_start: AutoStart,
-        /// What is judged, and the limits. Default: an error rate above 5% aborts.
-        optional "analysis" analysis: Analysis,
-        /// The plan, in rising order, up to 100%.
-        optional "steps" steps: List<Step>,
-    }
-    later ["budget", "postPromotion"]
-}
-
-words! {
-    /// What starts a plan.
-    AutoStart {
-        /// Someone says so.
-        "manual" Manual,
-        /// The release of the canary's backend changed.
-        "onReleaseChange" OnReleaseChange,
-    }
-    later []
-}
-
-record! {
-    /// What is judged, and the limits: above `warn` a rollout holds, above `critical` it aborts.
-    Analysis {
-        /// Whether trouble that stable has as well holds the rollout instead of aborting it. Default: stable.
-        optional "compareWith" compare_with: CompareWith,
-        /// Fewer requests than this pass no step. Default: 50.
-        optional "minRequests" min_requests: Count<1, 1_000_000_000>,
-        /// The share of failures. Default: critical at 5%.
-        optional "errorRate" error_rate: RateLimits,
-        /// The latency that 95% of requests stay below. Default: not judged.
-        optional "latencyP95" latency_p95: LatencyLimits,
-    }
-    later ["alpha"]
-}
-
-words! {
-    /// What a canary is compared with.
-    CompareWith {
-        /// The variant that serves today.
-        "stable" Stable,
-        /// Nothing; limits alone decide.
-        "none" Nothing,
-    }
-    later []
-}
-
-record! {
-    /// Limits of a rate.
-    RateLimits {
-        /// Above it the rollout holds.
-        optional "warn" warn: Percent,
-        /// Above it the rollout aborts.
-        optional "critical" critical: Percent,
-    }
-    later []
-}
-
-record! {
-    /// Limits of a latency.
-    LatencyLimits {
-        /// Above it the rollout holds.
-        optional "warn" warn: Limit,
-        /// Above it the rollout aborts.
-        optional "critical" critical: Limit,
-    }
-    later []
-}
-
-record! {
-    /// One part of a plan.
-    Step {
-        /// What the canary gets of the two variants' weight together.
-        required "setWeight" set_weight: Percent,
-        /// Its least duration. Default: as soon as there is evidence.
-        optional "bakeTime" bake_time: Duration,
     }
     later []
 }

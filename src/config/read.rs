@@ -58,6 +58,12 @@ impl<T: Copy> Slot<T> {
     pub(super) fn or(&self, default: T) -> T {
         self.value.unwrap_or(default)
     }
+
+    /// The value, or the default where it is left out; `None` where it does not fit, so that nothing
+    /// is said about rules between keys before it is known what was meant.
+    pub(super) fn known_or(&self, default: T) -> Option<T> {
+        self.value.or(self.left_out.then_some(default))
+    }
 }
 
 /// A list with at least one item.

@@ -1,11 +1,14 @@
 //! Scalars without a unit: truth values, whole numbers, texts, names, fields of a head.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Value as Json, json};
 
 use super::read::Scalar;
+use super::units::decimal;
 use crate::head::Method;
 use crate::name::Name;
-use crate::share::WEIGHT_MAX;
+use crate::share::{MILLION, WEIGHT_MAX};
 
 impl Scalar for bool {
     const BARE: bool = true;
@@ -46,6 +49,81 @@ impl<const MIN: u32, const MAX: u32> Scalar for Count<MIN, MAX> {
 
     fn schema() -> Json {
         json!({ "type": "integer", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// A number from `MIN` to `MAX` with at most six decimals: `2` or `1.5`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Number<const MIN: u32, const MAX: u32>(pub(super) f64);
+
+impl<const MIN: u32, const MAX: u32> Scalar for Number<MIN, MAX> {
+    const BARE: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        const { assert!(MAX <= FLOAT_WHOLE_MAX) };
+        match millionths(text) {
+            Some(n) if (micro(MIN)..=micro(MAX)).contains(&n) => Ok(Self(from_millionths(n))),
+            Some(_) => Err(format!("is out of range; give {MIN} to {MAX}")),
+            None => Err(format!(
+                "is no number; give {MIN} to {MAX} with at most six decimals, such as 1.5"
+            )),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "number", "minimum": MIN, "maximum": MAX })
+    }
+}
+
+/// How many times: above 1, at most 100; `None` for the word `off`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Factor(pub(super) Option<f64>);
+
+impl Scalar for Factor {
+    fn parse(text: &str) -> Result<Self, String> {
+        match millionths(text) {
+            _ if text == "off" => Ok(Self(None)),
+            Some(n) if n > micro(1) && n <= micro(100) => Ok(Self(Some(from_millionths(n)))),
+            Some(_) => Err("is out of range; give a number above 1 and at most 100, or off".into()),
+            None => Err("is neither a number with at most six decimals, such as 1.25, nor off".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({
+            "type": ["number", "string"],
+            "exclusiveMinimum": 1,
+            "maximum": 100,
+            "pattern": r"^(off|[0-9]+(\.[0-9]+)?)$",
+        })
+    }
+}
+
+/// One status, or a class of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Statuses(pub(super) RangeInclusive<u16>);
+
+impl Scalar for Statuses {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "4xx" => Ok(Self(400..=499)),
+            // What stands above 599 is no status of HTTP, and the server's fault.
+            "5xx" => Ok(Self(500..=999)),
+            _ if text.len() == 3 && text.bytes().all(|b| b.is_ascii_digit()) => match text.parse() {
+                Ok(status @ 100..=599) => Ok(Self(status..=status)),
+                _ => Err("is no status; give 100 to 599".into()),
+            },
+            _ => Err("is no status; write a number such as 404, or one of the classes 4xx and 5xx".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({
+            "type": ["integer", "string"],
+            "minimum": 100,
+            "maximum": 599,
+            "pattern": "^([45]xx|[1-5][0-9][0-9])$",
+        })
     }
 }
 
@@ -146,6 +224,23 @@ impl Scalar for Version {
     }
 }
 
+/// `text` in millionths; `None` for what is no decimal number, or finer.
+fn millionths(text: &str) -> Option<u128> {
+    decimal(text, u128::from(MILLION))
+}
+
+fn micro(whole: u32) -> u128 {
+    u128::from(whole) * u128::from(MILLION)
+}
+
+/// As near as a float comes to `n` millionths, of at most [`FLOAT_WHOLE_MAX`] wholes.
+fn from_millionths(n: u128) -> f64 {
+    f64::from(u32::try_from(n).expect("the range is checked before")) / f64::from(MILLION)
+}
+
+/// So many wholes have millionths that fit into 32 bits.
+const FLOAT_WHOLE_MAX: u32 = 4_000;
+
 /// RFC 9110 §5.6.2, at most 256 bytes.
 fn is_token(text: &str) -> bool {
     (1..=256).contains(&text.len())
@@ -158,7 +253,7 @@ const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$";
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, HeaderName, Scalar, Text, Weight};
+    use super::{Count, Factor, HeaderName, Number, Scalar, Statuses, Text, Weight};
     use crate::head::Method;
     use std::fmt::Debug;
 
@@ -182,6 +277,45 @@ mod tests {
         check::<Weight>("007", Err("no whole number"));
         check::<Weight>("0x10", Err("no whole number"));
         check::<Weight>("", Err("no whole number"));
+    }
+
+    #[test]
+    fn numbers_may_have_decimals() {
+        check::<Number<1, 100>>("1.5", Ok(Number(1.5)));
+        check::<Number<1, 100>>("1", Ok(Number(1.0)));
+        check::<Number<1, 100>>("100", Ok(Number(100.0)));
+        check::<Number<1, 100>>("1.000001", Ok(Number(1.000_001)));
+        check::<Number<1, 100>>("100.000001", Err("out of range; give 1 to 100"));
+        check::<Number<1, 100>>("0.99", Err("out of range"));
+        check::<Number<1, 100>>("1.0000001", Err("no number"));
+        check::<Number<1, 100>>("-1", Err("no number"));
+        check::<Number<1, 100>>("1e1", Err("no number"));
+        check::<Number<1, 100>>("150%", Err("no number"));
+        check::<Number<1, 100>>("", Err("no number"));
+    }
+
+    #[test]
+    fn factors_are_above_one_or_off() {
+        check("1.25", Ok(Factor(Some(1.25))));
+        check("100", Ok(Factor(Some(100.0))));
+        check("off", Ok(Factor(None)));
+        check::<Factor>("1", Err("above 1"));
+        check::<Factor>("100.1", Err("at most 100"));
+        check::<Factor>("none", Err("nor off"));
+    }
+
+    #[test]
+    fn statuses_are_numbers_or_classes() {
+        check("404", Ok(Statuses(404..=404)));
+        check("100", Ok(Statuses(100..=100)));
+        check("599", Ok(Statuses(599..=599)));
+        check("4xx", Ok(Statuses(400..=499)));
+        check("5xx", Ok(Statuses(500..=999)));
+        check::<Statuses>("600", Err("give 100 to 599"));
+        check::<Statuses>("099", Err("give 100 to 599"));
+        check::<Statuses>("0404", Err("such as 404"));
+        check::<Statuses>("2xx", Err("classes 4xx and 5xx"));
+        check::<Statuses>("+40", Err("such as 404"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The live file for people and programs to look at: as JSON, variables unexpanded, secrets hidden.
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Number, Value as Json};
 
 use super::problem::Report;
 use super::tree::{NodeId, Scalar, Tree, Value};
@@ -50,10 +50,18 @@ fn scalar_to_json(scalar: &Scalar) -> Json {
     match scalar.text.as_str() {
         "true" if scalar.plain => true.into(),
         "false" if scalar.plain => false.into(),
-        text => match text.parse::<u64>() {
-            Ok(number) if scalar.plain && number.to_string() == text => number.into(),
-            _ => text.into(),
-        },
+        text if scalar.plain => number_of(text).unwrap_or_else(|| text.into()),
+        text => text.into(),
+    }
+}
+
+/// The number that `text` is, where JSON writes it alike: `1.10` may be a release, and stays text.
+fn number_of(text: &str) -> Option<Json> {
+    let whole = text.parse::<u64>().ok().filter(|number| number.to_string() == text);
+    let decimal = || text.parse::<f64>().ok().filter(|number| number.to_string() == text);
+    match whole {
+        Some(number) => Some(number.into()),
+        None => Some(Number::from_f64(decimal()?)?.into()),
     }
 }
 
@@ -81,7 +89,7 @@ mod tests {
 
     #[test]
     fn variables_and_credentials_do_not_show() {
-        let text = "version: 1\nenvironment: ${PLACE:-prod}\nport: '8080'\nlist: [a, 1.10, true, ~]\n\
+        let text = "version: 1\nenvironment: ${PLACE:-prod}\nport: '8080'\nlist: [a, 1.10, 1.5, NaN, true, ~]\n\
                     headers:\n- { name: Authorization, exact: sesame }\n- { name: x-canary, exact: 'true' }\n";
         let json: serde_json::Value = serde_json::from_str(&shown(text)).expect("it is JSON");
         assert_eq!(
@@ -90,7 +98,7 @@ mod tests {
                 "version": 1,
                 "environment": "${PLACE:-prod}",
                 "port": "8080",
-                "list": ["a", "1.10", true, null],
+                "list": ["a", "1.10", 1.5, "NaN", true, null],
                 "headers": [
                     { "name": "Authorization", "exact": "<hidden>" },
                     { "name": "x-canary", "exact": "true" },

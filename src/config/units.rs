@@ -109,9 +109,17 @@ impl Scalar for Percent {
 
 /// A number of bytes from `MIN` to `MAX`: `64KiB`, `512B`, `1MB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Size<const MIN: u32, const MAX: u32>(pub(super) u32);
+pub(super) struct Size<const MIN: u64, const MAX: u64>(pub(super) u64);
 
-impl<const MIN: u32, const MAX: u32> Scalar for Size<MIN, MAX> {
+impl<const MIN: u64, const MAX: u64> Size<MIN, MAX> {
+    /// Bytes of something that is held in memory; only for a `MAX` below 4 GiB.
+    pub(super) fn in_memory(self) -> u32 {
+        const { assert!(MAX <= u32::MAX as u64) };
+        u32::try_from(self.0).expect("at most MAX")
+    }
+}
+
+impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
     fn parse(text: &str) -> Result<Self, String> {
         let number_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(number_end);
@@ -124,20 +132,20 @@ impl<const MIN: u32, const MAX: u32> Scalar for Size<MIN, MAX> {
             .map(|(_, bytes)| *bytes)
             .ok_or(NO_SIZE)?;
         let bytes = decimal(number, unit).ok_or(NO_SIZE)?;
-        match u32::try_from(bytes) {
+        match u64::try_from(bytes) {
             Ok(bytes) if (MIN..=MAX).contains(&bytes) => Ok(Self(bytes)),
             _ => Err(format!("is out of range; give {} to {}", in_words(MIN), in_words(MAX))),
         }
     }
 
     fn schema() -> Json {
-        json!({ "type": "string", "pattern": "^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB)$", "examples": ["512B", "64KiB"] })
+        json!({ "type": "string", "pattern": "^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB|TB|TiB)$", "examples": ["512B", "64KiB"] })
     }
 }
 
 /// `number × unit` for `12` and `1.5`; `None` for anything else, for more than 12 digits on
 /// either side, and where the result is no whole number.
-fn decimal(number: &str, unit: u128) -> Option<u128> {
+pub(super) fn decimal(number: &str, unit: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let is_digits = |text: &str| (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     if !is_digits(whole) || !is_digits(fraction) {
@@ -149,7 +157,7 @@ fn decimal(number: &str, unit: u128) -> Option<u128> {
     Some(whole.parse::<u128>().ok()? * unit + fraction / scale)
 }
 
-fn in_words(bytes: u32) -> String {
+fn in_words(bytes: u64) -> String {
     let unit = SIZE_UNITS
         .iter()
         .find(|(name, unit)| name.contains('i') && bytes != 0 && u128::from(bytes) % unit == 0);
@@ -160,7 +168,8 @@ fn in_words(bytes: u32) -> String {
 }
 
 const NO_DURATION: &str = "is no duration; write a number and a unit (us, ms, s, m, h, d), such as 250ms, 1m30s or 2h";
-const NO_SIZE: &str = "is no size; write a whole number and a unit (B, KB, KiB, MB, MiB, GB, GiB), such as 64KiB";
+const NO_SIZE: &str =
+    "is no size; write a whole number and a unit (B, KB, KiB, MB, MiB, GB, GiB, TB, TiB), such as 64KiB";
 const DURATION_MAX: u128 = 365 * 86_400 * 1_000_000_000;
 const DURATION_UNITS: [(&str, u128); 7] = [
     ("us", 1_000),
@@ -172,7 +181,9 @@ const DURATION_UNITS: [(&str, u128); 7] = [
     ("d", 86_400_000_000_000),
 ];
 /// Largest first.
-const SIZE_UNITS: [(&str, u128); 7] = [
+const SIZE_UNITS: [(&str, u128); 9] = [
+    ("TiB", 1 << 40),
+    ("TB", 1_000_000_000_000),
     ("GiB", 1 << 30),
     ("GB", 1_000_000_000),
     ("MiB", 1 << 20),
@@ -255,5 +266,8 @@ mod tests {
         check::<Size<1, 1_000_000>>("0.5KiB", Err("no size"));
         check::<Size<1024, 1_048_576>>("1B", Err("give 1KiB to 1MiB"));
         check::<Size<1024, 1_048_576>>("5GiB", Err("out of range"));
+        check::<Size<1, 1_099_511_627_776>>("1TiB", Ok(Size(1 << 40)));
+        check::<Size<1, 1_099_511_627_776>>("1025GiB", Err("give 1B to 1TiB"));
+        check::<Size<1, 1_099_511_627_776>>("999999999999TiB", Err("out of range"));
     }
 }

@@ -66,7 +66,7 @@ impl Court {
             };
             if case.epoch != epoch {
                 case.epoch = epoch;
-                case.judge.begin_step(reading);
+                case.judge.begin_step(reading, &Baseline::default());
             }
             // What stands now is judged now: nobody is shown a word about the step before.
             let said = Said {

@@ -2,6 +2,7 @@
 //! problem, so that all of them are found at once.
 
 mod ambiguity;
+mod analysis;
 mod matches;
 mod names;
 mod rollouts;
@@ -14,8 +15,8 @@ use std::time::Duration;
 
 use super::file::{self, Access, Balancing, File, LogFormat, LogLevel, Protocol, TlsVersion};
 use super::read::{Reader, Slot};
-use super::spec::{Backend, BackendLimits, Listener, ListenerLimits, ListenerTimeouts, Log, Spec, Tls};
-use super::units::Limit;
+use super::spec::{Backend, BackendLimits, Listener, ListenerLimits, ListenerTimeouts, Log, OutcomeLog, Spec, Tls};
+use super::units::{Limit, Size};
 use crate::route::{AccessLog, LoadBalancing};
 
 use names::{Names, check_unique};
@@ -34,6 +35,10 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         .map(|slot| listener(slot.get()?, directory, reader))
         .collect();
     let admin = admin(file, reader);
+    let outcome_log = match file.outcome_log.get() {
+        Some(written) => outcome_log(written, directory, reader).map(Some),
+        None => file.outcome_log.left_out.then_some(None),
+    };
     check_addresses(file, reader);
 
     let backend_slots: Vec<_> = file.backends.items().filter_map(Slot::get).collect();
@@ -57,7 +62,7 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         trusted_proxies: trusted_proxies?,
         admin,
         log: log(file),
-        outcome_log: None,
+        outcome_log: outcome_log?,
         state_directory: directory.join(state.map_or(STATE_DIRECTORY, |text| &text.0)),
         backends: backends?,
         routes: routes?,
@@ -85,8 +90,10 @@ fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>)
         limits: ListenerLimits {
             connections: limits.and_then(|l| l.connections.value).map_or(16_384, |n| n.0),
             headers: limits.and_then(|l| l.headers.value).map_or(100, |n| n.0),
-            header_bytes: limits.and_then(|l| l.header_bytes.value).map_or(64 << 10, |n| n.0),
-            uri_bytes: limits.and_then(|l| l.uri_bytes.value).map_or(16 << 10, |n| n.0),
+            header_bytes: limits
+                .and_then(|l| l.header_bytes.value)
+                .map_or(64 << 10, Size::in_memory),
+            uri_bytes: limits.and_then(|l| l.uri_bytes.value).map_or(16 << 10, Size::in_memory),
         },
     })
 }
@@ -160,6 +167,21 @@ fn log(file: &File) -> Log {
             Access::All => AccessLog::All,
         },
     }
+}
+
+fn outcome_log(written: &file::OutcomeLog, directory: &Path, reader: &mut Reader<'_>) -> Option<OutcomeLog> {
+    let file = &written.file.get()?.0;
+    if file.ends_with('/') || Path::new(file).file_name().is_none() {
+        reader.refuse_text(
+            written.file.at,
+            "is a directory; name a file in it, such as outcomes.log",
+        );
+    }
+    Some(OutcomeLog {
+        file: directory.join(file),
+        max_bytes: written.max_size.value.map_or(64 << 20, |size| size.0),
+        keep: written.keep.value.map_or(4, |n| n.0),
+    })
 }
 
 fn backend(written: &file::Backend, reader: &mut Reader<'_>) -> Option<Backend> {

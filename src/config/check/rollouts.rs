@@ -1,14 +1,14 @@
-//! Rollouts: the pair they move weight between, what is judged, and the plan.
+//! Rollouts: the pair they move weight between, their budget, and the plan.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::analysis;
 use super::names::{Names, check_unique};
-use crate::analysis::{AnalysisSpec, Limits};
-use crate::config::file::{self, AutoStart, CompareWith, File};
+use crate::analysis::AnalysisSpec;
+use crate::config::file::{self, AutoStart, File, Mode};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::Rollout;
-use crate::config::units::{Limit, Percent};
 use crate::rollout::{Plan, Step};
 
 /// All rollouts; `None` when one does not come about, which is then reported.
@@ -48,21 +48,26 @@ fn rollout(
     reader: &mut Reader<'_>,
 ) -> Option<Rollout> {
     let pair = split.and_then(|split| pair(written, split, reader));
-    let analysis = analysis(&written.analysis, reader);
+    let judged = analysis::check(&written.analysis, split, reader);
+    let (failed_requests, in_flight_max) = budget(&written.budget, reader);
     let plan = plan(&written.steps, reader);
     let (from, to) = pair?;
+    let judged = judged?;
     Some(Rollout {
         name: written.name.get()?.clone(),
         route: route?,
         from,
         to,
         auto_start: written.auto_start.or(AutoStart::Manual) == AutoStart::OnReleaseChange,
-        analysis: analysis?,
-        observe: false,
-        in_flight_max: None,
-        patience: PATIENCE,
-        max_votes_per_key: None,
-        warm_up: 0,
+        analysis: AnalysisSpec {
+            failed_requests,
+            ..judged.analysis
+        },
+        observe: written.mode.or(Mode::Act) == Mode::Observe,
+        in_flight_max,
+        patience: judged.patience,
+        max_votes_per_key: judged.max_votes_per_key,
+        warm_up: judged.warm_up,
         plan: plan?,
     })
 }
@@ -97,56 +102,15 @@ fn pair(written: &file::Rollout, split: &file::Split, reader: &mut Reader<'_>) -
     Some((from, to))
 }
 
-fn analysis(slot: &Slot<file::Analysis>, reader: &mut Reader<'_>) -> Option<AnalysisSpec> {
-    let default = AnalysisSpec::default();
+fn budget(slot: &Slot<file::Budget>, reader: &mut Reader<'_>) -> (Option<u64>, Option<u32>) {
     let Some(written) = slot.get() else {
-        return slot.left_out.then_some(default);
+        return (None, None);
     };
-    let rate = written.error_rate.get().map(|limits| (&limits.warn, &limits.critical));
-    let latency = written.latency_p95.get().map(|limits| (&limits.warn, &limits.critical));
-    check_limits(written.error_rate.at, rate, reader);
-    check_limits(written.latency_p95.at, latency, reader);
-    let latency = latency.map(|(warn, critical)| Limits {
-        warn: warn.value.map(duration),
-        critical: critical.value.map(duration),
-    });
-    Some(AnalysisSpec {
-        compare_with_stable: written.compare_with.or(CompareWith::Stable) == CompareWith::Stable,
-        min_requests: written
-            .min_requests
-            .value
-            .map_or(default.min_requests, |n| u64::from(n.0)),
-        // A canary that answers 500 at once is fast: latency alone judges nobody.
-        error_rate: rate.map_or(default.error_rate, |(warn, critical)| {
-            Some(Limits {
-                warn: warn.value.map(Percent::share),
-                critical: critical.value.map(Percent::share),
-            })
-        }),
-        latency: [None, None, latency, None],
-        ..default
-    })
-}
-
-/// At least one limit, and a warning no later than the end.
-fn check_limits<T: Copy + PartialOrd>(
-    at: crate::config::tree::NodeId,
-    limits: Option<(&Slot<T>, &Slot<T>)>,
-    reader: &mut Reader<'_>,
-) {
-    let Some((warn, critical)) = limits else { return };
-    if warn.left_out && critical.left_out {
-        reader.refuse(at, "has no limit; give `warn`, `critical` or both");
+    if written.failed_requests.left_out && written.in_flight.left_out {
+        reader.refuse(slot.at, "has no bound; give `failedRequests`, `inFlight` or both");
     }
-    if let (Some(low), Some(high)) = (warn.value, critical.value)
-        && low > high
-    {
-        let message = format!(
-            "is above critical, {}; a warning comes first",
-            reader.tree.quote(critical.at)
-        );
-        reader.refuse_text(warn.at, &message);
-    }
+    let failed_requests = written.failed_requests.value.map(|n| u64::from(n.0));
+    (failed_requests, written.in_flight.value.map(|n| n.0))
 }
 
 fn plan(slot: &Slot<file::List<file::Step>>, reader: &mut Reader<'_>) -> Option<Plan> {
@@ -169,10 +133,3 @@ fn plan(slot: &Slot<file::List<file::Step>>, reader: &mut Reader<'_>) -> Option<
     reader.refuse(step.map_or(slot.at, |step| step.set_weight.at), error.to_string());
     None
 }
-
-fn duration(limit: Limit) -> Duration {
-    limit.0
-}
-
-/// How long evidence is waited for after a bake time, where nothing else is said.
-const PATIENCE: Duration = Duration::from_secs(24 * 3600);

@@ -70,6 +70,13 @@ fn route(
         .items()
         .map(|slot| cohort(slot, split, &names, reader))
         .collect();
+    let failure_statuses = match written.failure_statuses.get() {
+        Some(_) => {
+            let statuses: Option<Vec<_>> = written.failure_statuses.items().map(|slot| slot.get()).collect();
+            statuses.map(|list| FailureStatuses::new(list.into_iter().flat_map(|statuses| statuses.0.clone())))
+        }
+        None => written.failure_statuses.left_out.then(FailureStatuses::default),
+    };
     Some(Route {
         name: written.name.get()?.clone(),
         matches: matches?,
@@ -77,7 +84,7 @@ fn route(
         key: key?,
         variants: variants.into_iter().collect::<Option<_>>()?,
         cohorts: cohorts.into_iter().collect::<Option<_>>()?,
-        failure_statuses: FailureStatuses::default(),
+        failure_statuses: failure_statuses?,
         expose_variant: written.expose_variant.or(true),
     })
 }

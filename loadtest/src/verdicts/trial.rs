@@ -156,7 +156,7 @@ impl<'a> Trial<'a> {
                         over = self.end(&moved.state, &verdict, caught, &mut ending);
                         if !over {
                             self.follow(&moved.state);
-                            judge.begin_step(self.reading());
+                            judge.begin_step(self.reading(), &self.baseline);
                         }
                         moved.state
                     }

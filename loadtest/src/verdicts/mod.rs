@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// A fiftieth of the rollouts: to see whether it works.
     #[arg(long)]
     quick: bool,
+    /// So many rollouts of each scenario.
+    #[arg(long, value_name = "N", conflicts_with = "quick")]
+    rollouts: Option<u64>,
     /// Exits with 1 when a promised figure is missed.
     #[arg(long)]
     check: bool,
@@ -91,8 +94,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<bool> {
         }
         rows.push(Row::of(scenario, &endings));
     }
-    let cost = cost::measure(if options.quick { 20_000 } else { 500_000 });
-    let conditions = targets::conditions(&rows, &cost, !options.quick);
+    let cost = cost::measure(options.seed, if options.quick { 20_000 } else { 500_000 });
+    let conditions = targets::conditions(&rows, &cost, !options.quick && options.rollouts.is_none());
     let tables = table::markdown(&rows, &cost, &conditions, &options.command());
     println!("{tables}");
     options.write(&rows, &cost, &conditions, &tables)?;
@@ -109,12 +112,13 @@ impl Options {
     }
 
     fn rollouts(&self, whole: u64) -> u64 {
+        let whole = self.rollouts.unwrap_or(whole);
         if self.quick { whole.div_ceil(QUICK) } else { whole }
     }
 
     /// All rollouts of `scenario`, in order, on all threads.
     fn simulate(&self, scenario: &Scenario) -> Vec<Ending> {
-        let cusum = row::reference(scenario, self.seed, self.rollouts(list::MANY));
+        let cusum = row::reference(scenario, self.seed, if self.quick { 1_000 } else { list::MANY });
         let rollouts = self.rollouts(scenario.replicates);
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let next = AtomicU64::new(0);

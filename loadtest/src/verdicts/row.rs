@@ -30,7 +30,7 @@ pub(super) struct Row {
     pub(super) aborted_at_most: f64,
     /// Of those aborted after the onset.
     pub(super) serin: Found,
-    /// Mean bad requests over Wald's bound.
+    /// Mean bad requests, those known to be bad, over Wald's bound.
     pub(super) times_wald: Option<f64>,
     /// Page's sum on the same requests.
     pub(super) cusum: Option<Found>,
@@ -106,7 +106,7 @@ impl Row {
             held: count(&|end| *end == End::Held),
             holding: endings.iter().map(|ending| ending.holding).sum::<f64>() / rollouts as f64,
             aborted_at_most: upper_bound(aborted, rollouts),
-            times_wald: scenario.wald.zip(serin.bad_mean).map(|(bound, mean)| mean / bound),
+            times_wald: scenario.wald.zip(known_bad(endings)).map(|(bound, mean)| mean / bound),
             cusum: scenario
                 .cusum
                 .map(|_| Found::of(endings.iter().filter_map(|ending| ending.cusum))),
@@ -125,6 +125,13 @@ impl Row {
     pub(super) fn peer(&self, rule: &str) -> Option<&PeerRow> {
         self.peers.iter().find(|peer| peer.rule == rule)
     }
+}
+
+/// Mean of the requests known to be bad at the abort, where it came after the onset.
+fn known_bad(endings: &[Ending]) -> Option<f64> {
+    let after = |ending: &&Ending| matches!(ending.end, End::Aborted { delay_ms: 1.., .. });
+    let known: Vec<_> = endings.iter().filter(after).map(|ending| ending.known_bad).collect();
+    (!known.is_empty()).then(|| known.iter().sum::<u64>() as f64 / known.len() as f64)
 }
 
 impl Found {
@@ -166,6 +173,7 @@ mod tests {
         let aborted = |delay_ms, bad| Ending {
             end: End::Aborted { delay_ms, metric: None },
             bad,
+            known_bad: bad,
             ..Ending::default()
         };
         let promoted = Ending {

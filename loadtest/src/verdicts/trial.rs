@@ -29,6 +29,8 @@ pub(super) struct Ending {
     pub(super) end: End,
     /// Bad requests that the canary got until the end, from the onset on.
     pub(super) bad: u64,
+    /// Those of them that were known to be bad by then: slow ones once they are too old.
+    pub(super) known_bad: u64,
     /// The share of looks that said hold.
     pub(super) holding: f64,
     /// What the verdict says at the end, where it was an abort.
@@ -70,6 +72,8 @@ struct Trial<'a> {
     /// Streams open on each side, by slot.
     streams: [[u64; 2]; 2],
     bad: u64,
+    /// What the recorders said at the onset.
+    known_bad_before: u64,
     baseline: Baseline,
     next_second_ms: u64,
 }
@@ -79,6 +83,36 @@ pub(super) fn run(scenario: &Scenario, seed: u64, replicate: u64, cusum: Option<
     let mut trial = Trial::new(scenario, seed, replicate);
     trial.warm_up();
     trial.roll_out(cusum)
+}
+
+/// The readings of a rollout that is left in its first step, whatever a verdict would say.
+pub(super) struct Recorded {
+    /// At its start.
+    pub(super) first: Reading,
+    /// At each look.
+    pub(super) readings: Vec<Reading>,
+    /// What stable did before.
+    pub(super) baseline: Baseline,
+}
+
+/// Records `looks` readings of `scenario`.
+pub(super) fn record(scenario: &Scenario, seed: u64, looks: u64) -> Recorded {
+    let mut trial = Trial::new(scenario, seed, 0);
+    trial.warm_up();
+    let baseline = trial.baseline.clone();
+    let started = State::initial(false, 0).command(&scenario.plan, Verb::Start, 0);
+    trial.follow(&started.expect("an idle rollout can start").state);
+    let first = trial.reading();
+    trial.set_tick_ms(scenario.tick_ms);
+    let look = |_| {
+        trial.tick(scenario.tick_ms);
+        trial.reading()
+    };
+    Recorded {
+        first,
+        readings: (0..looks).map(look).collect(),
+        baseline,
+    }
 }
 
 impl<'a> Trial<'a> {
@@ -102,6 +136,7 @@ impl<'a> Trial<'a> {
             weight: 0.0,
             streams: [[0; 2]; 2],
             bad: 0,
+            known_bad_before: 0,
             baseline: Baseline::default(),
             next_second_ms: 0,
         }
@@ -140,6 +175,7 @@ impl<'a> Trial<'a> {
             self.tick(tick_ms);
             if (self.now_ms as f64) <= onset_ms {
                 self.bad = 0;
+                self.known_bad_before = self.known_bad();
             }
             let caught = Caught {
                 delay_ms: delay_ms(self.now_ms),
@@ -204,8 +240,17 @@ impl<'a> Trial<'a> {
             Phase::Idle | Phase::Watching | Phase::Progressing | Phase::Paused | Phase::Promoting => return false,
         };
         ending.bad = caught.bad;
+        ending.known_bad = self.known_bad() - self.known_bad_before;
         ending.reason.clone_from(&verdict.reason);
         true
+    }
+
+    fn known_bad(&self) -> u64 {
+        let sum = self.canary.side.sum();
+        match self.scenario.bad {
+            Bad::Failing => sum.failure,
+            Bad::Slow(index) => sum.slow[index],
+        }
     }
 
     /// Puts the weight of `state` in force: a new epoch.

@@ -4,7 +4,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use serin::measure::{CodeClass, Outcome, Recorder, RecorderKey, Track};
+use serin::measure::{CodeClass, FailureStatuses, Recorder, RecorderKey, Track};
 use serin::name::Name;
 
 fn recorder(workers: usize) -> Recorder {
@@ -21,31 +21,32 @@ fn recorder(workers: usize) -> Recorder {
 }
 
 /// One exchange from beginning to end, as the ledger records it.
-fn record(recorder: &Recorder, worker: usize, latency_us: u64) {
+fn record(recorder: &Recorder, statuses: &FailureStatuses, worker: usize, latency_us: u64) {
     let cell = recorder.cell(worker);
     let track = Track::Draw {
         slot: black_box(latency_us as u8) & 1,
     };
     cell.dispatched(track);
     cell.headed(track, recorder, latency_us, 0);
-    let outcome = Outcome::of_status(black_box(200));
+    let outcome = statuses.outcome_of(black_box(200));
     cell.resolved(track, outcome);
     cell.answered(outcome, CodeClass::of(black_box(200)));
 }
 
 fn benches(criterion: &mut Criterion) {
+    let statuses = FailureStatuses::default();
     let one = recorder(1);
     let mut latency_us = 1u64;
     criterion.bench_function("record an exchange", |bencher| {
         bencher.iter(|| {
             // Latencies from 1 us to 4 s, so that no single bucket stays in the nearest cache.
             latency_us = latency_us.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            record(&one, 0, latency_us >> 42);
+            record(&one, &statuses, 0, latency_us >> 42);
         });
     });
 
     let eight = recorder(8);
-    (0..8).for_each(|worker| (0..10_000).for_each(|n| record(&eight, worker, n)));
+    (0..8).for_each(|worker| (0..10_000).for_each(|n| record(&eight, &statuses, worker, n)));
     criterion.bench_function("read the counts of 8 workers", |bencher| {
         bencher.iter(|| black_box(&eight).counts(Track::Draw { slot: 0 }));
     });

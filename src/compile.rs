@@ -14,6 +14,7 @@ use crate::measure::RecorderKey;
 use crate::name::Name;
 use crate::route::{
     Backend, BackendSettings, Cohort, CohortSpec, Index, ListenerSettings, Route, RouteKey, Split, Table, Variant,
+    VoteLimit, Votes,
 };
 use crate::share::{bounds, divide_pair};
 
@@ -51,6 +52,13 @@ struct Last<'a> {
     table: &'a Table,
 }
 
+/// What is written down of one route.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    route: &'a config::Route,
+    rollout: Option<&'a config::Rollout>,
+}
+
 /// Makes the table of `generation`. `in_force` has one entry for each route of `spec`, in order.
 /// `last` is the table before, with the spec and state it was made from: parts whose inputs are
 /// equal are shared. Identities that the new table does not use are forgotten by `book`.
@@ -76,14 +84,15 @@ pub fn compile(
         None => backends(spec, book, last),
     };
     let routes = match same_spec {
-        Some(last) => zip(&spec.routes, in_force)
+        Some(last) => zip(written(spec), in_force)
             .enumerate()
-            .map(|(at, (route, now))| {
+            .map(|(at, (written, now))| {
                 let before = &last.table.routes[at];
                 if last.in_force[at] == *now {
                     Arc::clone(before)
                 } else {
-                    Arc::new(new_route(route, now, &backends, book, Some((route, before))))
+                    let before = Some((written.route, before));
+                    Arc::new(new_route(written, now, &backends, book, before))
                 }
             })
             .collect(),
@@ -143,21 +152,30 @@ fn routes(
 ) -> Box<[Arc<Route>]> {
     let before: HashMap<_, _> = last
         .iter()
-        .flat_map(|last| last.spec.routes.iter().zip(last.in_force).zip(&last.table.routes))
-        .map(|((spec, in_force), route)| (&spec.name, (spec, in_force, route)))
+        .flat_map(|last| written(last.spec).zip(last.in_force).zip(&last.table.routes))
+        .map(|((written, in_force), route)| (&written.route.name, (written, in_force, route)))
         .collect();
-    let route = |(spec, now): (&config::Route, &InForce)| match before.get(&spec.name) {
-        Some((old, then, route)) if *then == now && is_same_route(old, spec, route, backends) => Arc::clone(route),
-        Some((old, _, route)) => Arc::new(new_route(spec, now, backends, book, Some((old, route)))),
-        None => Arc::new(new_route(spec, now, backends, book, None)),
+    let route = |(new, now): (Written<'_>, &InForce)| match before.get(&new.route.name) {
+        Some((old, then, route)) if *then == now && is_same_route(*old, new, route, backends) => Arc::clone(route),
+        Some((old, _, route)) => Arc::new(new_route(new, now, backends, book, Some((old.route, route)))),
+        None => Arc::new(new_route(new, now, backends, book, None)),
     };
-    spec.routes.iter().zip(in_force).map(route).collect()
+    written(spec).zip(in_force).map(route).collect()
+}
+
+/// The routes of `spec` in order, each with its rollout.
+fn written(spec: &Spec) -> impl Iterator<Item = Written<'_>> {
+    let mut rollouts = vec![None; spec.routes.len()];
+    for rollout in &spec.rollouts {
+        rollouts[rollout.route] = Some(rollout);
+    }
+    zip(&spec.routes, rollouts).map(|(route, rollout)| Written { route, rollout })
 }
 
 /// A route as `now` wants it. Cohorts that are defined as `before` are not built again: their
 /// lists of keys may be long.
 fn new_route(
-    spec: &config::Route,
+    Written { route: spec, rollout }: Written<'_>,
     now: &InForce,
     backends: &[Arc<Backend>],
     book: &mut Book,
@@ -182,6 +200,18 @@ fn new_route(
     let variant = |(at, variant): (usize, &config::Variant)| {
         let backend = Arc::clone(&backends[variant.backend]);
         let canary_of = now.trial.as_ref().filter(|trial| trial.to == at);
+        let judged = rollout.filter(|rollout| [rollout.from, rollout.to].contains(&at));
+        let known_votes = || {
+            let (_, route) = before?;
+            let known = route.variants.iter().find(|known| known.name == variant.name)?;
+            Some(Arc::clone(&known.vote_limit.as_ref()?.votes))
+        };
+        let vote_limit = judged.and_then(|rollout| {
+            Some(VoteLimit {
+                max: rollout.max_votes_per_key?,
+                votes: known_votes().unwrap_or_else(|| Arc::new(Votes::new(book.workers))),
+            })
+        });
         Variant {
             name: variant.name.clone(),
             recorder: book.recorder(&RecorderKey {
@@ -192,6 +222,8 @@ fn new_route(
             backend,
             slot: (now.epoch & 1) as u8,
             breaker: canary_of.map(|trial| (book.breaker(&trial.rollout), trial.from)),
+            vote_limit,
+            warm_up: judged.map_or(0, |rollout| rollout.warm_up),
         }
     };
     Route {
@@ -201,14 +233,24 @@ fn new_route(
         cohorts: cohorts.map(cohort).collect(),
         split: Split::new(ends.expect("weights in force add up to more than 0")),
         variants: spec.variants.iter().enumerate().map(variant).collect(),
+        failure_statuses: spec.failure_statuses,
         expose_variant: spec.expose_variant,
     }
 }
 
 /// Whether a route would come out the same. What it matches is the index's business, its weights
 /// are those in force, and its backends are compared as compiled: their numbers may have moved.
-fn is_same_route(old: &config::Route, new: &config::Route, compiled: &Route, backends: &[Arc<Backend>]) -> bool {
+fn is_same_route(old: Written<'_>, new: Written<'_>, compiled: &Route, backends: &[Arc<Backend>]) -> bool {
+    let hygiene = |written: Written<'_>| {
+        let rollout = written.rollout?;
+        Some((rollout.from, rollout.to, rollout.max_votes_per_key, rollout.warm_up))
+    };
+    if hygiene(old) != hygiene(new) {
+        return false;
+    }
+    let (old, new) = (old.route, new.route);
     old.timeout == new.timeout
+        && old.failure_statuses == new.failure_statuses
         && old.key == new.key
         && old.cohorts == new.cohorts
         && old.expose_variant == new.expose_variant

@@ -1,7 +1,9 @@
-//! The one published table; many readers, one writer. And the bell by which readers wake the writer.
+//! The one published table; many readers, one writer. The bell by which readers wake the writer, and
+//! the clock that both sides read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use arc_swap::{ArcSwap, Cache};
 use tokio::sync::Notify;
@@ -13,6 +15,7 @@ use crate::route::Table;
 pub struct Live {
     table: Arc<ArcSwap<Table>>,
     bell: Bell,
+    epoch: Instant,
 }
 
 /// Wakes the control side early, at most once until it has looked.
@@ -35,7 +38,23 @@ impl Live {
         Self {
             table: Arc::new(ArcSwap::new(table)),
             bell: Bell::default(),
+            epoch: Instant::now(),
         }
+    }
+
+    /// When this process began to publish: the zero of its clock.
+    #[must_use]
+    pub const fn epoch(&self) -> Instant {
+        self.epoch
+    }
+
+    /// Microseconds since [`Live::epoch`].
+    ///
+    /// # Panics
+    /// After 500,000 years.
+    #[must_use]
+    pub fn now_us(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_micros()).expect("younger than 500,000 years")
     }
 
     /// A view for one thread.
@@ -59,15 +78,25 @@ impl Live {
 
     /// Wakes control, unless it has been woken since it last looked.
     pub fn ring(&self) {
-        if !self.bell.rung.load(Ordering::Relaxed) && !self.bell.rung.swap(true, Ordering::AcqRel) {
-            self.bell.notify.notify_one();
-        }
+        self.bell.ring();
     }
 
     /// Waits for the bell; from then on it can be rung again.
     pub async fn rung(&self) {
-        self.bell.notify.notified().await;
-        self.bell.rung.store(false, Ordering::Release);
+        self.bell.rung().await;
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        if !self.rung.load(Ordering::Relaxed) && !self.rung.swap(true, Ordering::AcqRel) {
+            self.notify.notify_one();
+        }
+    }
+
+    async fn rung(&self) {
+        self.notify.notified().await;
+        self.rung.store(false, Ordering::Release);
     }
 }
 
@@ -75,5 +104,31 @@ impl Reader {
     /// The table of this moment. One relaxed load when nothing has changed.
     pub fn table(&mut self) -> &Arc<Table> {
         self.cache.load()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::Bell;
+
+    fn check(bell: &Bell, expected: Poll<()>) {
+        assert_eq!(
+            pin!(bell.rung()).poll(&mut Context::from_waker(Waker::noop())),
+            expected
+        );
+    }
+
+    #[test]
+    fn control_is_woken_at_most_once_until_it_has_looked() {
+        let bell = Bell::default();
+        check(&bell, Poll::Pending);
+        (0..5).for_each(|_| bell.ring());
+        check(&bell, Poll::Ready(()));
+        check(&bell, Poll::Pending);
+        bell.ring();
+        check(&bell, Poll::Ready(()));
     }
 }

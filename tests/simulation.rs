@@ -7,7 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use serin::analysis::{AnalysisSpec, Baseline, Judge, Limits, Reading, Term, VerdictKind};
 use serin::measure::Counts;
-use serin::rollout::{Phase, Plan, State, Step, Verb};
+use serin::rollout::{Phase, Plan, State, Step, Tick, Verb};
 use serin::share::MILLION;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -27,12 +27,18 @@ struct World {
     spec: AnalysisSpec,
     state: State,
     judge: Judge,
+    baseline: Baseline,
     reading: Reading,
     /// The canary's part by file or person, where the rollout leaves it to them.
     written_ppm: u32,
     weather: Weather,
-    /// The simulation's own account of the step: time in it, and the canary's requests.
+    patience: Duration,
+    observe: bool,
+    /// The simulation's own account of the step: time in it, how much of that beyond the bake time
+    /// on thin evidence, whether a person resumed it then, and the canary's requests.
     baked: Duration,
+    waited: Duration,
+    resumed: bool,
     resolved: u64,
 }
 
@@ -55,19 +61,51 @@ impl World {
             ..AnalysisSpec::default()
         };
         let written_ppm = if rng.bool() { 0 } else { rng.u32(1..MILLION) };
+        let reading = Reading {
+            weight: f64::from(written_ppm) / f64::from(MILLION),
+            ..Reading::default()
+        };
         let plan = some_plan(&mut rng);
         let weather = some_weather(&mut rng);
         Self {
             plan,
             state: State::initial(written_ppm > 0, 0),
-            judge: Judge::new(&spec, Term::Watch, Reading::default()),
+            judge: Judge::new(&spec, Term::Watch, reading),
             spec,
-            reading: Reading::default(),
+            baseline: Baseline::default(),
+            reading,
             written_ppm,
             weather,
+            patience: if rng.bool() {
+                Duration::MAX
+            } else {
+                TICK * rng.u32(0..30)
+            },
+            observe: rng.u32(0..6) == 0,
             rng,
             baked: Duration::ZERO,
+            waited: Duration::ZERO,
+            resumed: false,
             resolved: 0,
+        }
+    }
+
+    /// The step is another one, or the same anew.
+    fn begin_step(&mut self) {
+        (self.baked, self.waited, self.resumed) = (Duration::ZERO, Duration::ZERO, false);
+    }
+
+    fn bake_time(&self) -> Duration {
+        let step = self.state.step().and_then(|step| self.plan.steps().get(step));
+        step.map_or(Duration::MAX, |step| step.bake_time)
+    }
+
+    /// How long beyond the bake time evidence is waited for.
+    fn patience(&self) -> Duration {
+        if self.resumed {
+            self.patience.max(self.bake_time()).max(Duration::from_secs(60))
+        } else {
+            self.patience
         }
     }
 
@@ -75,45 +113,98 @@ impl World {
         self.state.canary_ppm(&self.plan).unwrap_or(self.written_ppm)
     }
 
+    /// What control tells the judge of the test.
+    fn term(&self) -> Term {
+        let steps = self.plan.steps().iter();
+        let sets_weight = self.state.canary_ppm(&self.plan).is_some();
+        match self.state.step().filter(|_| sets_weight) {
+            Some(_) => Term::Plan {
+                bake_time: steps.map(|step| step.bake_time).sum(),
+            },
+            None => Term::Watch,
+        }
+    }
+
     /// The state is another one now: what its weight was decides whether evidence begins anew.
     fn become_state(&mut self, state: State) {
-        let (ppm, step) = (self.in_force_ppm(), self.state.step());
+        let (ppm, step, term) = (self.in_force_ppm(), self.state.step(), self.term());
         self.state = state;
-        if (self.in_force_ppm(), self.state.step()) != (ppm, step) {
-            self.reading.slot ^= 1;
-            self.judge.begin_step(self.reading, &Baseline::default());
-            self.resolved = 0;
+        if (self.in_force_ppm(), self.state.step()) != (ppm, step) || self.term() != term {
+            self.begin_epoch(term);
         }
+    }
+
+    /// A plan that goes on is the same test; everything else begins another.
+    fn begin_epoch(&mut self, before: Term) {
+        self.reading.slot ^= 1;
+        self.reading.weight = f64::from(self.in_force_ppm()) / f64::from(MILLION);
+        let term = self.term();
+        if before == term && term != Term::Watch {
+            self.judge.begin_step(self.reading, &self.baseline);
+        } else {
+            self.judge.begin_test(term, self.reading);
+        }
+        self.resolved = 0;
+    }
+
+    fn begin_trial(&mut self) {
+        self.judge = Judge::new(&self.spec, self.term(), self.reading);
+        self.resolved = 0;
     }
 
     /// Time and traffic.
     fn tick(&mut self) -> Checked {
         self.serve();
-        let verdict = self.judge.observe(self.reading, &Baseline::default());
+        self.baseline.observe(self.reading.now_ms, &self.reading.stable);
+        let verdict = self.judge.observe(self.reading, &self.baseline);
         let before = self.state.clone();
         let before_ppm = self.in_force_ppm();
         let elapsed = TICK * self.rng.u32(1..3);
         let now_ms = self.reading.now_ms;
         let runs = matches!(before.phase(), Phase::Progressing | Phase::Promoting);
         if runs {
+            let over = (self.baked + elapsed).saturating_sub(self.baked.max(self.bake_time()));
             self.baked += elapsed;
+            if verdict.kind == VerdictKind::Inconclusive {
+                self.waited += over;
+            }
         }
-        match before.tick(&self.plan, &verdict, elapsed, now_ms) {
+        let ends = verdict.kind == VerdictKind::Inconclusive
+            && runs
+            && self.baked >= self.bake_time()
+            && self.waited >= self.patience();
+        let tick = Tick {
+            plan: &self.plan,
+            verdict: &verdict,
+            elapsed,
+            patience: self.patience,
+            observe: self.observe,
+            now_ms,
+        };
+        match before.tick(tick) {
             Ok(moved) => {
+                ensure(!self.observe, || "it moved while it was only observed".to_owned())?;
                 ensure(!moved.reason.is_empty(), || "a move without a reason".to_owned())?;
                 let needed = (self.baked, self.resolved);
                 self.become_state(moved.state);
-                self.check_move(&before, before_ppm, verdict.kind, needed)?;
-                self.baked = Duration::ZERO;
+                if verdict.kind == VerdictKind::Inconclusive {
+                    let paused = (Phase::Paused, before.step(), before_ppm);
+                    let found = (self.state.phase(), self.state.step(), self.in_force_ppm());
+                    ensure(ends && found == paused, || format!("thin evidence led to {found:?}"))?;
+                } else {
+                    self.check_move(&before, before_ppm, verdict.kind, needed)?;
+                    self.begin_step();
+                }
             }
             Err(baked) => {
                 ensure((baked.phase(), baked.step()) == (before.phase(), before.step()), || {
                     "baking on moved it".to_owned()
                 })?;
-                ensure(
-                    !(verdict.kind == VerdictKind::Fail && before.phase().is_judged()),
-                    || format!("{:?} outlived a failed verdict", before.phase()),
-                )?;
+                let fails = verdict.kind == VerdictKind::Fail && before.phase().is_judged();
+                ensure(self.observe || !fails, || {
+                    format!("{:?} outlived a failed verdict", before.phase())
+                })?;
+                ensure(self.observe || !ends, || "patience had no end".to_owned())?;
                 self.become_state(baked);
                 ensure(
                     self.state.baked() == if runs { self.baked } else { before.baked() },
@@ -193,10 +284,13 @@ impl World {
                         let paused = matches!(verb, Verb::Pause | Verb::Resume);
                         self.become_state(moved.state);
                         if matches!(verb, Verb::Start | Verb::Retry) {
-                            self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
+                            self.begin_trial();
                         }
                         if !paused {
-                            self.baked = Duration::ZERO;
+                            self.begin_step();
+                        }
+                        if verb == Verb::Resume {
+                            (self.waited, self.resumed) = (Duration::ZERO, self.baked >= self.bake_time());
                         }
                         let out = matches!(verb, Verb::Start | Verb::Retry);
                         ensure(out || before.phase() != Phase::Aborted, || {
@@ -212,9 +306,7 @@ impl World {
                     Ok(moved) => {
                         self.written_ppm = written_ppm;
                         self.become_state(moved.state);
-                        self.reading.slot ^= 1;
-                        self.judge.begin_step(self.reading, &Baseline::default());
-                        self.resolved = 0;
+                        self.begin_epoch(Term::Watch);
                         ensure(before.phase().allows_weights_by_hand(), || {
                             "weights against the phase".to_owned()
                         })?;
@@ -232,6 +324,9 @@ impl World {
                 let new = some_plan(&mut self.rng);
                 let changed = before.plan_changed(&self.plan, &new, now_ms);
                 let ppm = self.in_force_ppm();
+                if new != self.plan {
+                    (self.waited, self.resumed) = (Duration::ZERO, false);
+                }
                 self.plan = new;
                 self.become_state(changed);
                 ensure(self.in_force_ppm() == ppm, || {
@@ -244,9 +339,8 @@ impl World {
                 let auto_start = self.rng.bool();
                 if let Some(moved) = before.release_changed(&self.plan, auto_start, now_ms) {
                     self.become_state(moved.state);
-                    self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
-                    self.resolved = 0;
-                    self.baked = Duration::ZERO;
+                    self.begin_trial();
+                    self.begin_step();
                 }
                 let first = self.plan.steps().first().map_or(0, |step| step.weight_ppm);
                 let bound = if auto_start { first } else { 0 };
@@ -261,10 +355,11 @@ impl World {
                 })?;
                 self.reading = Reading {
                     now_ms,
+                    weight: self.reading.weight,
                     ..Reading::default()
                 };
-                self.judge = Judge::new(&self.spec, Term::Watch, self.reading);
-                self.resolved = 0;
+                self.baseline = Baseline::default();
+                self.begin_trial();
                 Ok(())
             }
         }
@@ -355,7 +450,7 @@ fn for_each_seed(seeds: u64, life: fn(u64) -> Checked) {
 fn undisturbed(seed: u64, weather: Weather) -> Result<Phase, String> {
     let mut world = World::new(seed);
     world.spec.compare_with_stable = true;
-    world.judge = Judge::new(&world.spec, Term::Watch, world.reading);
+    (world.observe, world.patience) = (false, Duration::MAX);
     while world.plan.steps().len() < 2 {
         world.plan = some_plan(&mut world.rng);
     }
@@ -364,6 +459,7 @@ fn undisturbed(seed: u64, weather: Weather) -> Result<Phase, String> {
         .command(&world.plan, Verb::Start, 0)
         .map_err(|refused| refused.0)?;
     world.become_state(started.state);
+    world.begin_trial();
     for _ in 0..1_000 {
         if !world.state.phase().is_judged() {
             break;

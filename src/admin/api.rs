@@ -4,10 +4,13 @@
 //! Units: latencies and durations in seconds, shares and rates 0 to 1, instants as RFC 3339 in
 //! UTC. What is unknown is `null`; a number is always finite.
 
+mod evidence;
+
 use serde::Serialize;
 
+use self::evidence::{EvidenceBody, StatisticBody};
 use super::instant::rfc3339;
-use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
+use crate::analysis::{Metric, VerdictKind};
 use crate::control::{
     BackendView, EndpointView, Entry, EventRecord, ListenerView, ReloadView, RolloutView, RouteView, StatusView,
     VariantView,
@@ -161,6 +164,8 @@ pub(super) struct Rollout<'a> {
     route: &'a str,
     from: &'a str,
     to: &'a str,
+    /// `act`, or `observe`: judged and reported, and nothing moves by itself.
+    mode: &'static str,
     phase: &'static str,
     step: Option<usize>,
     steps: usize,
@@ -178,34 +183,20 @@ pub(super) struct Rollout<'a> {
     history: Option<Vec<Event<'a>>>,
 }
 
-/// The figures behind a verdict.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct EvidenceBody {
-    metric: Option<&'static str>,
-    window_seconds: f64,
-    canary: Side,
-    stable: Option<Side>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Side {
-    requests: u64,
-    failures: u64,
-    error_rate: Option<f64>,
-    slow_share: Option<f64>,
-}
-
 /// `GET /v1/rollouts/{rollout}/verdict`: flat, for an Argo `web` metric or a CI job.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct VerdictBody<'a> {
     rollout: &'a str,
     phase: &'static str,
+    mode: &'static str,
     verdict: &'static str,
     ok: bool,
     reason: &'a str,
+    /// What decided, when one metric did, and its limit.
+    metric: Option<&'static str>,
+    limit: Option<f64>,
+    statistic: Option<StatisticBody>,
     error_rate: Option<f64>,
     requests: u64,
     failures: u64,
@@ -358,6 +349,7 @@ impl<'a> Rollout<'a> {
             route: view.route.as_str(),
             from: view.from.as_str(),
             to: view.to.as_str(),
+            mode: mode(view),
             phase: view.phase.as_str(),
             step: view.step,
             steps: view.steps,
@@ -368,45 +360,18 @@ impl<'a> Rollout<'a> {
             share: view.share,
             verdict: verdict.map(|verdict| verdict.kind.as_str()),
             verdict_reason: verdict.map(|verdict| verdict.reason.as_str()),
-            evidence: verdict.map(EvidenceBody::from),
+            evidence: verdict.map(EvidenceBody::brief),
             reason: &view.reason,
             history: None,
         }
     }
 
-    /// With history.
+    /// With history, and the proof of a failure.
     pub(super) fn whole(view: &'a RolloutView) -> Self {
         Self {
+            evidence: view.verdict.as_ref().map(EvidenceBody::whole),
             history: Some(view.history.iter().map(Event::from).collect()),
             ..Self::brief(view)
-        }
-    }
-}
-
-impl From<&Verdict> for EvidenceBody {
-    fn from(verdict: &Verdict) -> Self {
-        let Evidence {
-            window_ms,
-            canary,
-            stable,
-            ..
-        } = verdict.evidence;
-        Self {
-            metric: verdict.metric.map(Metric::as_str),
-            window_seconds: seconds_of_ms(window_ms),
-            canary: Side::from(canary),
-            stable: stable.map(Side::from),
-        }
-    }
-}
-
-impl From<SideEvidence> for Side {
-    fn from(side: SideEvidence) -> Self {
-        Self {
-            requests: side.requests,
-            failures: side.failures,
-            error_rate: side.error_rate,
-            slow_share: side.slow_share,
         }
     }
 }
@@ -429,6 +394,7 @@ impl<'a> VerdictBody<'a> {
         Self {
             rollout: view.name.as_str(),
             phase: view.phase.as_str(),
+            mode: mode(view),
             verdict: kind.as_str(),
             ok: match view.phase {
                 Phase::Succeeded => true,
@@ -438,6 +404,13 @@ impl<'a> VerdictBody<'a> {
                 }
             },
             reason: view.verdict.as_ref().map_or(&view.reason, |verdict| &verdict.reason),
+            metric: view
+                .verdict
+                .as_ref()
+                .and_then(|verdict| verdict.metric)
+                .map(Metric::as_str),
+            limit: evidence.against.map(|against| against.limit),
+            statistic: evidence.statistic.map(StatisticBody::from),
             error_rate: evidence.canary.error_rate,
             requests: evidence.canary.requests,
             failures: evidence.canary.failures,
@@ -464,9 +437,13 @@ impl<'a> From<&'a EventRecord> for Event<'a> {
             to: &record.to,
             reason: &record.reason,
             verdict: record.verdict.as_ref().map(|verdict| verdict.kind.as_str()),
-            evidence: record.verdict.as_ref().map(EvidenceBody::from),
+            evidence: record.verdict.as_ref().map(EvidenceBody::whole),
         }
     }
+}
+
+const fn mode(view: &RolloutView) -> &'static str {
+    if view.observe { "observe" } else { "act" }
 }
 
 #[allow(clippy::cast_precision_loss)] // latencies stay far below 2^52 µs
@@ -512,12 +489,14 @@ mod tests {
         check(
             Rollout::whole(&fake::rollout(Phase::Progressing)),
             concat!(
-                r#"{"name":"checkout","route":"checkout","from":"stable","to":"canary","phase":"progressing","step":1,"#,
+                r#"{"name":"checkout","route":"checkout","from":"stable","to":"canary","mode":"act","phase":"progressing","step":1,"#,
                 r#""steps":3,"stepWeights":[0.05,0.25,1.0],"since":"2026-11-21T12:00:13.042Z","bakedSeconds":1.5,"#,
                 r#""bakeSeconds":7200.0,"share":0.25,"verdict":"pass","verdictReason":"#,
-                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","evidence":{"metric":"errorRate","windowSeconds":1.5,"#,
-                r#""canary":{"requests":1000,"failures":4,"errorRate":0.004,"slowShare":null},"stable":"#,
-                r#"{"requests":0,"failures":0,"errorRate":null,"slowShare":null}},"reason":"step 2 of 3","history":"#,
+                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","evidence":{"metric":"errorRate","level":null,"limit":null,"#,
+                r#""windowSeconds":1.5,"sinceSeconds":null,"canary":{"requests":1000,"failures":4,"errorRate":0.004,"slowShare":null,"#,
+                r#""bad":null,"all":null,"share":null,"low":null,"high":null},"stable":{"requests":0,"failures":0,"#,
+                r#""errorRate":null,"slowShare":null,"bad":null,"all":null,"share":null,"low":null,"high":null},"#,
+                r#""statistic":null},"reason":"step 2 of 3","history":"#,
                 r#"[{"id":7,"at":"2026-11-21T12:00:13.042Z","kind":"rollout","generation":42,"by":"serin","#,
                 r#""route":"checkout","rollout":"checkout","from":"progressing","to":"aborted","#,
                 r#""reason":"two\nlines","verdict":null,"evidence":null}]}"#,
@@ -538,8 +517,9 @@ mod tests {
         check(
             VerdictBody::new(&view, route.variants.last()),
             concat!(
-                r#"{"rollout":"checkout","phase":"progressing","verdict":"pass","ok":true,"reason":"#,
-                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","errorRate":0.004,"requests":1000,"failures":4,"#,
+                r#"{"rollout":"checkout","phase":"progressing","mode":"act","verdict":"pass","ok":true,"reason":"#,
+                r#""errorRate 0.4 % (4 of 1000 in 1.5 s)","metric":"errorRate","limit":null,"statistic":null,"#,
+                r#""errorRate":0.004,"requests":1000,"failures":4,"#,
                 r#""stableErrorRate":null,"p50":0.004,"p95":0.0125,"p99":1.0,"windowSeconds":1.5}"#,
             ),
         );

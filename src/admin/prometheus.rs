@@ -120,6 +120,10 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
     let mut phases = Family::gauge("serin_rollout_phase", "1 for the phase the rollout is in.");
     let mut steps = Family::gauge("serin_rollout_step", "Index of the step in force, from 0.");
     let mut verdicts = Family::gauge("serin_rollout_verdict", "1 for the last verdict.");
+    let mut diverted = Family::counter(
+        "serin_breaker_diverted_total",
+        "Requests for the canary that its breaker sent to stable.",
+    );
     for rollout in &view.rollouts {
         let name = ("rollout", rollout.name.as_str());
         for phase in Phase::ALL {
@@ -128,6 +132,7 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
         if let Some(step) = rollout.step {
             steps.push(&[name], float(step as u64));
         }
+        diverted.push(&[name], float(rollout.diverted));
         for kind in VerdictKind::ALL {
             verdicts.push(
                 &[name, ("verdict", kind.as_str())],
@@ -149,7 +154,7 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
         "When a reading of the file last went live.",
     );
     last.push(&[], view.last_reload_success);
-    [generation, phases, steps, verdicts, rollbacks, reloads, last]
+    [generation, phases, steps, verdicts, diverted, rollbacks, reloads, last]
         .map(Family::done)
         .into()
 }
@@ -372,6 +377,7 @@ mod tests {
             r#"serin_rollout_verdict{rollout="checkout",verdict="fail"} 1"#,
             r#"serin_rollout_verdict{rollout="checkout",verdict="pass"} 0"#,
             r#"serin_rollbacks_total{rollout="checkout",reason="errorRate"} 1"#,
+            r#"serin_breaker_diverted_total{rollout="checkout"} 5"#,
             r#"serin_config_reloads_total{result="success"} 2"#,
             r#"serin_config_reloads_total{result="failure"} 1"#,
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",

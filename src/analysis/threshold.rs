@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::figures;
 use super::look::{Limit, Look};
 use super::reading::{Reading, Side};
-use super::spec::{AnalysisSpec, Level, Limits, P95, limit_index};
+use super::spec::{AnalysisSpec, LATENCIES, Level, Limits, limit_index};
 use super::verdict::{Metric, Verdict, VerdictKind};
 use crate::measure::{Counts, Window};
 
@@ -119,9 +119,13 @@ impl ThresholdJudge {
         let needed = self.spec.min_requests.max(1);
         let canary = step.canary[0] + step.canary[1];
         let resolved = canary.resolved();
-        let timed = self.spec.latency[P95].iter().flat_map(Limits::each);
-        let timed = timed.map(|(level, _)| limit_index(P95, level));
-        let timed = timed.map(|index| canary.fast[index] + canary.slow[index]).min();
+        let limits = LATENCIES.iter().zip(&self.spec.latency).enumerate();
+        let timed = limits.flat_map(|(at, (&(metric, _), limits))| {
+            let levels = limits.iter().flat_map(Limits::each);
+            levels.map(move |(level, _)| (limit_index(at, level), metric))
+        });
+        let timed = timed.map(|(index, metric)| (canary.fast[index] + canary.slow[index], metric));
+        let timed = timed.min_by_key(|&(n, _)| n);
         let window = figures::time(Duration::from_millis(step.window_ms));
         let (kind, metric, reason) = match (resolved, timed) {
             (0, _) => {
@@ -133,10 +137,10 @@ impl ThresholdJudge {
                 let reason = format!("{n} requests of the canary in this step; {more} more are needed");
                 (VerdictKind::Inconclusive, None, reason)
             }
-            (_, Some(n)) if n < needed => {
+            (_, Some((n, metric))) if n < needed => {
                 let more = needed - n;
                 let reason = format!("{n} latencies of the canary in this step; {more} more are needed");
-                (VerdictKind::Inconclusive, Some(Metric::LatencyP95), reason)
+                (VerdictKind::Inconclusive, Some(metric), reason)
             }
             (n, _) => {
                 let rate = figures::measured(canary.error_rate().unwrap_or_default());
@@ -199,6 +203,7 @@ impl ThresholdJudge {
 
 #[cfg(test)]
 mod tests {
+    use super::super::spec::P95;
     use super::*;
     use crate::measure::{LIMITS, NO_LIMIT, PATIENCE};
 
@@ -573,6 +578,29 @@ mod tests {
         assert!(
             run.reading.now_ms - oldest_ms <= READINGS as u64 * 100,
             "and not much more"
+        );
+    }
+
+    #[test]
+    fn every_latency_has_its_limit() {
+        let p50 = Limits {
+            warn: None,
+            critical: Some(Duration::from_millis(100)),
+        };
+        let spec = AnalysisSpec {
+            latency: [Some(p50), None, None, None],
+            ..spec()
+        };
+        let of = |slow| Counts {
+            slow: [slow; LIMITS],
+            fast: [100 - slow; LIMITS],
+            ..errors(100, 0)
+        };
+        assert_eq!(Run::new(&spec).ticks(10, of(45), of(3)).kind, VerdictKind::Pass);
+        let found = Run::new(&spec).ticks(10, of(55), of(3));
+        assert_eq!(
+            (found.kind, found.metric),
+            (VerdictKind::Fail, Some(Metric::LatencyP50))
         );
     }
 

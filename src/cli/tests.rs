@@ -127,7 +127,7 @@ async fn weights_are_set_or_the_refusal_is_shown() {
 async fn rollouts_are_shown_and_directed() {
     let serin = Serin::start();
     for (line, part) in [
-        ("rollout list", "checkout  checkout  progressing"),
+        ("rollout list", "checkout  checkout  act   progressing"),
         ("rollout get checkout", "phase    progressing"),
         ("rollout history checkout", "progressing  aborted"),
         ("rollout start checkout", "phase    progressing"),

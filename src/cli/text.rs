@@ -110,11 +110,14 @@ fn variants(routes: &[Value]) -> String {
 
 /// `GET /v1/rollouts`
 pub(super) fn rollouts(list: &Value) -> String {
-    let mut table = Table::new(&["ROLLOUT", "ROUTE", "PHASE", "STEP", ">SHARE", "VERDICT", "REASON"]);
+    let mut table = Table::new(&[
+        "ROLLOUT", "ROUTE", "MODE", "PHASE", "STEP", ">SHARE", "VERDICT", "REASON",
+    ]);
     for rollout in items(&list["rollouts"]) {
         table.row(vec![
             word(&rollout["name"]),
             word(&rollout["route"]),
+            word(&rollout["mode"]),
             word(&rollout["phase"]),
             step(rollout),
             percent(&rollout["share"]),
@@ -137,6 +140,9 @@ pub(super) fn rollout(rollout: &Value) -> String {
         word(&rollout["since"]),
         percent(&rollout["share"]),
     );
+    if rollout["mode"] == "observe" {
+        text.push_str("\nmode     observe: judged and reported, nothing moves by itself");
+    }
     if !rollout["step"].is_null() {
         text.push_str(&format!(
             "\nstep     {}, baked {} of {}",
@@ -153,21 +159,65 @@ pub(super) fn rollout(rollout: &Value) -> String {
             one_line(verdict)
         ));
     }
-    for (side, name) in [("canary", "to"), ("stable", "from")] {
-        let evidence = &rollout["evidence"][side];
-        if evidence.is_object() {
-            text.push_str(&format!(
-                "\n         {}: {} of {} failed ({}) in {}",
-                word(&rollout[name]),
-                word(&evidence["failures"]),
-                word(&evidence["requests"]),
-                percent(&evidence["errorRate"]),
-                span(&rollout["evidence"]["windowSeconds"]),
-            ));
-        }
+    for line in evidence(rollout) {
+        text.push_str(&format!("\n         {line}"));
     }
     text.push_str(&format!("\nreason   {}", one_line(&rollout["reason"])));
     text
+}
+
+/// The figures of both sides and of the test, a line each.
+fn evidence(rollout: &Value) -> Vec<String> {
+    let evidence = &rollout["evidence"];
+    let mut lines = Vec::new();
+    for (side, name) in [("canary", "to"), ("stable", "from")] {
+        let (side, name) = (&evidence[side], word(&rollout[name]));
+        let window = span(&evidence["windowSeconds"]);
+        if side["share"].is_number() {
+            let since = match &evidence["sinceSeconds"] {
+                Value::Null => window,
+                since => span(since),
+            };
+            lines.push(format!(
+                "{name}: {} {} ({} to {}, {} of {}) in {since}",
+                word(&evidence["metric"]),
+                percent(&side["share"]),
+                percent(&side["low"]),
+                percent(&side["high"]),
+                word(&side["bad"]),
+                word(&side["all"]),
+            ));
+        } else if side.is_object() {
+            lines.push(format!(
+                "{name}: {} of {} failed ({}) in {window}",
+                word(&side["failures"]),
+                word(&side["requests"]),
+                percent(&side["errorRate"]),
+            ));
+        }
+    }
+    let statistic = &evidence["statistic"];
+    if evidence["metric"] == "failedRequests" {
+        let (spent, of) = (word(&statistic["value"]), word(&statistic["level"]));
+        lines.push(format!("budget {spent} of {of} failed requests spent"));
+    } else if let (Some(value), Some(level)) = (statistic["value"].as_f64(), statistic["level"].as_f64()) {
+        let does = match (rollout["verdict"].as_str(), evidence["level"].as_str()) {
+            (Some("pass" | "inconclusive"), _) => "passes",
+            (_, Some("warn")) => "holds",
+            _ => "aborts",
+        };
+        lines.push(format!("evidence {} to 1 ({} to 1 {does})", ratio(value), ratio(level)));
+    }
+    lines
+}
+
+/// Odds as people say them: `0.32`, `19.6`, `1320`, `4.2e15`.
+fn ratio(value: f64) -> String {
+    if value < 1e7 {
+        digits(value)
+    } else {
+        format!("{value:.1e}")
+    }
 }
 
 /// A rollout in one line, for a log of its progress.
@@ -291,7 +341,7 @@ fn digits(value: f64) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{history, percent, problem, progress, rollout, rollouts, span, status, weights_set};
+    use super::{evidence, history, percent, problem, progress, rollout, rollouts, span, status, weights_set};
 
     fn check(text: String, lines: &[&str]) {
         assert_eq!(text.lines().collect::<Vec<_>>(), lines, "\n{text}\n");
@@ -306,7 +356,8 @@ mod tests {
     }
 
     fn trial() -> Value {
-        json!({"name": "checkout", "route": "checkout", "from": "stable", "to": "canary", "phase": "progressing",
+        json!({"name": "checkout", "route": "checkout", "from": "stable", "to": "canary", "mode": "act",
+            "phase": "progressing",
             "step": 1, "steps": 3, "stepWeights": [0.05, 0.25, 1.0], "since": "2026-11-21T12:00:13.042Z",
             "bakedSeconds": 1.5, "bakeSeconds": 7200.0, "share": 0.25, "verdict": "pass",
             "verdictReason": "errorRate 0.4 %", "evidence": {"windowSeconds": 1.5,
@@ -374,8 +425,8 @@ mod tests {
         check(
             rollouts(&json!({"rollouts": [trial()]})),
             &[
-                "ROLLOUT   ROUTE     PHASE        STEP           SHARE  VERDICT  REASON",
-                "checkout  checkout  progressing  2 of 3 (25 %)   25 %  pass     step 2 [2J of 3",
+                "ROLLOUT   ROUTE     MODE  PHASE        STEP           SHARE  VERDICT  REASON",
+                "checkout  checkout  act   progressing  2 of 3 (25 %)   25 %  pass     step 2 [2J of 3",
             ],
         );
         check(
@@ -391,6 +442,56 @@ mod tests {
         );
         let idle = json!({"name": "checkout", "phase": "idle", "step": null, "share": 0.0, "reason": "not started"});
         check(progress(&idle), &["checkout idle share 0 %: not started"]);
+    }
+
+    #[test]
+    fn a_verdict_tells_both_sides_and_the_odds() {
+        let check = |word: &str, level: &str, value: f64, expected: &[&str]| {
+            let mut rollout = trial();
+            (rollout["verdict"], rollout["from"]) = (json!(word), json!("blue"));
+            let side = |bad, all, share, low, high| json!({"requests": all, "failures": bad, "errorRate": share, "bad": bad, "all": all, "share": share, "low": low, "high": high});
+            rollout["evidence"] = json!({"metric": "errorRate", "level": level, "limit": 0.05, "windowSeconds": 40.0, "sinceSeconds": 12.5,
+                "canary": side(74, 913, 0.081_051, 0.064_2, 0.100_7), "stable": side(33, 8217, 0.004_016, 0.002_77, 0.005_63),
+                "statistic": {"value": value, "level": 1000.0}});
+            assert_eq!(evidence(&rollout), expected);
+        };
+        let sides = [
+            "canary: errorRate 8.11 % (6.42 % to 10.1 %, 74 of 913) in 12.5 s",
+            "blue: errorRate 0.402 % (0.277 % to 0.563 %, 33 of 8217) in 12.5 s",
+        ];
+        check(
+            "fail",
+            "critical",
+            1320.4,
+            &[sides[0], sides[1], "evidence 1320 to 1 (1000 to 1 aborts)"],
+        );
+        check(
+            "hold",
+            "critical",
+            2.5,
+            &[sides[0], sides[1], "evidence 2.5 to 1 (1000 to 1 aborts)"],
+        );
+        check(
+            "hold",
+            "warn",
+            4.2e15,
+            &[sides[0], sides[1], "evidence 4.2e15 to 1 (1000 to 1 holds)"],
+        );
+        check(
+            "pass",
+            "critical",
+            0.25,
+            &[sides[0], sides[1], "evidence 0.25 to 1 (1000 to 1 passes)"],
+        );
+    }
+
+    #[test]
+    fn who_only_observes_says_so() {
+        let mut observed = trial();
+        observed["mode"] = json!("observe");
+        let text = rollout(&observed);
+        let line = "mode     observe: judged and reported, nothing moves by itself";
+        assert!(text.lines().any(|found| found == line), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::controller::{Controller, unix_ms};
-use super::ground::Changed;
+use super::ground::{Changed, Ground};
 use super::journal::Happening;
 use super::publisher::recorders;
 use crate::analysis::Verdict;
@@ -60,24 +60,44 @@ impl Controller {
         })
     }
 
-    fn put(&mut self, (ground, happenings): Changed) {
+    fn put(&mut self, (ground, mut happenings): Changed) {
+        for happening in &mut happenings {
+            let rollout = happening.rollout.as_ref();
+            let verdict = rollout.and_then(|rollout| self.court.present_verdict(rollout));
+            happening.stand_beside(verdict);
+        }
+        self.warm_up(&ground);
         self.publisher.publish(&ground);
         let same_file = Arc::ptr_eq(&self.ground.spec, &ground.spec);
         self.ground = ground;
         if same_file {
-            self.court.follow(&self.ground, self.publisher.table(), self.clock_ms());
+            self.court.follow(&self.ground, self.publisher.table(), self.moment());
             self.tell(happenings);
         } else {
             self.follow(happenings);
         }
     }
 
+    /// The endpoints of a canary that is about to be judged anew begin warming again: before it is
+    /// live, so that none of its first requests is missed.
+    fn warm_up(&self, next: &Ground) {
+        for (index, rollout) in next.spec.rollouts.iter().enumerate() {
+            let (before, after) = (self.ground.standing.rollouts.get(&rollout.name), next.rollout(index));
+            let goes_on = before.is_some_and(|before| before.trial == after.trial && before.state.phase().is_judged());
+            if rollout.warm_up > 0 && after.state.phase().is_judged() && !goes_on {
+                let canary = &next.spec.routes[rollout.route].variants[rollout.to];
+                let backend = &next.spec.backends[canary.backend].name;
+                self.publisher.warm_up_again(backend);
+            }
+        }
+    }
+
     /// Follows another file.
     pub(super) fn follow(&mut self, happenings: Vec<Happening>) {
-        let now_ms = self.clock_ms();
+        let now = self.moment();
         let table = self.publisher.table();
-        self.court.follow(&self.ground, table, now_ms);
-        self.windows.follow(recorders(table), now_ms);
+        self.court.follow(&self.ground, table, now);
+        self.windows.follow(recorders(table), now.ms);
         let rollouts = &self.ground.standing.rollouts;
         self.journal.retain(|name| rollouts.contains_key(name));
         self.rollbacks.retain(|(name, _), _| rollouts.contains_key(name));

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::court::Court;
+use super::court::{Court, Moment};
 use super::directory::StateError;
 use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
@@ -210,7 +210,7 @@ impl Controller {
         let now = Instant::now();
         let elapsed = now.duration_since(self.looked).min(ELAPSED_MAX);
         self.looked = now;
-        let mut verdicts = self.court.look(&self.ground, self.clock_ms());
+        let mut verdicts = self.court.look(&self.ground, self.moment());
         // Failures first: what moves on waits for the disk, an abort waits for nothing.
         verdicts.sort_by_key(|(_, verdict)| verdict.kind != VerdictKind::Fail);
         for (index, verdict) in verdicts {
@@ -237,6 +237,14 @@ impl Controller {
         } else if now.duration_since(*judged) >= WINDOW_JUDGED {
             *judged = now;
             self.windows.take(self.court.recorders(), now_ms);
+        }
+    }
+
+    /// This moment, for those who judge.
+    pub(super) fn moment(&self) -> Moment {
+        Moment {
+            ms: self.clock_ms(),
+            live_us: self.publisher.live().now_us(),
         }
     }
 

@@ -4,19 +4,34 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ground::Ground;
-use crate::analysis::{AnalysisSpec, Baseline, Judge, Reading, Side, Term, Verdict, VerdictKind};
+use super::yardstick::Yardstick;
+use crate::analysis::{AnalysisSpec, Judge, Reading, Side, Term, Verdict, VerdictKind};
 use crate::config::Rollout;
-use crate::measure::{Recorder, Track};
+use crate::measure::{LIMITS, Recorder, Track};
 use crate::name::Name;
 use crate::rollout::Phase;
-use crate::route::Table;
+use crate::route::{Breaker, Table};
 
 /// A word that goes to and fro is told at most this often.
 const TELL_MS: u64 = 1_000;
 
-/// One judge for each rollout whose canary votes.
+/// How many rollouts at most measure stable's latencies in one look: one, and one of so many, so
+/// that a hundred of them do not do it at once, and all of them within ten seconds.
+const LATENCIES_ONE_OF: usize = 50;
+
+/// A moment on the clocks of control and of the workers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// Milliseconds since control began.
+    pub(super) ms: u64,
+    /// Microseconds on the clock that breakers go by.
+    pub(super) live_us: u64,
+}
+
+/// One judge for each rollout whose canary votes, and a yardstick for every rollout of the file.
 #[derive(Debug, Default)]
 pub(super) struct Court {
+    yardsticks: BTreeMap<Name, Yardstick>,
     cases: BTreeMap<Name, Case>,
     /// The last verdict of each rollout that has one, also after its case is closed.
     said: BTreeMap<Name, Said>,
@@ -26,7 +41,7 @@ pub(super) struct Court {
 struct Case {
     judge: Judge,
     subject: Subject,
-    epoch: u32,
+    stand: Stand,
 }
 
 /// What is judged, and by what. Another subject is another case.
@@ -34,8 +49,20 @@ struct Case {
 struct Subject {
     canary: Arc<Recorder>,
     stable: Arc<Recorder>,
+    /// What the canary may still cost hangs here.
+    breaker: Option<Arc<Breaker>>,
     analysis: AnalysisSpec,
     trial: u32,
+}
+
+/// Under what the evidence comes about. It changes in the course of a case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Stand {
+    epoch: u32,
+    /// The canary's part of the two variants' weight, 0 to 1.
+    weight: f64,
+    term: Term,
+    observe: bool,
 }
 
 #[derive(Debug)]
@@ -47,53 +74,63 @@ struct Said {
 impl Court {
     /// Follows a change of the table: opens and closes cases, and begins evidence anew where the
     /// epoch rose. Other counters or other limits are another case.
-    pub(super) fn follow(&mut self, ground: &Ground, table: &Table, now_ms: u64) {
+    pub(super) fn follow(&mut self, ground: &Ground, table: &Table, now: Moment) {
+        let mut yardsticks = std::mem::take(&mut self.yardsticks);
         let mut known = std::mem::take(&mut self.cases);
         let mut said = std::mem::take(&mut self.said);
         for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
-            let phase = ground.rollout(index).state.phase();
-            let last = said.remove(&rollout.name).filter(|_| phase != Phase::Idle);
-            if !phase.is_judged() {
-                self.said.extend(last.map(|last| (rollout.name.clone(), last)));
-                continue;
-            }
-            let epoch = ground.epoch(rollout.route);
+            let name = &rollout.name;
             let subject = Subject::of(rollout, table, ground.rollout(index).trial);
-            let reading = subject.reading(epoch, now_ms);
-            let (mut case, last) = match known.remove(&rollout.name) {
-                Some(case) if case.subject.is(&subject) => (case, last),
-                Some(_) | None => (Case::new(subject, epoch, reading), None),
-            };
-            if case.epoch != epoch {
-                case.epoch = epoch;
-                case.judge.begin_step(reading, &Baseline::default());
+            let yardstick = yardsticks.remove(name);
+            let yardstick = Yardstick::follow(yardstick, &subject.stable, &subject.canary, &rollout.analysis);
+            let phase = ground.rollout(index).state.phase();
+            let last = said.remove(name).filter(|_| phase != Phase::Idle);
+            if phase.is_judged() {
+                let stand = Stand::of(ground, index);
+                let (mut case, last) = match known.remove(name) {
+                    Some(case) if case.subject.is(&subject) => (case, last),
+                    Some(_) | None => (Case::open(subject, stand, now), None),
+                };
+                case.stand(stand, &yardstick, now);
+                // What stands now is judged now: nobody is shown a word about the step before.
+                let verdict = case.look(&yardstick, case.subject.stable_side(), now);
+                let told = last.and_then(|last| last.told);
+                self.said.insert(name.clone(), Said { verdict, told });
+                self.cases.insert(name.clone(), case);
+            } else if let Some(last) = last {
+                self.said.insert(name.clone(), last);
             }
-            // What stands now is judged now: nobody is shown a word about the step before.
-            let said = Said {
-                verdict: case.judge.observe(reading, &Baseline::default()),
-                told: last.and_then(|last| last.told),
-            };
-            self.said.insert(rollout.name.clone(), said);
-            self.cases.insert(rollout.name.clone(), case);
+            self.yardsticks.insert(name.clone(), yardstick);
         }
     }
 
     /// Reads the counters of every case and judges: the index of each rollout with its verdict.
-    pub(super) fn look(&mut self, ground: &Ground, now_ms: u64) -> Vec<(usize, Verdict)> {
+    pub(super) fn look(&mut self, ground: &Ground, now: Moment) -> Vec<(usize, Verdict)> {
         let mut verdicts = Vec::new();
-        for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
-            let Some(case) = self.cases.get_mut(&rollout.name) else {
+        let mut measurements = 1 + self.yardsticks.len() / LATENCIES_ONE_OF;
+        for (index, Rollout { name, .. }) in ground.spec.rollouts.iter().enumerate() {
+            let Some(yardstick) = self.yardsticks.get_mut(name) else {
                 continue;
             };
-            let verdict = case
-                .judge
-                .observe(case.subject.reading(case.epoch, now_ms), &Baseline::default());
-            let told = self.said.get(&rollout.name).and_then(|said| said.told);
+            if measurements > 0 && yardstick.wants_latencies(now.ms) {
+                measurements -= 1;
+                yardstick.take_latencies(now.ms);
+            }
+            let Some(case) = self.cases.get_mut(name) else {
+                if yardstick.is_due(now.ms) {
+                    yardstick.observe(now.ms, &side(yardstick.stable()));
+                }
+                continue;
+            };
+            let stable = case.subject.stable_side();
+            yardstick.observe(now.ms, &stable);
+            let verdict = case.look(yardstick, stable, now);
+            let told = self.said.get(name).and_then(|said| said.told);
             let said = Said {
                 verdict: verdict.clone(),
                 told,
             };
-            self.said.insert(rollout.name.clone(), said);
+            self.said.insert(name.clone(), said);
             verdicts.push((index, verdict));
         }
         verdicts
@@ -117,6 +154,11 @@ impl Court {
         self.said.get(rollout).map(|said| &said.verdict)
     }
 
+    /// What is said at this moment of a rollout under judgement.
+    pub(super) fn present_verdict(&self, rollout: &Name) -> Option<&Verdict> {
+        self.verdict(rollout).filter(|_| self.cases.contains_key(rollout))
+    }
+
     /// The counters that are read ten times a second.
     pub(super) fn recorders(&self) -> impl Iterator<Item = &Arc<Recorder>> {
         self.cases
@@ -126,11 +168,66 @@ impl Court {
 }
 
 impl Case {
-    fn new(subject: Subject, epoch: u32, first: Reading) -> Self {
+    fn open(subject: Subject, stand: Stand, now: Moment) -> Self {
+        let first = subject.reading(stand, subject.stable_side(), now.ms);
         Self {
-            judge: Judge::new(&subject.analysis, Term::Watch, first),
+            judge: Judge::new(&subject.analysis, stand.term, first),
             subject,
-            epoch,
+            stand,
+        }
+    }
+
+    /// Evidence comes about under `stand` from now on. A plan that goes on is the same test;
+    /// whatever else moves the weight was a person or the file, and begins another.
+    fn stand(&mut self, stand: Stand, yardstick: &Yardstick, now: Moment) {
+        let before = std::mem::replace(&mut self.stand, stand);
+        if (before.epoch, before.term) == (stand.epoch, stand.term) {
+            return;
+        }
+        let reading = self.subject.reading(stand, self.subject.stable_side(), now.ms);
+        let in_plan = matches!(stand.term, Term::Plan { .. });
+        if in_plan && before.term == stand.term {
+            self.judge.begin_step(reading, yardstick.baseline());
+        } else {
+            self.judge.begin_test(stand.term, reading);
+        }
+    }
+
+    /// Judges, and tells the breaker what the canary may still cost.
+    fn look(&mut self, yardstick: &Yardstick, stable: Side, now: Moment) -> Verdict {
+        // Before the counters are read: no failure may stand in neither of the two.
+        let failures = self.subject.breaker.as_ref().map(|breaker| breaker.failures());
+        let reading = self.subject.reading(self.stand, stable, now.ms);
+        let mut verdict = self.judge.observe(reading, yardstick.baseline());
+        if let (Some(breaker), Some(failures)) = (&self.subject.breaker, failures)
+            && let Some(left) = self.judge.failures_left()
+        {
+            breaker.grant(failures.saturating_add(left), now.live_us);
+        }
+        if self.stand.observe && verdict.kind == VerdictKind::Fail {
+            verdict.reason.insert_str(0, "would abort: ");
+        }
+        verdict
+    }
+}
+
+impl Stand {
+    fn of(ground: &Ground, index: usize) -> Self {
+        let Rollout {
+            route,
+            from,
+            to,
+            observe,
+            ..
+        } = ground.spec.rollouts[index];
+        let weights = ground.in_force_on(route);
+        let [stable, canary] = [from, to].map(|variant| f64::from(weights[variant]));
+        let both = stable + canary;
+        Self {
+            epoch: ground.epoch(route),
+            weight: if both > 0.0 { canary / both } else { 0.0 },
+            term: ground.term(index),
+            observe,
         }
     }
 }
@@ -138,9 +235,11 @@ impl Case {
 impl Subject {
     fn of(rollout: &Rollout, table: &Table, trial: u32) -> Self {
         let variants = &table.routes[rollout.route].variants;
+        let canary = &variants[rollout.to];
         Self {
-            canary: Arc::clone(&variants[rollout.to].recorder),
+            canary: Arc::clone(&canary.recorder),
             stable: Arc::clone(&variants[rollout.from].recorder),
+            breaker: canary.breaker.as_ref().map(|(breaker, _)| Arc::clone(breaker)),
             analysis: rollout.analysis.clone(),
             trial,
         }
@@ -153,17 +252,33 @@ impl Subject {
             && self.trial == other.trial
     }
 
-    fn reading(&self, epoch: u32, now_ms: u64) -> Reading {
-        let side = |recorder: &Recorder| Side {
-            counts: [0, 1].map(|slot| recorder.counts(Track::Draw { slot })),
-            ..Side::default()
-        };
+    fn stable_side(&self) -> Side {
+        side(&self.stable)
+    }
+
+    fn reading(&self, stand: Stand, stable: Side, now_ms: u64) -> Reading {
         Reading {
             now_ms,
-            slot: u8::from(epoch % 2 == 1),
-            weight: 0.0,
+            slot: u8::from(stand.epoch % 2 == 1),
+            weight: stand.weight,
             canary: side(&self.canary),
-            stable: side(&self.stable),
+            stable,
         }
     }
 }
+
+/// What a recorder says at this moment.
+fn side(recorder: &Recorder) -> Side {
+    let mut overdue = [0; LIMITS];
+    let counts = [0, 1].map(|slot| {
+        let track = Track::Draw { slot };
+        for (sum, more) in overdue.iter_mut().zip(recorder.overdue(track)) {
+            *sum += more;
+        }
+        recorder.counts(track)
+    });
+    Side { counts, overdue }
+}
+
+#[cfg(test)]
+mod tests;

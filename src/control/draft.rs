@@ -242,6 +242,7 @@ impl<'a> Draft<'a> {
             from,
             to,
             reason,
+            decided: verdict.is_some(),
             verdict,
         });
     }
@@ -280,6 +281,7 @@ impl Ground {
             from,
             to: self.words(route),
             reason: wish.words(why),
+            decided: false,
             verdict: None,
         }
     }

@@ -12,11 +12,11 @@ use super::draft::{Draft, Wish};
 use super::journal::Happening;
 use super::standing::{RolloutStanding, RouteStanding, Standing};
 use super::weights::{by_name, declared, in_words};
-use crate::analysis::Verdict;
+use crate::analysis::{Term, Verdict};
 use crate::compile::{InForce, Trial};
 use crate::config::{Rollout, Route, Spec};
 use crate::name::Name;
-use crate::rollout::{Phase, Refused, State, Verb};
+use crate::rollout::{Phase, Refused, State, Tick, Verb};
 
 /// The checked file, and what stands beside it. Every rollout of the file has its standing, and so
 /// has the route of each.
@@ -141,7 +141,16 @@ impl Ground {
     /// One tick of a rollout under judgement, `elapsed` after the last.
     pub(super) fn tick(&self, rollout: usize, verdict: &Verdict, elapsed: Duration, now_ms: u64) -> Ticked {
         let standing = self.rollout(rollout);
-        match standing.state.tick(&standing.plan, verdict, elapsed, now_ms) {
+        let Rollout { patience, observe, .. } = self.spec.rollouts[rollout];
+        let tick = Tick {
+            plan: &standing.plan,
+            verdict,
+            elapsed,
+            patience,
+            observe,
+            now_ms,
+        };
+        match standing.state.tick(tick) {
             Err(baked) => Ticked::Baked(baked),
             Ok(moved) => {
                 let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
@@ -236,6 +245,18 @@ impl Ground {
                 .iter()
                 .map(|variant| variant.weight)
                 .collect(),
+        }
+    }
+
+    /// How long the test of a rollout is expected to run: a plan's bake times while it sets the weight.
+    pub(super) fn term(&self, rollout: usize) -> Term {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let sets_weight = state.canary_ppm(plan).is_some();
+        match state.step().filter(|_| sets_weight) {
+            Some(_) => Term::Plan {
+                bake_time: plan.steps().iter().map(|step| step.bake_time).sum(),
+            },
+            None => Term::Watch,
         }
     }
 

@@ -15,6 +15,8 @@ const EVENTS_MAX: usize = 1_000;
 pub(super) const REFUSED: &str = "refused";
 /// Changes kept for each rollout.
 const HISTORY_MAX: usize = 100;
+/// Of each rollout so many aborts, the newest, keep the proof of their verdict: some 30 KB each.
+const PROOFS_MAX: usize = 3;
 
 /// Something that has changed, before it has an id and a generation.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +35,9 @@ pub(super) struct Happening {
     pub(super) to: String,
     /// Why, with figures.
     pub(super) reason: String,
-    /// The verdict of that moment, where one decided.
+    /// Whether the verdict brought it about.
+    pub(super) decided: bool,
+    /// The verdict of that moment, where the canary was judged.
     pub(super) verdict: Option<Verdict>,
 }
 
@@ -72,6 +76,7 @@ impl Happening {
             from: String::new(),
             to: to.to_owned(),
             reason,
+            decided: false,
             verdict: None,
         }
     }
@@ -86,66 +91,39 @@ impl Happening {
             from: before.map_or("", VerdictKind::as_str).to_owned(),
             to: verdict.kind.as_str().to_owned(),
             reason: verdict.reason.clone(),
-            verdict: Some(verdict.clone()),
+            decided: true,
+            verdict: Some(without_proof(verdict)),
         }
     }
 
     /// Why a canary lost everything, in one word for a label: the metric that decided, or `manual`.
     /// `None`: this is no abort.
     pub(super) fn rollback(&self) -> Option<&'static str> {
-        let is_abort = self.kind == Kind::Rollout && self.to == Phase::Aborted.as_str();
-        let reason = match &self.verdict {
+        let reason = match self.verdict.as_ref().filter(|_| self.decided) {
             None => "manual",
             Some(verdict) => verdict.metric.map_or("analysis", Metric::as_str),
         };
-        is_abort.then_some(reason)
+        self.is_abort().then_some(reason)
     }
 
-    /// One line in the log, a warning for aborts and refused files. Verdicts that changed nothing
-    /// are for those who debug.
-    pub(super) fn log(&self, generation: u64) {
-        let Self {
-            kind,
-            by,
-            from,
-            to,
-            reason,
-            ..
-        } = self;
-        let (route, rollout) = (
-            self.route.as_ref().map(Name::as_str),
-            self.rollout.as_ref().map(Name::as_str),
-        );
-        if self.rollback().is_some() {
-            let evidence = self.verdict.as_ref().map(|verdict| &verdict.evidence);
-            let canary = evidence.map(|evidence| evidence.canary);
-            let stable = evidence.and_then(|evidence| evidence.stable);
-            tracing::warn!(
-                rollout,
-                route,
-                by,
-                from,
-                generation,
-                window_ms = evidence.map(|evidence| evidence.window_ms),
-                requests = canary.map(|side| side.requests),
-                failures = canary.map(|side| side.failures),
-                error_rate = canary.and_then(|side| side.error_rate),
-                slow_share = canary.and_then(|side| side.slow_share),
-                stable_error_rate = stable.and_then(|side| side.error_rate),
-                reason,
-                "aborted: the canary gets nothing"
-            );
-            return;
-        }
-        match kind {
-            Kind::Verdict => tracing::debug!(rollout, route, from, to, reason, "verdict"),
-            Kind::Rollout => tracing::info!(rollout, route, by, from, to, generation, reason, "rollout moved"),
-            Kind::Weights => tracing::info!(route, rollout, by, from, to, generation, reason, "weights changed"),
-            Kind::Reload if to == REFUSED => tracing::error!(by, generation, "configuration refused: {reason}"),
-            Kind::Reload => tracing::info!(by, generation, "configuration read: {to}"),
-            Kind::Start => tracing::info!(generation, "{reason}"),
+    pub(super) fn is_abort(&self) -> bool {
+        self.kind == Kind::Rollout && self.to == Phase::Aborted.as_str()
+    }
+
+    /// Where no verdict decided, the verdict of that moment and its counts are told all the same
+    /// (rule 10).
+    pub(super) fn stand_beside(&mut self, verdict: Option<&Verdict>) {
+        if self.verdict.is_none() {
+            self.verdict = verdict.map(without_proof);
         }
     }
+}
+
+/// What is told often goes without the proof, which is long.
+fn without_proof(verdict: &Verdict) -> Verdict {
+    let mut verdict = verdict.clone();
+    verdict.evidence.proof = None;
+    verdict
 }
 
 impl Kind {
@@ -197,6 +175,12 @@ impl Journal {
             );
         }
         push(&mut self.events, event.clone(), EVENTS_MAX);
+        if has_proof(&event) {
+            let of_rollout = |other: &&mut EventRecord| other.rollout == event.rollout;
+            let history = event.rollout.as_ref().and_then(|name| self.histories.get_mut(name));
+            drop_old_proofs(history.into_iter().flatten());
+            drop_old_proofs(self.events.iter_mut().filter(of_rollout));
+        }
         // Nobody follows: then nobody is told.
         let _ = self.followers.send(event);
     }
@@ -222,6 +206,21 @@ impl Journal {
     }
 }
 
+fn has_proof(event: &EventRecord) -> bool {
+    event
+        .verdict
+        .as_ref()
+        .is_some_and(|verdict| verdict.evidence.proof.is_some())
+}
+
+/// Of the events of one rollout only the newest keep their proofs.
+fn drop_old_proofs<'e>(events: impl DoubleEndedIterator<Item = &'e mut EventRecord>) {
+    let proven = events.rev().filter(|event| has_proof(event));
+    for verdict in proven.skip(PROOFS_MAX).filter_map(|event| event.verdict.as_mut()) {
+        verdict.evidence.proof = None;
+    }
+}
+
 fn push(events: &mut VecDeque<EventRecord>, event: EventRecord, max: usize) {
     if events.len() == max {
         events.pop_front();
@@ -231,8 +230,10 @@ fn push(events: &mut VecDeque<EventRecord>, event: EventRecord, max: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{EVENTS_MAX, HISTORY_MAX, Happening, Journal, Kind};
+    use super::{EVENTS_MAX, HISTORY_MAX, Happening, Journal, Kind, PROOFS_MAX, has_proof};
+    use crate::analysis::{Evidence, Metric, Proof, Verdict, VerdictKind};
     use crate::name::Name;
+    use std::sync::Arc;
 
     fn name() -> Name {
         Name::new("checkout").unwrap()
@@ -247,7 +248,20 @@ mod tests {
             from: "progressing".into(),
             to: "aborted".into(),
             reason: "8.1 %".into(),
+            decided: false,
             verdict: None,
+        }
+    }
+
+    fn failed() -> Verdict {
+        Verdict {
+            kind: VerdictKind::Fail,
+            metric: Some(Metric::LatencyFactorP99),
+            reason: "8.1 %".into(),
+            evidence: Evidence {
+                proof: Some(Arc::new(Proof::default())),
+                ..Evidence::default()
+            },
         }
     }
 
@@ -301,6 +315,41 @@ mod tests {
         let journal = journal_of(3, Kind::Verdict);
         assert_eq!(journal.follow(Some(0)).0.len(), 3);
         assert!(journal.history(&name()).is_empty());
+    }
+
+    #[test]
+    fn only_the_newest_aborts_keep_their_proof() {
+        let mut journal = Journal::new(1000);
+        for n in 0..10 {
+            let abort = Happening {
+                decided: true,
+                verdict: Some(failed()),
+                ..happening(Kind::Rollout)
+            };
+            journal.record(abort, n, 5);
+            journal.record(happening(Kind::Weights), n, 5);
+        }
+        for kept in [journal.history(&name()), journal.follow(Some(0)).0] {
+            let proven = kept.iter().filter(|event| has_proof(event));
+            let ids: Vec<u64> = proven.map(|event| event.id).collect();
+            assert_eq!((ids.len(), ids[0]), (PROOFS_MAX, 1014));
+        }
+    }
+
+    #[test]
+    fn an_abort_has_the_metric_that_decided_or_a_person_for_a_reason() {
+        let check = |decided, verdict, expected| {
+            let mut told = happening(Kind::Rollout);
+            (told.decided, told.verdict) = (decided, verdict);
+            told.stand_beside(Some(&failed()));
+            assert_eq!(told.rollback(), Some(expected));
+            assert!(told.verdict.is_some());
+        };
+        check(true, Some(failed()), "latencyFactorP99");
+        check(false, None, "manual");
+        let mut told = happening(Kind::Rollout);
+        told.to = "paused".into();
+        assert_eq!(told.rollback(), None);
     }
 
     #[test]

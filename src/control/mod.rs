@@ -14,6 +14,7 @@ mod fixture;
 mod ground;
 mod handle;
 mod journal;
+mod log;
 mod publisher;
 mod readings;
 mod reload;
@@ -25,6 +26,7 @@ mod view;
 mod views;
 mod weights;
 mod windows;
+mod yardstick;
 
 pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;

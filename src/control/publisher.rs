@@ -7,10 +7,10 @@ use super::ground::Ground;
 use crate::compile::{Book, InForce, compile};
 use crate::config::{Rollout, Spec};
 use crate::live::Live;
-use crate::measure::{LIMITS, NO_LIMIT, Recorder};
+use crate::measure::{AT_P90, AT_P99, LIMITS, NO_LIMIT, Recorder};
 use crate::name::Name;
 use crate::rollout::Phase;
-use crate::route::Table;
+use crate::route::{Bounds, Table};
 
 /// The one who publishes.
 #[derive(Debug)]
@@ -81,6 +81,14 @@ impl Publisher {
         self.table.generation
     }
 
+    /// The endpoints of `backend` begin warming again. Those that come later are cold by themselves.
+    pub(super) fn warm_up_again(&self, backend: &Name) {
+        let backends = self.table.backends.iter().filter(|known| known.name == *backend);
+        for endpoint in backends.flat_map(|backend| &backend.endpoints) {
+            endpoint.warm_up_again();
+        }
+    }
+
     fn stop_aborted(&mut self, ground: &Ground) {
         let is_live = |name: &Name| self.spec.rollouts.iter().any(|rollout| rollout.name == *name);
         for name in aborted(ground).filter(|name| is_live(name)) {
@@ -102,15 +110,24 @@ fn aborted(ground: &Ground) -> impl Iterator<Item = &Name> {
         .map(|(_, rollout)| &rollout.name)
 }
 
-/// A breaker is open exactly while its rollout is aborted.
+/// A breaker is open exactly while its rollout is aborted, and bounds what the canary may cost while
+/// it is judged and may be acted upon.
 fn set_breakers(book: &mut Book, ground: &Ground) {
     for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
-        let aborted = ground.rollout(index).state.phase() == Phase::Aborted;
-        book.breaker(&rollout.name).set_open(aborted);
+        let phase = ground.rollout(index).state.phase();
+        let bounds = Bounds {
+            failures: rollout.analysis.failed_requests.is_some(),
+            in_flight: rollout.in_flight_max,
+        };
+        let bounded = phase.is_judged() && !rollout.observe;
+        let breaker = book.breaker(&rollout.name);
+        breaker.set_bounds(if bounded { bounds } else { Bounds::default() });
+        breaker.set_open(phase == Phase::Aborted);
     }
 }
 
-/// Both sides of a rollout count at the limits of its analysis, all others at none.
+/// Both sides of a rollout count at the limits of its analysis, all others at none. The limits that
+/// move with stable are the [`Yardstick`](super::yardstick::Yardstick)'s while there is a rollout.
 fn set_limits(spec: &Spec, table: &Table) {
     let mut limits = vec![None; table.routes.len()];
     for rollout in &spec.rollouts {
@@ -120,12 +137,13 @@ fn set_limits(spec: &Spec, table: &Table) {
     for (route, limits) in table.routes.iter().zip(limits) {
         for (index, variant) in route.variants.iter().enumerate() {
             let judged = |rollout: &Rollout| index == rollout.from || index == rollout.to;
-            let limits = match limits {
-                Some((rollout, limits)) if judged(rollout) => limits,
-                Some(_) | None => [NO_LIMIT; LIMITS],
-            };
-            for (index, limit_us) in limits.into_iter().enumerate() {
-                variant.recorder.set_limit_us(index, limit_us);
+            let limits = limits.as_ref().filter(|(rollout, _)| judged(rollout));
+            for at in 0..LIMITS {
+                match limits {
+                    Some(_) if at == AT_P90 || at == AT_P99 => {}
+                    Some((_, limits)) => variant.recorder.set_limit_us(at, limits[at]),
+                    None => variant.recorder.set_limit_us(at, NO_LIMIT),
+                }
             }
         }
     }

@@ -82,6 +82,10 @@ struct StoredRollout {
     step: Option<usize>,
     weight_ppm: Option<u32>,
     baked_ms: u64,
+    #[serde(default)]
+    waited_ms: u64,
+    #[serde(default)]
+    resumed: bool,
     by_hand: bool,
     since_ms: u64,
     reason: String,
@@ -170,6 +174,8 @@ impl StoredRollout {
             step: parts.step,
             weight_ppm: parts.weight_ppm,
             baked_ms: parts.baked_ms,
+            waited_ms: parts.waited_ms,
+            resumed: parts.resumed,
             by_hand: parts.by_hand,
             since_ms: parts.since_ms,
             reason: standing.reason.clone(),
@@ -195,6 +201,8 @@ impl StoredRollout {
             step: self.step,
             weight_ppm: self.weight_ppm,
             baked_ms: self.baked_ms,
+            waited_ms: self.waited_ms,
+            resumed: self.resumed,
             by_hand: self.by_hand,
             since_ms: self.since_ms,
             reason: self.reason.clone(),

@@ -166,6 +166,8 @@ pub struct RolloutView {
     pub from: Name,
     /// The canary's variant.
     pub to: Name,
+    /// Judged and reported only: nothing moves by itself.
+    pub observe: bool,
     /// Where it stands.
     pub phase: Phase,
     /// Index of the step in force.
@@ -213,7 +215,8 @@ pub struct EventRecord {
     pub to: String,
     /// In words, with figures.
     pub reason: String,
-    /// The verdict of that moment, where one decided.
+    /// The verdict of that moment, where the canary was judged. With its proof only where it failed
+    /// and that brought about an abort, and only the newest of them.
     pub verdict: Option<Verdict>,
 }
 
@@ -235,8 +238,7 @@ pub struct MetricsView {
     pub reloads_failed: u64,
     /// When a reading last went live, in Unix seconds.
     pub last_reload_success: f64,
-    /// Aborts so far by rollout and reason: the metric that decided (`errorRate`, `latencyP95`) or
-    /// `manual`.
+    /// Aborts so far by rollout and reason: the word of the metric that decided, or `manual`.
     pub rollbacks: Vec<(Name, String, u64)>,
 }
 
@@ -260,4 +262,6 @@ pub struct RolloutMetrics {
     pub step: Option<usize>,
     /// The last verdict; `None` before the first.
     pub verdict: Option<VerdictKind>,
+    /// Requests for the canary that its breaker sent to stable.
+    pub diverted: u64,
 }

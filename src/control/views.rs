@@ -106,6 +106,7 @@ impl Controller {
             route: route.name.clone(),
             from: route.variants[rollout.from].name.clone(),
             to: route.variants[rollout.to].name.clone(),
+            observe: rollout.observe,
             phase: standing.state.phase(),
             step,
             steps: steps.len(),
@@ -147,6 +148,10 @@ impl Controller {
                     phase: self.ground.rollout(index).state.phase(),
                     step: self.ground.rollout(index).state.step(),
                     verdict: self.court.verdict(&rollout.name).map(|verdict| verdict.kind),
+                    diverted: table.routes[rollout.route].variants[rollout.to]
+                        .breaker
+                        .as_ref()
+                        .map_or(0, |(breaker, _)| breaker.diverted()),
                 })
                 .collect(),
             reloads_ok: self.reloads.ok,

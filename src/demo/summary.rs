@@ -188,6 +188,7 @@ mod tests {
                 route: name("shop"),
                 from: name("stable"),
                 to: name("canary"),
+                observe: false,
                 phase,
                 step: Some(1),
                 steps: 4,

@@ -299,6 +299,7 @@ mod tests {
             route: name("shop"),
             from: name("stable"),
             to: name("canary"),
+            observe: false,
             phase: Phase::Progressing,
             step: Some(1),
             steps: 4,

@@ -24,17 +24,6 @@ impl Outcome {
             Self::NoEvidence => "noEvidence",
         }
     }
-
-    /// The outcome of a backend's own answer with this status: 5xx is its failure, 4xx shows
-    /// nothing about it, the rest is success.
-    #[must_use]
-    pub const fn of_status(status: u16) -> Self {
-        match status {
-            500.. => Self::Failure,
-            400..=499 => Self::NoEvidence,
-            _ => Self::Success,
-        }
-    }
 }
 
 /// Which statuses of a backend are its failures. 128 bytes.
@@ -52,6 +41,23 @@ impl FailureStatuses {
             bits[usize::from(status >> 6)] |= 1 << (status & 63);
         }
         Self { bits }
+    }
+
+    /// The outcome of a backend's own answer with this status: what is listed is its failure, the other
+    /// errors (400 and above) show nothing about it, the rest is success.
+    #[must_use]
+    pub fn outcome_of(&self, status: u16) -> Outcome {
+        match status {
+            _ if self.contains(status) => Outcome::Failure,
+            400.. => Outcome::NoEvidence,
+            _ => Outcome::Success,
+        }
+    }
+
+    /// Whether `status` says that the client made a mistake, and is no failure.
+    #[must_use]
+    pub fn is_client_error(&self, status: u16) -> bool {
+        (400..500).contains(&status) && !self.contains(status)
     }
 
     /// Whether `status` is the backend's failure.
@@ -140,18 +146,36 @@ pub enum Track {
 mod tests {
     use super::*;
 
+    fn check(statuses: &FailureStatuses, status: u16, expected: Outcome, client_error: bool) {
+        assert_eq!(statuses.outcome_of(status), expected, "{status}");
+        assert_eq!(statuses.is_client_error(status), client_error, "{status}");
+    }
+
     #[test]
     fn a_status_is_the_backends_failure_from_500_on() {
-        let check = |status, expected| assert_eq!(Outcome::of_status(status), expected, "{status}");
-        check(101, Outcome::Success);
-        check(200, Outcome::Success);
-        check(304, Outcome::Success);
-        check(400, Outcome::NoEvidence);
-        check(404, Outcome::NoEvidence);
-        check(499, Outcome::NoEvidence);
-        check(500, Outcome::Failure);
-        check(503, Outcome::Failure);
-        check(999, Outcome::Failure);
+        let default = FailureStatuses::default();
+        check(&default, 101, Outcome::Success, false);
+        check(&default, 200, Outcome::Success, false);
+        check(&default, 304, Outcome::Success, false);
+        check(&default, 399, Outcome::Success, false);
+        check(&default, 400, Outcome::NoEvidence, true);
+        check(&default, 404, Outcome::NoEvidence, true);
+        check(&default, 499, Outcome::NoEvidence, true);
+        check(&default, 500, Outcome::Failure, false);
+        check(&default, 503, Outcome::Failure, false);
+        check(&default, 999, Outcome::Failure, false);
+    }
+
+    #[test]
+    fn a_list_of_its_own_says_what_is_a_failure() {
+        let own = FailureStatuses::new([404, 500, 206]);
+        check(&own, 404, Outcome::Failure, false);
+        check(&own, 403, Outcome::NoEvidence, true);
+        check(&own, 500, Outcome::Failure, false);
+        check(&own, 503, Outcome::NoEvidence, false);
+        check(&own, 206, Outcome::Failure, false);
+        check(&own, 200, Outcome::Success, false);
+        check(&FailureStatuses::new([]), 599, Outcome::NoEvidence, false);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The counters of one (route, variant, backend): one cell for each worker, one writer for each cell.
 //!
 //! A writer uses relaxed loads and stores, never read-modify-write: `dispatched` is stored first,
-//! outcomes later and with Release. A reader loads outcomes with Acquire first and `dispatched`
-//! last, so it never sees more outcomes than requests.
+//! outcomes later and with Release, in the order in which they happen. A reader loads them with Acquire
+//! in the opposite order, outcomes first and `dispatched` last: it never sees more outcomes than ends,
+//! more ends than requests, or more client errors than heads.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::histogram::LatencyHistogram;
 use super::outcome::{CodeClass, Outcome, Track};
@@ -46,6 +47,8 @@ pub struct Recorder {
     key: RecorderKey,
     /// Latency limits in microseconds; they move without a new generation.
     limits_us: [AtomicU64; LIMITS],
+    /// A bit for each limit that is on: what is off costs nothing.
+    active: AtomicU16,
     cells: Box<[Cell]>,
 }
 
@@ -69,12 +72,17 @@ struct Book {
     success: AtomicU64,
     failure: AtomicU64,
     no_evidence: AtomicU64,
+    client_errors: AtomicU64,
     /// Response heads received.
     headed: AtomicU64,
+    /// Ended without a response head.
+    headless: AtomicU64,
     /// Response heads received in at most each limit.
     fast: [AtomicU64; LIMITS],
     /// Requests older than each limit before their response head came.
     slow: [AtomicU64; LIMITS],
+    /// Of those that the clock found slow, how many still wait for their head.
+    overdue: [AtomicU32; LIMITS],
 }
 
 impl Recorder {
@@ -84,6 +92,7 @@ impl Recorder {
         Self {
             key,
             limits_us: [const { AtomicU64::new(NO_LIMIT) }; LIMITS],
+            active: AtomicU16::new(0),
             cells: (0..workers).map(|_| Cell::new()).collect(),
         }
     }
@@ -109,9 +118,29 @@ impl Recorder {
         self.limits_us[index].load(Ordering::Relaxed)
     }
 
-    /// Moves a latency limit; requests in flight meet it from now on.
+    /// Moves a latency limit, or switches it off with [`NO_LIMIT`]. Requests in flight meet it within a
+    /// second; those that were found slow already are not counted again at this index.
     pub fn set_limit_us(&self, index: usize, limit_us: u64) {
         self.limits_us[index].store(limit_us, Ordering::Relaxed);
+        let bit = 1 << index;
+        if limit_us == NO_LIMIT {
+            self.active.fetch_and(!bit, Ordering::Release);
+        } else {
+            self.active.fetch_or(bit, Ordering::Release);
+        }
+    }
+
+    /// The limits that are on, with their index, but those whose bit is set in `counted`. Costs one load,
+    /// and one for each of them.
+    pub fn limits_but(&self, counted: u16) -> impl Iterator<Item = (usize, u64)> {
+        let mut left = self.active.load(Ordering::Relaxed) & !counted;
+        let limits = std::iter::from_fn(move || {
+            let index = left.checked_ilog2()? as usize;
+            left &= !(1 << index);
+            Some((index, self.limit_us(index)))
+        });
+        // One that is switched off at this moment may still have its bit.
+        limits.filter(|&(_, limit_us)| limit_us != NO_LIMIT)
     }
 
     /// The counters of `track`, all workers together. Costs some twenty loads a worker.
@@ -122,10 +151,21 @@ impl Recorder {
             .fold(Counts::default(), |sum, cell| sum + cell.counts(track))
     }
 
-    /// Requests of `track` that are open, have no response head and are older than each limit.
+    /// Requests of `track` that are open, have no response head and are older than each limit, as far as
+    /// the workers' clocks have found out: up to one tick of 10 ms late.
+    ///
+    /// To be read *after* [`Recorder::counts`]: then a request whose end is in the counts is not here,
+    /// and no more are here than [`Counts::open_without_head`] but for those that were dispatched after
+    /// the counts were read and were older than the limit before this was.
     #[must_use]
-    pub fn overdue(&self, _track: Track) -> [u64; LIMITS] {
-        [0; LIMITS]
+    pub fn overdue(&self, track: Track) -> [u64; LIMITS] {
+        let mut sum = [0; LIMITS];
+        for cell in &self.cells {
+            for (sum, overdue) in sum.iter_mut().zip(&cell.book(track).overdue) {
+                *sum += u64::from(overdue.load(Ordering::Acquire));
+            }
+        }
+        sum
     }
 
     /// The counters of what is evidence, of both epochs and all workers together: what the draw
@@ -201,23 +241,42 @@ impl Cell {
     /// clock before and are not counted again.
     pub fn headed(&self, track: Track, recorder: &Recorder, latency_us: u64, counted: u16) {
         let book = self.book(track);
+        book.lower_overdue(counted);
         bump(&book.headed, Ordering::Release);
-        for index in (0..LIMITS).filter(|index| counted & (1 << index) == 0) {
-            let limit_us = recorder.limit_us(index);
-            if limit_us != NO_LIMIT {
-                let side = if latency_us > limit_us { &book.slow } else { &book.fast };
-                bump(&side[index], Ordering::Release);
-            }
+        for (index, limit_us) in recorder.limits_but(counted) {
+            let side = if latency_us > limit_us { &book.slow } else { &book.fast };
+            bump(&side[index], Ordering::Release);
         }
         self.latency.get_or_init(Box::default).record(latency_us);
     }
 
-    /// It grew older than limit `index` with no response head yet.
-    pub fn slow(&self, track: Track, index: usize) {
-        bump(&self.book(track).slow[index], Ordering::Release);
+    /// Its response head came, and how soon says nothing: the endpoint is warming up. The clock must not
+    /// have found it slow.
+    pub fn headed_warming(&self, track: Track) {
+        bump(&self.book(track).headed, Ordering::Release);
     }
 
-    /// It is over. The answer is how many failures have come in a row, this one included.
+    /// The head that came is the backend's own answer to a client's mistake.
+    pub fn client_error(&self, track: Track) {
+        bump(&self.book(track).client_errors, Ordering::Release);
+    }
+
+    /// It grew older than limit `index` with no response head yet.
+    pub fn slow(&self, track: Track, index: usize) {
+        let book = self.book(track);
+        bump(&book.slow[index], Ordering::Release);
+        let overdue = &book.overdue[index];
+        overdue.store(overdue.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// It is about to be over, and no response head came. `counted` as for [`Cell::headed`].
+    pub fn headless(&self, track: Track, counted: u16) {
+        let book = self.book(track);
+        book.lower_overdue(counted);
+        bump(&book.headless, Ordering::Release);
+    }
+
+    /// It is over, after [`Cell::headed`] or [`Cell::headless`]. The answer is how many failures have come in a row, this one included.
     pub fn resolved(&self, track: Track, outcome: Outcome) -> u32 {
         let book = self.book(track);
         let (counter, streak) = match outcome {
@@ -247,9 +306,9 @@ impl Cell {
             success: get(&book.success),
             failure: get(&book.failure),
             no_evidence: get(&book.no_evidence),
-            client_errors: 0,
+            client_errors: get(&book.client_errors),
             headed: get(&book.headed),
-            headless: 0,
+            headless: get(&book.headless),
             fast: std::array::from_fn(|i| get(&book.fast[i])),
             slow: std::array::from_fn(|i| get(&book.slow[i])),
             dispatched: 0,
@@ -262,6 +321,19 @@ impl Cell {
         match track {
             Track::Draw { slot } => &self.books[usize::from(slot & 1)],
             Track::Cohort => &self.books[2],
+        }
+    }
+}
+
+impl Book {
+    /// A request that the clock found slow at these limits waits no more. Before its end is counted:
+    /// whoever sees the end sees this too.
+    fn lower_overdue(&self, counted: u16) {
+        if counted != 0 {
+            let met = (0..LIMITS).filter(|index| counted & (1 << index) != 0);
+            for overdue in met.map(|index| &self.overdue[index]) {
+                overdue.store(overdue.load(Ordering::Relaxed).saturating_sub(1), Ordering::Release);
+            }
         }
     }
 }
@@ -352,6 +424,73 @@ mod tests {
     }
 
     #[test]
+    fn only_limits_that_are_on_and_not_counted_yet_are_looked_at() {
+        let recorder = recorder(1);
+        let check = |counted, expected: &[(usize, u64)]| {
+            let mut found: Vec<_> = recorder.limits_but(counted).collect();
+            found.sort_unstable();
+            assert_eq!(found, expected);
+        };
+        check(0, &[]);
+        for (index, limit_us) in [(0, 500), (3, 900), (PATIENCE, 2500)] {
+            recorder.set_limit_us(index, limit_us);
+        }
+        check(0, &[(0, 500), (3, 900), (PATIENCE, 2500)]);
+        check(1 << 3, &[(0, 500), (PATIENCE, 2500)]);
+        recorder.set_limit_us(3, NO_LIMIT);
+        recorder.set_limit_us(0, 700);
+        check(0, &[(0, 700), (PATIENCE, 2500)]);
+        check(u16::MAX, &[]);
+    }
+
+    #[test]
+    fn a_slow_request_is_overdue_until_its_head_or_its_end() {
+        let recorder = recorder(2);
+        recorder.set_limit_us(0, 500);
+        recorder.set_limit_us(1, 1000);
+        let check = |expected: [u64; 2], open_without_head| {
+            assert_eq!(recorder.overdue(DRAWN)[..2], expected);
+            assert_eq!(recorder.counts(DRAWN).open_without_head(), open_without_head);
+        };
+        let (cell, other) = (recorder.cell(0), recorder.cell(1));
+        (0..3).for_each(|_| cell.dispatched(DRAWN));
+        other.dispatched(DRAWN);
+        check([0, 0], 4);
+        cell.slow(DRAWN, 0);
+        cell.slow(DRAWN, 0);
+        cell.slow(DRAWN, 1);
+        other.slow(DRAWN, 0);
+        check([3, 1], 4);
+        cell.headed(DRAWN, &recorder, 1200, 0b11);
+        check([2, 0], 3);
+        cell.headless(DRAWN, 0b01);
+        check([1, 0], 2);
+        cell.headless(DRAWN, 0);
+        check([1, 0], 1);
+        other.headless(DRAWN, 0b01);
+        check([0, 0], 0);
+        assert_eq!(recorder.overdue(Track::Cohort), [0; LIMITS]);
+        assert_eq!(
+            (recorder.counts(DRAWN).headless, recorder.counts(DRAWN).slow[0]),
+            (3, 3)
+        );
+    }
+
+    #[test]
+    fn a_head_from_an_endpoint_that_warms_up_is_neither_fast_nor_slow() {
+        let recorder = recorder(1);
+        recorder.set_limit_us(0, 500);
+        recorder.cell(0).dispatched(DRAWN);
+        recorder.cell(0).headed_warming(DRAWN);
+        let found = recorder.snapshot();
+        assert_eq!(
+            (found.counts.headed, found.counts.fast[0], found.counts.slow[0]),
+            (1, 0, 0)
+        );
+        assert_eq!(found.latency.count(), 0);
+    }
+
+    #[test]
     fn a_streak_counts_failures_in_a_row() {
         let recorder = recorder(1);
         let check = |outcome, expected| assert_eq!(recorder.cell(0).resolved(DRAWN, outcome), expected);
@@ -391,8 +530,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_never_sees_more_outcomes_than_requests() {
+    fn a_reader_never_sees_more_of_what_comes_later() {
         const REQUESTS: u64 = 20_000;
+        const WORKERS: u64 = 2;
         let recorder = recorder(2);
         recorder.set_limit_us(0, 500);
         let done = AtomicBool::new(false);
@@ -400,10 +540,15 @@ mod tests {
             scope.spawn(|| {
                 while !done.load(Ordering::Acquire) {
                     let found = recorder.counts(DRAWN);
-                    let over = found.success + found.failure + found.no_evidence;
-                    assert!(over <= found.dispatched, "{found:?}");
-                    assert!(found.headed <= found.dispatched, "{found:?}");
+                    let overdue = recorder.overdue(DRAWN)[0];
+                    let over = found.resolved() + found.no_evidence;
+                    assert!(over <= found.headed + found.headless, "{found:?}");
+                    assert!(found.headed + found.headless <= found.dispatched, "{found:?}");
+                    assert!(found.client_errors <= found.headed, "{found:?}");
                     assert!(found.fast[0] + found.slow[0] <= found.dispatched, "{found:?}");
+                    // Here a request is overdue as soon as it is dispatched, and each worker has one at a
+                    // time: that one may have begun between the two readings.
+                    assert!(overdue <= found.open_without_head() + WORKERS, "{overdue} {found:?}");
                 }
             });
             let writers = [0, 1].map(|worker| {
@@ -412,7 +557,18 @@ mod tests {
                     let cell = recorder.cell(worker);
                     for n in 0..REQUESTS {
                         cell.dispatched(DRAWN);
-                        cell.headed(DRAWN, recorder, n % 1000, 0);
+                        let counted = u16::from(n % 5 == 0);
+                        if counted != 0 {
+                            cell.slow(DRAWN, 0);
+                        }
+                        if n % 7 == 0 {
+                            cell.headless(DRAWN, counted);
+                        } else {
+                            cell.headed(DRAWN, recorder, n % 1000, counted);
+                            if n % 3 == 2 {
+                                cell.client_error(DRAWN);
+                            }
+                        }
                         cell.resolved(DRAWN, Outcome::ALL[(n % 3) as usize]);
                     }
                 })
@@ -423,7 +579,8 @@ mod tests {
             done.store(true, Ordering::Release);
         });
         let found = recorder.counts(DRAWN);
-        assert_eq!((found.dispatched, found.headed), (2 * REQUESTS, 2 * REQUESTS));
-        assert_eq!(found.success + found.failure + found.no_evidence, 2 * REQUESTS);
+        assert_eq!(found.dispatched, WORKERS * REQUESTS);
+        assert_eq!((found.open(), found.open_without_head()), (0, 0));
+        assert_eq!(recorder.overdue(DRAWN), [0; LIMITS]);
     }
 }

@@ -12,7 +12,7 @@ use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
 use super::headers::{Forwarding, Made, asks_for_websocket};
 use super::hyper_client::Outgoing;
-use super::ledger::{Ledger, Opening};
+use super::ledger::{Ledger, Opening, Placed};
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
 use crate::measure::{Outcome, Track};
@@ -57,6 +57,7 @@ struct Course {
     variant: usize,
     cohort: Option<usize>,
     track: Track,
+    key: Option<u32>,
     generation: Bytes,
     peer_trusted: bool,
     client: IpAddr,
@@ -91,11 +92,13 @@ pub(super) async fn handle(
         made: &made,
         start_us,
     };
-    let (variant, track) = admit(&course);
-    let (variant, answered) = match request.attempt(variant, track, body, upload.clone()).await {
+    let placed = admit(worker, &course, start_us);
+    let variant = placed.variant;
+    let (variant, answered) = match request.attempt(placed, body, upload.clone()).await {
         Err(Missed::Diverted(body)) => {
-            let (stable, track) = admit(&course);
-            (stable, Box::pin(request.attempt(stable, track, body, upload)).await)
+            let placed = divert(&course);
+            let stable = placed.variant;
+            (stable, Box::pin(request.attempt(placed, body, upload)).await)
         }
         answered => (variant, answered),
     };
@@ -117,7 +120,7 @@ pub(super) async fn handle(
         Err(missed) => {
             let fault = match missed {
                 Missed::Fault(fault) => fault,
-                // Opened and closed again meanwhile: an abort and a start within one connect.
+                // Stable has no breaker of its own.
                 Missed::Diverted(_) => Fault::BackendFull,
             };
             if let Some(reason) = fault.reject_reason() {
@@ -139,11 +142,10 @@ struct Attempted<'r> {
 }
 
 impl Attempted<'_> {
-    /// Sends it to `variant`.
+    /// Sends it to the variant where it was placed.
     async fn attempt(
         &self,
-        variant: usize,
-        track: Track,
+        placed: Placed,
         body: Outgoing,
         upload: Option<Rc<Upload>>,
     ) -> Result<forward::Response, Missed> {
@@ -155,11 +157,11 @@ impl Attempted<'_> {
             made,
             start_us,
         } = *self;
-        let chosen = &course.route.variants[variant];
+        let chosen = &course.route.variants[placed.variant];
         let opening = Opening {
             route: Arc::clone(&course.route),
-            variant,
-            track,
+            placed,
+            key: course.key,
             upload: upload.clone(),
             start_us,
             body_timeout: client.settings.body,
@@ -206,6 +208,7 @@ fn choose(worker: &Worker, head: &RequestHead, client: &Client) -> Result<Course
             variant: choice.variant,
             cohort: choice.cohort,
             track: choice.track,
+            key: choice.key,
             generation: table.generation_text.clone(),
             peer_trusted,
             client: origin,
@@ -252,11 +255,34 @@ fn trusts(table: &Table, address: IpAddr) -> bool {
         })
 }
 
-/// Asks the breaker; what it refuses goes to stable and is no evidence for it.
-fn admit(course: &Course) -> (usize, Track) {
-    match &course.route.variants[course.variant].breaker {
-        Some((breaker, stable)) if breaker.admit() == Admission::Stable => (*stable, Track::Cohort),
-        _ => (course.variant, course.track),
+/// Asks the breaker, and whether the key may vote once more. Both before anything is known of how the
+/// request will end.
+fn admit(worker: &Worker, course: &Course, now_us: u64) -> Placed {
+    let variant = &course.route.variants[course.variant];
+    let place = match &variant.breaker {
+        None => None,
+        Some((breaker, _)) => match breaker.admit(course.track, now_us) {
+            Admission::Canary(place) => place,
+            Admission::Stable => return divert(course),
+        },
+    };
+    let votes = course.track != Track::Cohort && variant.hears(worker.id, course.key, now_us);
+    Placed {
+        variant: course.variant,
+        track: if votes { course.track } else { Track::Cohort },
+        chosen: course.track,
+        place,
+    }
+}
+
+/// What the breaker refuses goes to stable, and is no evidence for it.
+fn divert(course: &Course) -> Placed {
+    let breaker = course.route.variants[course.variant].breaker.as_ref();
+    Placed {
+        variant: breaker.map_or(course.variant, |&(_, stable)| stable),
+        track: Track::Cohort,
+        chosen: Track::Cohort,
+        place: None,
     }
 }
 

@@ -13,14 +13,15 @@ use super::body::Upload;
 use super::fault::Fault;
 use super::wheel::{Key, TICK_US};
 use super::worker::{Timed, Worker};
-use crate::measure::{CodeClass, LIMITS, NO_LIMIT, Outcome, PATIENCE, Track};
-use crate::route::{Admission, Endpoint, Route};
+use crate::measure::{CodeClass, Outcome, PATIENCE, Track};
+use crate::route::{Endpoint, Place, Route, Variant};
 
 /// What one exchange with a backend has come to so far.
 pub(super) struct Exchange {
     route: Arc<Route>,
-    variant: usize,
-    track: Track,
+    placed: Placed,
+    #[expect(dead_code)] // for those who log what became of each request
+    key: Option<u32>,
     endpoint: Option<Arc<Endpoint>>,
     start_us: u64,
     upload: Option<Rc<Upload>>,
@@ -29,6 +30,8 @@ pub(super) struct Exchange {
     outcome: Option<Outcome>,
     /// Latency limits met by the clock, a bit each.
     slow: u16,
+    /// The endpoint warms up: its latency is no evidence.
+    warming: bool,
     /// Sent to the client; 0 while nothing was.
     status: u16,
     latency_us: u64,
@@ -59,11 +62,24 @@ pub(super) enum Late {
     Client,
 }
 
+/// Where a request goes, now that breaker and votes have been asked.
+pub(super) struct Placed {
+    pub(super) variant: usize,
+    /// The book it is kept in.
+    pub(super) track: Track,
+    /// The one that the table chose. Another one, where the request's key has voted often enough: what
+    /// it costs a canary is counted all the same.
+    pub(super) chosen: Track,
+    /// Held until the response head has come.
+    pub(super) place: Option<Place>,
+}
+
 /// What opens a ledger.
 pub(super) struct Opening {
     pub(super) route: Arc<Route>,
-    pub(super) variant: usize,
-    pub(super) track: Track,
+    pub(super) placed: Placed,
+    /// Hash of the request's key.
+    pub(super) key: Option<u32>,
     pub(super) upload: Option<Rc<Upload>>,
     /// When the request's head was complete, in worker microseconds.
     pub(super) start_us: u64,
@@ -80,19 +96,21 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Opens an entry: the request counts as dispatched from here on.
     pub(super) fn open(worker: &Rc<Worker>, opening: Opening) -> Self {
-        let variant = &opening.route.variants[opening.variant];
-        variant.recorder.cell(worker.id).dispatched(opening.track);
+        let Placed { variant, track, .. } = opening.placed;
+        let recorder = &opening.route.variants[variant].recorder;
+        recorder.cell(worker.id).dispatched(track);
         let exchange = Exchange {
             timeout_us: micros(opening.route.timeout),
             route: opening.route,
-            variant: opening.variant,
-            track: opening.track,
+            placed: opening.placed,
+            key: opening.key,
             endpoint: None,
             start_us: opening.start_us,
             upload: opening.upload,
             stage: Stage::Head,
             outcome: None,
             slow: 0,
+            warming: false,
             status: 0,
             latency_us: 0,
             idle_us: micros(opening.body_timeout),
@@ -116,7 +134,7 @@ impl Ledger {
 
     /// Connections that its backend may have.
     pub(super) fn max_connections(&self) -> u32 {
-        self.with(|exchange| exchange.route.variants[exchange.variant].backend.max_connections)
+        self.with(|exchange| exchange.variant().backend.max_connections)
     }
 
     /// The endpoint that is tried.
@@ -127,6 +145,7 @@ impl Ledger {
                 cell(&before, -1);
             }
             cell(endpoint, 1);
+            exchange.warming = endpoint.warms_up(exchange.variant().warm_up);
         });
     }
 
@@ -146,8 +165,9 @@ impl Ledger {
     /// Whether the breaker still lets this request be dispatched. It is asked again after each wait:
     /// an abort must not be overtaken by a request that was admitted before it.
     pub(super) fn is_admitted(&self) -> bool {
-        self.with(|exchange| match &exchange.route.variants[exchange.variant].breaker {
-            Some((breaker, _)) => breaker.admit() == Admission::Canary,
+        let now_us = self.worker.now_us();
+        self.with(|exchange| match &exchange.variant().breaker {
+            Some((breaker, _)) => breaker.admits_still(exchange.placed.chosen, now_us),
             None => true,
         })
     }
@@ -165,16 +185,25 @@ impl Ledger {
             exchange.latency_us = exchange.age_us(now_us);
             exchange.status = status;
             exchange.stage = Stage::Body { waiting_since_us: 0 };
-            let recorder = &exchange.route.variants[exchange.variant].recorder;
-            recorder
-                .cell(self.worker.id)
-                .headed(exchange.track, recorder, exchange.latency_us, exchange.slow);
-            match Outcome::of_status(status) {
-                Outcome::Success => {}
-                other => {
-                    exchange.outcome.get_or_insert(other);
-                }
+            exchange.placed.place = None;
+            let track = exchange.placed.track;
+            let recorder = &exchange.variant().recorder;
+            let cell = recorder.cell(self.worker.id);
+            if exchange.warming {
+                cell.headed_warming(track);
+            } else {
+                cell.headed(track, recorder, exchange.latency_us, exchange.slow);
             }
+            let statuses = &exchange.route.failure_statuses;
+            let outcome = statuses.outcome_of(status);
+            if outcome == Outcome::Success || exchange.outcome.is_some() {
+                return;
+            }
+            // What a broken upload is answered is this client's doing, whoever served it.
+            if statuses.is_client_error(status) && !exchange.upload_is_broken() {
+                cell.client_error(track);
+            }
+            exchange.outcome = Some(outcome);
         });
     }
 
@@ -230,11 +259,13 @@ impl Exchange {
         match self.stage {
             Stage::Head => {
                 let age_us = self.age_us(now_us);
-                let recorder = &self.route.variants[self.variant].recorder;
-                for index in 0..LIMITS {
-                    if self.slow & (1 << index) == 0 && age_us > recorder.limit_us(index) {
-                        self.slow |= 1 << index;
-                        recorder.cell(worker_id).slow(self.track, index);
+                if !self.warming {
+                    let recorder = &self.route.variants[self.placed.variant].recorder;
+                    for (index, limit_us) in recorder.limits_but(self.slow) {
+                        if age_us > limit_us {
+                            self.slow |= 1 << index;
+                            recorder.cell(worker_id).slow(self.placed.track, index);
+                        }
                     }
                 }
                 if age_us >= self.timeout_us {
@@ -275,13 +306,11 @@ impl Exchange {
                     // for limits once it goes on.
                     return now_us + (self.idle_us.saturating_sub(waiting)).clamp(TICK_US, 100_000);
                 }
-                let recorder = &self.route.variants[self.variant].recorder;
-                let next_limit = (0..LIMITS)
-                    .filter(|index| self.slow & (1 << index) == 0)
-                    .map(|index| recorder.limit_us(index))
-                    .filter(|&limit_us| limit_us != NO_LIMIT)
-                    .fold(self.timeout_us, u64::min);
-                let due_us = now_us + next_limit.saturating_sub(self.age_us(now_us));
+                let counted = if self.warming { u16::MAX } else { self.slow };
+                let limits = self.variant().recorder.limits_but(counted);
+                let next_limit_us = limits.map(|(_, limit_us)| limit_us).fold(self.timeout_us, u64::min);
+                // Limits move: one that came down meanwhile is met within a second.
+                let due_us = now_us + next_limit_us.saturating_sub(self.age_us(now_us)).min(1_000_000);
                 if self.upload.as_ref().is_some_and(|upload| !upload.is_complete()) {
                     // A wait for the client may begin at any moment.
                     return due_us.min(now_us + (self.idle_us / 4).clamp(TICK_US, 100_000));
@@ -299,6 +328,15 @@ impl Exchange {
         now_us.saturating_sub(self.start_us).saturating_sub(waited)
     }
 
+    /// The variant that it is sent to.
+    fn variant(&self) -> &Variant {
+        &self.route.variants[self.placed.variant]
+    }
+
+    fn upload_is_broken(&self) -> bool {
+        self.upload.as_ref().is_some_and(|upload| upload.is_broken())
+    }
+
     fn upload_wait_us(&self, now_us: u64) -> u64 {
         self.upload.as_ref().map_or(0, |upload| upload.present_wait_us(now_us))
     }
@@ -307,7 +345,7 @@ impl Exchange {
     /// client left. A client that got no head for longer than the critical latency, or half the
     /// timeout, left because of the backend.
     fn abandoned(&self, now_us: u64) -> Outcome {
-        let critical_us = self.route.variants[self.variant].recorder.limit_us(PATIENCE);
+        let critical_us = self.variant().recorder.limit_us(PATIENCE);
         let patience_us = critical_us.min(self.timeout_us / 2);
         if self.stage == Stage::Head && self.age_us(now_us) > patience_us {
             Outcome::Failure
@@ -317,20 +355,28 @@ impl Exchange {
     }
 
     fn record(mut self, worker: &Worker) {
-        let broken = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
         let outcome = match self.outcome {
             Some(outcome) => outcome,
-            None if broken => Outcome::NoEvidence,
+            None if self.upload_is_broken() => Outcome::NoEvidence,
             None => self.abandoned(worker.now_us()),
         };
-        let variant = &self.route.variants[self.variant];
+        let Placed { track, chosen, .. } = self.placed;
+        let variant = &self.route.variants[self.placed.variant];
         let cell = variant.recorder.cell(worker.id);
-        let streak = cell.resolved(self.track, outcome);
+        if self.stage == Stage::Head {
+            cell.headless(track, self.slow);
+        }
+        let streak = cell.resolved(track, outcome);
+        if let Some((breaker, _)) = &variant.breaker {
+            if outcome == Outcome::Failure && chosen != Track::Cohort {
+                breaker.take_failure();
+            }
+            if streak >= STREAK {
+                worker.live.ring();
+            }
+        }
         if !self.diverted {
             cell.answered(outcome, CodeClass::of(self.status));
-        }
-        if streak >= STREAK && variant.breaker.is_some() {
-            worker.live.ring();
         }
         if let Some(endpoint) = &self.endpoint {
             let cell = endpoint.cell(worker.id);

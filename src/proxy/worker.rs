@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -83,7 +83,6 @@ pub(super) struct Worker {
     pub(super) turned_away: Rc<()>,
     reader: RefCell<Reader>,
     all_cells: Arc<[ProxyCells]>,
-    epoch: Instant,
     /// The last reading of the clock.
     recent_us: Cell<u64>,
     wheel: RefCell<Wheel<Timed>>,
@@ -105,6 +104,7 @@ impl Worker {
         access_log: AccessLogWriter,
         seed: u64,
     ) -> Self {
+        let now_us = live.now_us();
         Self {
             id,
             reader: RefCell::new(live.reader()),
@@ -113,9 +113,8 @@ impl Worker {
             drain,
             turned_away: Rc::new(()),
             all_cells,
-            epoch: Instant::now(),
-            recent_us: Cell::new(0),
-            wheel: RefCell::new(Wheel::new(0)),
+            recent_us: Cell::new(now_us),
+            wheel: RefCell::new(Wheel::new(now_us / TICK_US)),
             exchanges: Cell::new(0),
             tick_wanted: Notify::new(),
             tick_sleeps: Cell::new(false),
@@ -124,9 +123,9 @@ impl Worker {
         }
     }
 
-    /// Microseconds since this worker began.
+    /// Microseconds by the clock that all workers and control share.
     pub(super) fn now_us(&self) -> u64 {
-        let now_us = u64::try_from(self.epoch.elapsed().as_micros()).expect("younger than 500,000 years");
+        let now_us = self.live.now_us();
         self.recent_us.set(now_us);
         now_us
     }

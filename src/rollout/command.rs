@@ -68,7 +68,7 @@ impl State {
     /// | retry | aborted | the first step |
     ///
     /// A step of 100 % that bakes no time is success at once. Paused in the step of 100 %, promote
-    /// begins that step anew. A guard (no steps) knows abort, and after it start and retry, which
+    /// begins that step anew; when it has baked, it is success. A guard (no steps) knows abort, and after it start and retry, which
     /// lead to idle: the canary has no weight until somebody gives it some.
     ///
     /// # Errors
@@ -120,6 +120,9 @@ impl State {
                 let step = match plan.next_above(place.weight_ppm) {
                     Some(next) if !full => next,
                     Some(_) => last,
+                    None if self.phase() == Phase::Paused && place.has_baked(plan) => {
+                        return Some(At::Succeeded { by_hand: false });
+                    }
                     None if self.phase() == Phase::Paused => last,
                     None => return None,
                 };
@@ -127,7 +130,7 @@ impl State {
             }
             (Verb::Abort, at) if at != At::Aborted => Some(At::Aborted),
             (Verb::Pause, At::Running(place)) => Some(At::Paused { place, by_hand: false }),
-            (Verb::Resume, At::Paused { place, .. }) => Some(At::Running(place)),
+            (Verb::Resume, At::Paused { place, .. }) => Some(At::Running(place.resume(plan))),
             _ => None,
         }
     }
@@ -261,6 +264,14 @@ mod tests {
             .unwrap()
             .state;
         assert_eq!(said(&three_steps(), &paused, PROMOTE), "promoting 100");
+    }
+
+    #[test]
+    fn promote_ends_a_whole_that_has_baked_and_has_too_little_evidence() {
+        let plan = three_steps();
+        let mut parts = in_phase(Phase::Promoting).parts();
+        (parts.phase, parts.baked_ms) = (Phase::Paused, 10_000);
+        assert_eq!(said(&plan, &State::restore(parts, &plan), PROMOTE), "succeeded 100");
     }
 
     #[test]

@@ -10,4 +10,4 @@ pub use command::{Refused, Verb};
 pub use parts::Parts;
 pub use phase::Phase;
 pub use plan::{Plan, PlanError, Step};
-pub use state::{Move, State};
+pub use state::{Move, State, Tick};

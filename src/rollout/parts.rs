@@ -18,6 +18,10 @@ pub struct Parts {
     pub weight_ppm: Option<u32>,
     /// How long the step has baked, in milliseconds.
     pub baked_ms: u64,
+    /// How long of that it has waited for evidence beyond the bake time, in milliseconds.
+    pub waited_ms: u64,
+    /// Whether a person resumed it after its bake time.
+    pub resumed: bool,
     /// Whether weights set by hand stand instead of the rollout's, in a pause or after success.
     pub by_hand: bool,
     /// When phase and step began, in Unix milliseconds.
@@ -40,7 +44,9 @@ impl State {
                 At::Running(place) | At::Paused { place, .. } => Some(place.weight_ppm),
                 At::Succeeded { .. } | At::Aborted => None,
             },
-            baked_ms: u64::try_from(self.baked().as_millis()).unwrap_or(u64::MAX),
+            baked_ms: millis(self.baked()),
+            waited_ms: place.map_or(0, |place| millis(place.waited)),
+            resumed: place.is_some_and(|place| place.resumed),
             by_hand: matches!(
                 self.at,
                 At::Paused { by_hand: true, .. } | At::Succeeded { by_hand: true }
@@ -93,8 +99,14 @@ impl Place {
             step,
             weight_ppm: weight_ppm.unwrap_or(plan.steps()[step].weight_ppm),
             baked: Duration::from_millis(parts.baked_ms),
+            waited: Duration::from_millis(parts.waited_ms),
+            resumed: parts.resumed,
         })
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -115,6 +127,14 @@ mod tests {
             }
             check(state.plan_changed(&plan, &Plan::default(), 5));
         }
+        let waits = Place {
+            step: 1,
+            weight_ppm: 250_000,
+            baked: Duration::from_millis(12_345),
+            waited: Duration::from_millis(2_345),
+            resumed: true,
+        };
+        check(At::Running(waits).because("thin".to_owned(), 8).state);
         check(in_phase(Phase::Aborted).release_changed(&plan, false, 6).unwrap().state);
         let guard = Plan::default();
         let idle = in_phase(Phase::Aborted).command(&guard, Verb::Retry, 6).unwrap().state;

@@ -27,7 +27,8 @@ pub(super) enum At {
     Watching { left_ppm: Option<u32> },
     /// A step is in force: progressing below 100 %, promoting at 100 %.
     Running(Place),
-    /// A person has stopped it in `place`. `by_hand`: other weights than the step's stand.
+    /// A person has stopped it in `place`, or too little evidence came. `by_hand`: other weights
+    /// than the step's stand.
     Paused { place: Place, by_hand: bool },
     /// The canary has everything, or what a person gave it afterwards (`by_hand`).
     Succeeded { by_hand: bool },
@@ -44,7 +45,31 @@ pub(super) struct Place {
     pub weight_ppm: u32,
     /// Time spent in it while nothing was paused.
     pub baked: Duration,
+    /// How much of it was beyond the bake time, with too little evidence to go on.
+    pub waited: Duration,
+    /// Whether a person resumed it after its bake time, to wait on.
+    pub resumed: bool,
 }
+
+/// What a tick brings.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick<'a> {
+    /// The plan in force.
+    pub plan: &'a Plan,
+    /// What the evidence says.
+    pub verdict: &'a Verdict,
+    /// Since the last tick.
+    pub elapsed: Duration,
+    /// How long beyond the bake time evidence is waited for.
+    pub patience: Duration,
+    /// Judge and report: nothing moves by itself.
+    pub observe: bool,
+    /// Unix time in milliseconds.
+    pub now_ms: u64,
+}
+
+/// Who resumes a step that was paused for want of evidence wants to wait: at least as long.
+const RESUMED_WAIT_MIN: Duration = Duration::from_secs(60);
 
 /// A new state, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,31 +143,27 @@ impl State {
         }
     }
 
-    /// One tick: `elapsed` since the last one. `Ok(new state)` moved on for a reason (weights,
-    /// phase or step changed); `Err(new state)` only baked on. A failed verdict aborts wherever the
-    /// canary is judged; a passed one counts only after the whole bake time; others wait.
-    pub fn tick(&self, plan: &Plan, verdict: &Verdict, elapsed: Duration, now_ms: u64) -> Result<Move, Self> {
-        match (self.at, verdict.kind) {
-            (At::Idle { .. } | At::Succeeded { .. } | At::Aborted, _) => Err(self.clone()),
-            (At::Watching { .. }, VerdictKind::Fail) => Ok(At::Aborted.because(verdict.reason.clone(), now_ms)),
-            (At::Running(place) | At::Paused { place, .. }, VerdictKind::Fail) => {
+    /// One tick. `Ok(new state)` moved on for a reason (weights, phase or step changed); `Err(new
+    /// state)` only baked on. A failed verdict aborts wherever the canary is judged; a passed one
+    /// counts only after the whole bake time; a hold waits, and so does too little evidence, but
+    /// not for ever: when the patience is spent it pauses for a person.
+    pub fn tick(&self, tick: Tick<'_>) -> Result<Move, Self> {
+        let Tick {
+            plan, verdict, now_ms, ..
+        } = tick;
+        let fails = verdict.kind == VerdictKind::Fail && !tick.observe;
+        match self.at {
+            At::Idle { .. } | At::Succeeded { .. } | At::Aborted => Err(self.clone()),
+            At::Watching { .. } if fails => Ok(At::Aborted.because(verdict.reason.clone(), now_ms)),
+            At::Running(place) | At::Paused { place, .. } if fails => {
                 Ok(At::Aborted.because(format!("{}: {}", place.words(plan), verdict.reason), now_ms))
             }
-            (At::Watching { .. } | At::Paused { .. }, _) => Err(self.clone()),
-            (At::Running(mut place), kind) => {
-                place.baked = place.baked.saturating_add(elapsed);
-                let bake_time = plan.steps().get(place.step).map(|step| step.bake_time);
-                if kind != VerdictKind::Pass || bake_time.is_none_or(|bake_time| place.baked < bake_time) {
-                    return Err(self.with(At::Running(place)));
-                }
-                let next = At::after(plan, place.weight_ppm);
-                let reason = format!(
-                    "{} passed after {}: {}",
-                    place.words(plan),
-                    figures::time(place.baked),
-                    verdict.reason
-                );
-                Ok(next.because(reason, now_ms))
+            At::Watching { .. } | At::Paused { .. } => Err(self.clone()),
+            At::Running(mut place) => {
+                place.bake(&tick);
+                let at = Some(place).filter(|_| !tick.observe);
+                let moved = at.and_then(|place| place.passed(&tick).or_else(|| place.gave_up(&tick)));
+                moved.ok_or_else(|| self.with(At::Running(place)))
             }
         }
     }
@@ -163,7 +184,12 @@ impl State {
             let reason = "the plan has no steps any more; its last weight stands, watched".to_owned();
             return At::Watching { left_ppm }.because(reason, now_ms).state;
         };
-        let place = Place { step, ..place };
+        let place = Place {
+            step,
+            waited: Duration::ZERO,
+            resumed: false,
+            ..place
+        };
         self.with(match self.at {
             At::Paused { by_hand, .. } => At::Paused { place, by_hand },
             _ => At::Running(place),
@@ -288,7 +314,69 @@ impl Place {
             step,
             weight_ppm: found.weight_ppm,
             baked: Duration::ZERO,
+            waited: Duration::ZERO,
+            resumed: false,
         })
+    }
+
+    /// As a person resumes it: who has waited for evidence waits for it anew.
+    pub(super) fn resume(self, plan: &Plan) -> Self {
+        Self {
+            waited: Duration::ZERO,
+            resumed: self.has_baked(plan),
+            ..self
+        }
+    }
+
+    /// Whether the bake time is over.
+    pub(super) fn has_baked(self, plan: &Plan) -> bool {
+        self.bake_time(plan).is_some_and(|bake_time| self.baked >= bake_time)
+    }
+
+    fn bake_time(self, plan: &Plan) -> Option<Duration> {
+        plan.steps().get(self.step).map(|step| step.bake_time)
+    }
+
+    fn bake(&mut self, tick: &Tick<'_>) {
+        let before = self.baked;
+        self.baked = before.saturating_add(tick.elapsed);
+        if let Some(bake_time) = self
+            .bake_time(tick.plan)
+            .filter(|_| tick.verdict.kind == VerdictKind::Inconclusive)
+        {
+            let over = self.baked.saturating_sub(before.max(bake_time));
+            self.waited = self.waited.saturating_add(over);
+        }
+    }
+
+    /// On to the next step, on time and evidence.
+    fn passed(self, tick: &Tick<'_>) -> Option<Move> {
+        let Tick { plan, verdict, .. } = *tick;
+        if verdict.kind != VerdictKind::Pass || !self.has_baked(plan) {
+            return None;
+        }
+        let baked = figures::time(self.baked);
+        let reason = format!("{} passed after {baked}: {}", self.words(plan), verdict.reason);
+        Some(At::after(plan, self.weight_ppm).because(reason, tick.now_ms))
+    }
+
+    /// Paused for a person, where evidence does not come.
+    fn gave_up(self, tick: &Tick<'_>) -> Option<Move> {
+        let Tick { plan, verdict, .. } = *tick;
+        let patience = match self.resumed {
+            true => tick.patience.max(self.bake_time(plan)?).max(RESUMED_WAIT_MIN),
+            false => tick.patience,
+        };
+        if verdict.kind != VerdictKind::Inconclusive || !self.has_baked(plan) || self.waited < patience {
+            return None;
+        }
+        let reason = format!(
+            "{}: bake time over, evidence too thin: {}; resume to go on waiting, promote to go on without",
+            self.words(plan),
+            verdict.reason
+        );
+        let place = self;
+        Some(At::Paused { place, by_hand: false }.because(reason, tick.now_ms))
     }
 
     pub(super) fn words(self, plan: &Plan) -> String {
@@ -326,12 +414,35 @@ pub(super) mod tests {
         }
     }
 
+    /// Longer than any test waits.
+    const PATIENT: Duration = Duration::from_secs(1_000_000);
+
+    fn tick_of<'a>(plan: &'a Plan, verdict: &'a Verdict, seconds: u64) -> Tick<'a> {
+        Tick {
+            plan,
+            verdict,
+            elapsed: Duration::from_secs(seconds),
+            patience: PATIENT,
+            observe: false,
+            now_ms: 99,
+        }
+    }
+
     /// The state after one tick of `seconds`.
     fn ticked(state: &State, plan: &Plan, kind: VerdictKind, seconds: u64) -> State {
-        match state.tick(plan, &verdict(kind), Duration::from_secs(seconds), 99) {
-            Ok(moved) => moved.state,
-            Err(baked) => baked,
-        }
+        let verdict = verdict(kind);
+        let ticked = state.tick(tick_of(plan, &verdict, seconds));
+        ticked.map_or_else(|baked| baked, |moved| moved.state)
+    }
+
+    /// The state after one tick of `seconds` with so many seconds of patience.
+    fn tried(state: &State, kind: VerdictKind, seconds: u64, patience: u64) -> State {
+        let (plan, verdict) = (three_steps(), verdict(kind));
+        let ticked = state.tick(Tick {
+            patience: Duration::from_secs(patience),
+            ..tick_of(&plan, &verdict, seconds)
+        });
+        ticked.map_or_else(|baked| baked, |moved| moved.state)
     }
 
     /// A state in `phase`, in the second step where there is one.
@@ -436,7 +547,7 @@ pub(super) mod tests {
     fn a_move_says_where_it_was_and_why() {
         let (plan, state) = (three_steps(), in_phase(Phase::Progressing));
         let reason = |kind| {
-            let moved = state.tick(&plan, &verdict(kind), Duration::from_secs(12), 9).unwrap();
+            let moved = state.tick(tick_of(&plan, &verdict(kind), 12)).unwrap();
             assert_eq!(moved.state.reason(), moved.reason);
             moved.reason
         };
@@ -445,6 +556,83 @@ pub(super) mod tests {
             reason(VerdictKind::Pass),
             "step 2 of 3 (25 %) passed after 12.0 s: the verdict is pass"
         );
+    }
+
+    #[test]
+    fn patience_with_thin_evidence_ends_in_a_pause() {
+        use VerdictKind::{Hold, Inconclusive};
+        let check = |kind, seconds, patience, expected| {
+            let found = tried(&in_phase(Phase::Progressing), kind, seconds, patience);
+            assert_eq!(found.phase(), expected, "{kind:?} {seconds} s, patience {patience} s");
+        };
+        check(Inconclusive, 9, 0, Phase::Progressing);
+        check(Inconclusive, 10, 0, Phase::Paused);
+        check(Inconclusive, 14, 5, Phase::Progressing);
+        check(Inconclusive, 15, 5, Phase::Paused);
+        check(Hold, 10_000, 0, Phase::Progressing);
+        let paused = tried(&in_phase(Phase::Promoting), Inconclusive, 15, 5);
+        assert_eq!(
+            (paused.phase(), paused.canary_ppm(&three_steps())),
+            (Phase::Paused, Some(MILLION))
+        );
+        let reason = "step 3 of 3 (100 %): bake time over, evidence too thin: the verdict is inconclusive; resume \
+                      to go on waiting, promote to go on without";
+        assert_eq!(paused.reason(), reason);
+    }
+
+    #[test]
+    fn only_time_with_thin_evidence_spends_the_patience() {
+        use VerdictKind::{Hold, Inconclusive};
+        let held = tried(&in_phase(Phase::Progressing), Hold, 500, 5);
+        let waits = tried(&held, Inconclusive, 4, 5);
+        assert_eq!(waits.phase(), Phase::Progressing);
+        assert_eq!(
+            tried(&tried(&waits, Hold, 9, 5), Inconclusive, 1, 5).phase(),
+            Phase::Paused
+        );
+    }
+
+    #[test]
+    fn who_resumes_after_thin_evidence_waits_again() {
+        use VerdictKind::{Inconclusive, Pass};
+        let plan = three_steps();
+        let resumed = |patience| {
+            let paused = tried(&in_phase(Phase::Progressing), Inconclusive, 2_000, patience);
+            assert_eq!(paused.phase(), Phase::Paused);
+            paused.command(&plan, Verb::Resume, 7).unwrap().state
+        };
+        let check = |patience, seconds, expected| {
+            let found = tried(&resumed(patience), Inconclusive, seconds, patience).phase();
+            assert_eq!(found, expected, "{seconds} s, patience {patience} s");
+        };
+        check(500, 499, Phase::Progressing);
+        check(500, 500, Phase::Paused);
+        // Without any patience it would be paused at once, and nobody could wait.
+        check(0, 59, Phase::Progressing);
+        check(0, 60, Phase::Paused);
+        assert_eq!(tried(&resumed(0), Pass, 1, 0).phase(), Phase::Promoting);
+        // A pause before the end of the bake time is none for want of evidence.
+        let early = in_phase(Phase::Paused).command(&plan, Verb::Resume, 7).unwrap().state;
+        assert_eq!(tried(&early, Inconclusive, 10, 0).phase(), Phase::Paused);
+    }
+
+    #[test]
+    fn who_observes_moves_nothing() {
+        let plan = three_steps();
+        for phase in Phase::ALL {
+            for kind in VerdictKind::ALL {
+                let (state, verdict) = (in_phase(phase), verdict(kind));
+                let found = state.tick(Tick {
+                    observe: true,
+                    patience: Duration::ZERO,
+                    ..tick_of(&plan, &verdict, 50)
+                });
+                let baked = found.expect_err("nothing moved");
+                assert_eq!((baked.phase(), baked.step()), (phase, state.step()));
+                let runs = matches!(phase, Phase::Progressing | Phase::Promoting);
+                assert_eq!(baked.baked(), Duration::from_secs(if runs { 50 } else { 0 }));
+            }
+        }
     }
 
     #[test]

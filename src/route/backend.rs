@@ -32,6 +32,8 @@ pub struct Endpoint {
     pub authority: Arc<str>,
     /// `None`: a DNS name, looked up at each connect.
     pub address: Option<SocketAddr>,
+    /// Requests so far, until they are as many as warm it up; hardly ever written after that.
+    warmed: AtomicU32,
     cells: Box<[EndpointCell]>,
 }
 
@@ -60,6 +62,7 @@ impl Endpoint {
             backend,
             authority,
             address,
+            warmed: AtomicU32::new(0),
             cells: (0..workers).map(|_| EndpointCell::default()).collect(),
         }
     }
@@ -68,6 +71,18 @@ impl Endpoint {
     #[must_use]
     pub fn cell(&self, worker: usize) -> &EndpointCell {
         &self.cells[worker]
+    }
+
+    /// Whether the request that is about to be sent here is one of the first `warm_up`, and counts it
+    /// as such. One load once the endpoint is warm.
+    #[must_use]
+    pub fn warms_up(&self, warm_up: u32) -> bool {
+        self.warmed.load(Ordering::Relaxed) < warm_up && self.warmed.fetch_add(1, Ordering::Relaxed) < warm_up
+    }
+
+    /// A new trial begins: its first requests warm it up again.
+    pub fn warm_up_again(&self) {
+        self.warmed.store(0, Ordering::Relaxed);
     }
 
     /// Exchanges open, all workers together.
@@ -326,6 +341,23 @@ mod tests {
             }
         }
         backend.endpoints.iter().map(|endpoint| endpoint.in_flight()).collect()
+    }
+
+    #[test]
+    fn the_first_requests_warm_an_endpoint_up() {
+        let backend = backend(LoadBalancing::RoundRobin, 2, 100, 1);
+        let check = |endpoint: usize, warm_up, expected| {
+            let warming = (0..10).filter(|_| backend.endpoints[endpoint].warms_up(warm_up));
+            assert_eq!(warming.count(), expected);
+        };
+        check(0, 0, 0);
+        check(0, 3, 3);
+        check(0, 3, 0);
+        check(0, 4, 1);
+        check(1, 3, 3);
+        backend.endpoints[0].warm_up_again();
+        check(0, 3, 3);
+        check(1, 3, 0);
     }
 
     #[test]

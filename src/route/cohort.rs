@@ -116,10 +116,10 @@ impl RouteKey {
         &self.spec
     }
 
-    /// The bucket of `key` on this route, as [`bucket_of_key`] says.
+    /// The hash of `key` on this route; [`bucket_of_hash`] makes a bucket of it.
     #[must_use]
-    pub fn bucket_of(&self, key: &Key<'_>) -> u32 {
-        bucket_of_hash(self.hash.absorb(key.as_bytes()).finish())
+    pub fn hash_of(&self, key: &Key<'_>) -> u32 {
+        self.hash.absorb(key.as_bytes()).finish()
     }
 }
 
@@ -172,8 +172,10 @@ pub fn bucket_of_key(route: &str, key: &[u8]) -> u32 {
     bucket_of_hash(Murmur3::default().absorb(route.as_bytes()).absorb(key).finish())
 }
 
-fn bucket_of_hash(hash: u32) -> u32 {
-    bucket_of_draw(u64::from(hash) << 32)
+/// The bucket, `0..1_000_000`, of a key's hash.
+#[must_use]
+pub const fn bucket_of_hash(hash: u32) -> u32 {
+    bucket_of_draw((hash as u64) << 32)
 }
 
 /// The bucket, `0..1_000_000`, of a fresh uniform draw.
@@ -186,7 +188,10 @@ pub const fn bucket_of_draw(draw: u64) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_key};
+    use super::{
+        Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_hash,
+        bucket_of_key,
+    };
     use crate::head::{HeadBuilder, Method, RequestHead, Version};
     use crate::name::Name;
     use crate::route::{FieldMatch, FieldTest};
@@ -291,7 +296,8 @@ mod tests {
             let head = head(&[("x-user-id", &user)]);
             let spec = user_id(KeyFallback::FreshDraw);
             let key = spec.key_of(&head, [10, 0, 0, 1].into()).unwrap();
-            let bucket = RouteKey::new(&Name::new(&route).unwrap(), spec.clone().into()).bucket_of(&key);
+            let route_key = RouteKey::new(&Name::new(&route).unwrap(), spec.clone().into());
+            let bucket = bucket_of_hash(route_key.hash_of(&key));
             prop_assert_eq!(bucket, bucket_of_key(&route, user.as_bytes()));
             prop_assert!(bucket < 1_000_000);
         }

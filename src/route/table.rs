@@ -9,11 +9,12 @@ use smallvec::SmallVec;
 
 use super::backend::Backend;
 use super::breaker::Breaker;
-use super::cohort::{Cohort, Key, RouteKey, bucket_of_draw};
+use super::cohort::{Cohort, Key, RouteKey, bucket_of_draw, bucket_of_hash};
 use super::index::Index;
 use super::split::Split;
+use super::votes::Votes;
 use crate::head::RequestHead;
-use crate::measure::{Recorder, Track};
+use crate::measure::{FailureStatuses, Recorder, Track};
 use crate::name::Name;
 
 /// One generation of everything a request needs to know.
@@ -76,6 +77,8 @@ pub struct Route {
     pub split: Split,
     /// In file order.
     pub variants: SmallVec<[Variant; 2]>,
+    /// Which statuses of its backends are their failures.
+    pub failure_statuses: FailureStatuses,
     /// Whether responses name variant and generation.
     pub expose_variant: bool,
 }
@@ -93,6 +96,19 @@ pub struct Variant {
     pub slot: u8,
     /// Asked before each dispatch: the breaker, and the variant that takes what it refuses.
     pub breaker: Option<(Arc<Breaker>, usize)>,
+    /// How often one key may vote, where that has a limit.
+    pub vote_limit: Option<VoteLimit>,
+    /// Latencies of so many first requests of an endpoint are no evidence.
+    pub warm_up: u32,
+}
+
+/// How often one key may vote on a variant.
+#[derive(Clone, Debug)]
+pub struct VoteLimit {
+    /// Who has voted lately.
+    pub votes: Arc<Votes>,
+    /// In ten seconds and worker.
+    pub max: u32,
 }
 
 /// Where a request goes.
@@ -106,6 +122,8 @@ pub struct Choice<'t> {
     pub cohort: Option<usize>,
     /// The book it is kept in.
     pub track: Track,
+    /// The hash of the request's key, if it has one.
+    pub key: Option<u32>,
 }
 
 impl Table {
@@ -115,9 +133,10 @@ impl Table {
     pub fn choose<'t>(&'t self, head: &RequestHead, client: IpAddr, draw: u64) -> Option<Choice<'t>> {
         let route = &self.routes[self.index.find(head)?];
         let key = route.key.as_ref().and_then(|key| key.spec().key_of(head, client));
+        let hash = route.hash_of(key.as_ref());
         let (variant, cohort) = match route.cohort_of(head, key.as_ref()) {
             Some(cohort) => (route.cohorts[cohort].variant, Some(cohort)),
-            None => (route.variant_of(key.as_ref(), draw), None),
+            None => (route.split.variant_of(bucket(hash, draw)), None),
         };
         let votes = cohort.is_none_or(|cohort| route.cohorts[cohort].evidence);
         let track = if votes {
@@ -132,6 +151,7 @@ impl Table {
             variant,
             cohort,
             track,
+            key: hash,
         })
     }
 }
@@ -146,12 +166,28 @@ impl Route {
     /// The variant that the split gives to `key`, or to the fresh `draw` without one.
     #[must_use]
     pub fn variant_of(&self, key: Option<&Key<'_>>, draw: u64) -> usize {
-        let bucket = match (&self.key, key) {
-            (Some(own), Some(key)) => own.bucket_of(key),
-            (None, _) | (_, None) => bucket_of_draw(draw),
-        };
-        self.split.variant_of(bucket)
+        self.split.variant_of(bucket(self.hash_of(key), draw))
     }
+
+    fn hash_of(&self, key: Option<&Key<'_>>) -> Option<u32> {
+        Some(self.key.as_ref()?.hash_of(key?))
+    }
+}
+
+impl Variant {
+    /// Whether one more request of the client with hash `key` may vote, as [`Votes::cast`] says. Who has
+    /// no key draws anew each time, and may.
+    #[must_use]
+    pub fn hears(&self, worker: usize, key: Option<u32>, now_us: u64) -> bool {
+        match (&self.vote_limit, key) {
+            (Some(VoteLimit { votes, max }), Some(key)) => votes.cast(worker, key, *max, now_us),
+            (None, _) | (_, None) => true,
+        }
+    }
+}
+
+fn bucket(hash: Option<u32>, draw: u64) -> u32 {
+    hash.map_or_else(|| bucket_of_draw(draw), bucket_of_hash)
 }
 
 #[cfg(test)]
@@ -162,13 +198,13 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{AccessLog, Route, Table, Variant};
+    use super::{AccessLog, Route, Table, Variant, VoteLimit, Votes};
     use crate::head::{HeadBuilder, Method, RequestHead, Version};
-    use crate::measure::{Recorder, RecorderKey, Track};
+    use crate::measure::{FailureStatuses, Recorder, RecorderKey, Track};
     use crate::name::Name;
     use crate::route::{
         Backend, BackendSettings, Cohort, CohortSpec, Endpoint, EndpointId, FieldMatch, FieldTest, Index, KeyFallback,
-        KeySource, KeySpec, LoadBalancing, Match, PathMatch, RouteKey, Split,
+        KeySource, KeySpec, LoadBalancing, Match, PathMatch, RouteKey, Split, bucket_of_key,
     };
     use crate::share::{MILLION, bounds};
 
@@ -198,6 +234,8 @@ mod tests {
             recorder: Arc::new(Recorder::new(key, 1)),
             slot,
             breaker: None,
+            vote_limit: None,
+            warm_up: 0,
         }
     }
 
@@ -237,6 +275,7 @@ mod tests {
             .into(),
             split: Split::new(bounds(weights).unwrap()),
             variants: [variant("stable", 0), variant("canary", 1)].into(),
+            failure_statuses: FailureStatuses::default(),
             expose_variant: true,
         };
         Table {
@@ -312,6 +351,37 @@ mod tests {
             (1, Some("beta"), Track::Cohort),
         );
         check(&table, &[("x-user-id", "eve"), ("x-canary", "false")], u64::MAX, STABLE);
+    }
+
+    #[test]
+    fn a_choice_names_the_hash_that_drew_it_also_where_a_cohort_came_first() {
+        let check = |table: &Table, fields: &[(&str, &str)], expected: bool| {
+            let head = head("/checkout", fields);
+            let key = table.choose(&head, CLIENT, 0).unwrap().key;
+            let bucket = key.map(crate::route::bucket_of_hash);
+            assert_eq!(bucket, expected.then(|| bucket_of_key("checkout", b"alice")));
+        };
+        check(&table(&[50, 50], true), &[("x-user-id", "alice")], true);
+        check(
+            &table(&[50, 50], true),
+            &[("x-user-id", "alice"), ("x-canary", "true")],
+            true,
+        );
+        check(&table(&[50, 50], true), &[], false);
+        check(&table(&[50, 50], false), &[("x-user-id", "alice")], false);
+    }
+
+    #[test]
+    fn only_who_has_a_key_is_heard_a_limited_number_of_times() {
+        let mut variant = variant("canary", 0);
+        assert!((0..50).all(|_| variant.hears(0, Some(7), 0)));
+        variant.vote_limit = Some(VoteLimit {
+            votes: Arc::new(Votes::new(1)),
+            max: 2,
+        });
+        assert!((0..20).all(|key| variant.hears(0, Some(key), 0)));
+        assert!(variant.hears(0, Some(7), 0) && !variant.hears(0, Some(7), 0));
+        assert!((0..50).all(|_| variant.hears(0, None, 0)));
     }
 
     #[test]

@@ -22,7 +22,7 @@ fn with_rollout() -> (Serin, Backend, Backend) {
     let config = pair(v1.address(), v2.address(), (100, 0))
         + &rollout(
             "{ minRequests: 20 }",
-            "[{ setWeight: 5%, bakeTime: 2h }, { setWeight: 100% }]",
+            "[{ setWeight: 50%, bakeTime: 2h }, { setWeight: 100% }]",
         );
     (Serin::start(&config), v1, v2)
 }

@@ -21,3 +21,4 @@ mod rollback;
 mod routing;
 mod state;
 mod tls;
+mod verdict;

@@ -142,19 +142,14 @@ fn check_keys(written: &file::Analysis, reader: &mut Reader<'_>) {
         written_at(&written.latency_factor),
         written_at(&written.client_errors),
     ];
-    let sequential = [
-        written_at(&written.alpha),
-        written_at(&written.latency_p50),
-        written_at(&written.latency_p90),
-        written_at(&written.latency_p99),
-    ];
+    let alpha = written_at(&written.alpha);
     if written.compare_with.value == Some(CompareWith::Nothing) {
         for at in relative.into_iter().flatten() {
             reader.refuse(at, "needs `compareWith: stable`; write that, or leave this out");
         }
     }
     if written.test.value == Some(Test::Threshold) {
-        for at in relative.into_iter().chain(sequential).flatten() {
+        for at in relative.into_iter().chain([alpha]).flatten() {
             reader.refuse(at, "needs `test: sequential`; write that, or leave this out");
         }
     }

@@ -27,57 +27,115 @@ pub(super) fn upper_bound(hits: u64, trials: u64) -> f64 {
     beta.inverse_cdf(0.95)
 }
 
-/// Page's cumulative sum (1954) for a known share `p1` against the border `p0`: for a change at an unknown moment no
-/// detector is better in the worst case (Lorden 1971, Moustakides 1986).
+/// A detector that is told the share before and after a change, and not the moment: none can do better than such ones.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cusum {
+pub(super) struct Informed {
+    /// Evidence of one failure, and of one success, in nats.
     failure: f64,
     success: f64,
-    level: f64,
-    sum: f64,
+    rule: Rule,
 }
 
-impl Cusum {
-    /// With the alarm at `level`.
-    pub(super) fn new(p0: f64, p1: f64, level: f64) -> Self {
-        Self {
-            failure: (p1 / p0).ln(),
-            success: ((1.0 - p1) / (1.0 - p0)).ln(),
-            level,
-            sum: 0.0,
-        }
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    /// Page's cumulative sum (1954): in the worst case none is better (Lorden 1971, Moustakides 1986). Its level is found
+    /// by simulation, so that it raises as few false alarms as the judge may.
+    Page { sum: f64, level: f64 },
+    /// The recursion of Shiryaev and Roberts with the judge's prior over moments, and its guarantee: the best that may be
+    /// looked at at any time without a simulation to rely on.
+    Mixture {
+        s: f64,
+        spent_s: f64,
+        term_s: f64,
+        level: f64,
+    },
+}
+
+/// How a level is found: runs of a rollout that is exactly at the border.
+pub(super) struct Runs {
+    pub(super) seed: u64,
+    pub(super) replicates: u64,
+    pub(super) ticks: u64,
+    /// Requests in a tick.
+    pub(super) mean: f64,
+}
+
+impl Informed {
+    /// The recursion, for a plan of `term_s` seconds.
+    pub(super) fn mixture(p0: f64, p1: f64, alpha: f64, term_s: f64) -> Self {
+        let rule = Rule::Mixture {
+            s: 0.0,
+            spent_s: 0.0,
+            term_s,
+            level: 1.0 / alpha,
+        };
+        Self::new(p0, p1, rule)
     }
 
-    /// Takes in a tick; `true`: alarm.
-    pub(super) fn observe(&mut self, good: u64, bad: u64) -> bool {
-        self.sum = (self.sum + bad as f64 * self.failure + good as f64 * self.success).max(0.0);
-        self.sum >= self.level
-    }
-
-    /// The same with the level at which a share of `alpha` of `replicates` runs of `ticks` ticks with `mean` requests
-    /// each, bad with probability `p0`, raise a false alarm.
-    pub(super) fn calibrated(p0: f64, p1: f64, alpha: f64, runs: &Runs, seed: u64) -> Self {
+    /// The sum, with the level at which a share of `alpha` of the runs raises a false alarm.
+    pub(super) fn page(p0: f64, p1: f64, alpha: f64, runs: &Runs) -> Self {
+        let endless = Self::new(
+            p0,
+            p1,
+            Rule::Page {
+                sum: 0.0,
+                level: f64::INFINITY,
+            },
+        );
         let highest = |replicate| {
-            let mut chance = Chance::new(seed, "cusum", replicate);
-            let mut cusum = Self::new(p0, p1, f64::INFINITY);
+            let mut chance = Chance::new(runs.seed, "page", replicate);
+            let mut detector = endless;
             (0..runs.ticks).fold(0.0_f64, |highest, _| {
-                cusum.observe(chance.poisson(runs.mean * (1.0 - p0)), chance.poisson(runs.mean * p0));
-                highest.max(cusum.sum)
+                let (good, bad) = (runs.mean * (1.0 - p0), runs.mean * p0);
+                detector.observe(chance.poisson(good), chance.poisson(bad), 0.0);
+                highest.max(detector.sum())
             })
         };
         let mut found: Vec<f64> = (0..runs.replicates).map(highest).collect();
-        found.sort_by(f64::total_cmp);
+        found.sort_by(|a, b| b.total_cmp(a));
         let alarms = (alpha * runs.replicates as f64) as usize;
-        let level = found[found.len() - 1 - alarms.min(found.len() - 1)];
-        Self::new(p0, p1, level)
+        let level = found.get(alarms).copied().unwrap_or(f64::INFINITY);
+        Self::new(p0, p1, Rule::Page { sum: 0.0, level })
     }
-}
 
-/// How [`Cusum::calibrated`] is simulated.
-pub(super) struct Runs {
-    pub(super) replicates: u64,
-    pub(super) ticks: u64,
-    pub(super) mean: f64,
+    fn new(p0: f64, p1: f64, rule: Rule) -> Self {
+        Self {
+            failure: (p1 / p0).ln(),
+            success: ((1.0 - p1) / (1.0 - p0)).ln(),
+            rule,
+        }
+    }
+
+    /// Takes in a tick of so many seconds; `true`: alarm.
+    pub(super) fn observe(&mut self, good: u64, bad: u64, tick_s: f64) -> bool {
+        let nats = bad as f64 * self.failure + good as f64 * self.success;
+        match &mut self.rule {
+            Rule::Page { sum, level } => {
+                *sum = (*sum + nats).max(0.0);
+                *sum > *level
+            }
+            Rule::Mixture {
+                s,
+                spent_s,
+                term_s,
+                level,
+            } => {
+                let at_the_start = if *spent_s == 0.0 { 0.70 } else { 0.0 };
+                let gone = |t: f64| t / (t + *term_s);
+                let prior = at_the_start + 0.15 * (gone(*spent_s + tick_s) - gone(*spent_s));
+                *spent_s += tick_s;
+                *s = ((*s + prior) * nats.exp()).min(1e200);
+                *s >= *level
+            }
+        }
+    }
+
+    fn sum(&self) -> f64 {
+        match self.rule {
+            Rule::Page { sum, .. } => sum,
+            Rule::Mixture { s, .. } => s,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -109,17 +167,34 @@ mod tests {
     }
 
     #[test]
-    fn a_calibrated_sum_rarely_cries_wolf_and_soon_finds_a_change() {
+    fn a_detector_rarely_cries_wolf_and_soon_finds_a_change() {
         let runs = Runs {
+            seed: 1,
             replicates: 400,
             ticks: 300,
             mean: 10.0,
         };
-        let cusum = Cusum::calibrated(0.05, 0.2, 0.01, &runs, 1);
-        let mut chance = Chance::new(2, "cusum", 0);
-        let mut changed = cusum;
-        let ticks = (0..300).take_while(|_| !changed.observe(chance.poisson(8.0), chance.poisson(2.0)));
-        assert!(ticks.count() < 30);
-        assert!((4.0..9.0).contains(&cusum.level), "{}", cusum.level);
+        let page = Informed::page(0.05, 0.2, 0.01, &runs);
+        let mixture = Informed::mixture(0.05, 0.2, 0.01, 300.0);
+        for detector in [page, mixture] {
+            let mut chance = Chance::new(2, "informed", 0);
+            let mut at_the_border = detector;
+            let alarms = (0..300).filter(|_| at_the_border.observe(chance.poisson(9.5), chance.poisson(0.5), 0.1));
+            assert_eq!(alarms.count(), 0, "{detector:?}");
+            let mut changed = detector;
+            let ticks = (0..300).take_while(|_| !changed.observe(chance.poisson(8.0), chance.poisson(2.0), 0.1));
+            assert!(ticks.count() < 30, "{detector:?}");
+        }
+    }
+
+    /// At the border the recursion grows by its prior, on average: so much and no more.
+    #[test]
+    fn the_prior_adds_up_to_less_than_one() {
+        let mut mixture = Informed::mixture(0.05, 0.2, 0.001, 300.0);
+        for _ in 0..100_000 {
+            mixture.observe(0, 0, 0.1);
+        }
+        let expected = 0.70 + 0.15 * 10_000.0 / 10_300.0;
+        assert!((mixture.sum() - expected).abs() < 1e-9, "{}", mixture.sum());
     }
 }

@@ -119,6 +119,11 @@ fn failing() -> Vec<Scenario> {
         later("errors-8-later", "8 %, beginning in mid-rollout.", 0.08),
         later("errors-15-later", "15 %, beginning in mid-rollout.", 0.15),
         later("errors-100-later", "Everything fails, beginning in mid-rollout.", 1.0),
+        Scenario {
+            rps: &[10_000.0],
+            peers_s: 0,
+            ..later("dead-busy-later", "The same at 1000 canary requests a second.", 1.0)
+        },
         twenty(
             "errors-8-at-20",
             "8 % from the start, 20 canary requests a second.",
@@ -185,7 +190,7 @@ fn alone() -> Vec<Scenario> {
         from_start("alone-15", "15 % from the start, the limit alone.", 0.15),
         Scenario {
             onset_s: after_a_minute,
-            cusum: Some([0.05, 0.08, 100.0]),
+            informed: Some(0.08),
             world: Box::new(|now_s, luck| {
                 let ill = now_s >= after_a_minute(luck);
                 Both::failing(if ill { 0.08 } else { 0.005 }, 0.005)

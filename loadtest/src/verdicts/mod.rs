@@ -118,7 +118,7 @@ impl Options {
 
     /// All rollouts of `scenario`, in order, on all threads.
     fn simulate(&self, scenario: &Scenario) -> Vec<Ending> {
-        let cusum = row::reference(scenario, self.seed, if self.quick { 1_000 } else { list::MANY });
+        let informed = row::informed(scenario, self.seed, if self.quick { 1_000 } else { list::MANY });
         let rollouts = self.rollouts(scenario.replicates);
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let next = AtomicU64::new(0);
@@ -129,7 +129,7 @@ impl Options {
                 if replicate >= rollouts {
                     return found;
                 }
-                found.push((replicate, trial::run(scenario, self.seed, replicate, cusum)));
+                found.push((replicate, trial::run(scenario, self.seed, replicate, informed)));
             }
         };
         let mut found = std::thread::scope(|scope| {

@@ -1,10 +1,11 @@
 //! One row of the tables: what came of all rollouts of a scenario.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use super::bounds::{Cusum, upper_bound};
+use super::bounds::{Informed, Runs, upper_bound};
 use super::peers::RULES;
 use super::scenario::Scenario;
 use super::trial::{Caught, End, Ending};
@@ -32,8 +33,8 @@ pub(super) struct Row {
     pub(super) serin: Found,
     /// Mean bad requests, those known to be bad, over Wald's bound.
     pub(super) times_wald: Option<f64>,
-    /// Page's sum on the same requests.
-    pub(super) cusum: Option<Found>,
+    /// Detectors that know the share, on the same requests: Page's sum, and the judge's own recursion.
+    pub(super) informed: Option<[Found; 2]>,
     /// Which metric decided, how often.
     pub(super) metrics: BTreeMap<String, u64>,
     /// The rules of others on the same requests.
@@ -95,6 +96,7 @@ impl Row {
                 found,
             }
         };
+        let informed = |at: usize| Found::of(endings.iter().filter_map(|ending| ending.informed[at]));
         let peers = RULES.iter().enumerate().filter(|_| scenario.peers_s > 0).map(peer);
         Self {
             name: scenario.name,
@@ -107,9 +109,7 @@ impl Row {
             holding: endings.iter().map(|ending| ending.holding).sum::<f64>() / rollouts as f64,
             aborted_at_most: upper_bound(aborted, rollouts),
             times_wald: scenario.wald.zip(known_bad(endings)).map(|(bound, mean)| mean / bound),
-            cusum: scenario
-                .cusum
-                .map(|_| Found::of(endings.iter().filter_map(|ending| ending.cusum))),
+            informed: scenario.informed.map(|_| [0, 1].map(informed)),
             metrics,
             peers: peers.collect(),
             serin,
@@ -151,16 +151,19 @@ impl Found {
     }
 }
 
-/// The Page's sum of a scenario: its alarm is calibrated to as few false alarms as ours are.
-pub(super) fn reference(scenario: &Scenario, seed: u64, replicates: u64) -> Option<Cusum> {
-    let [p0, p1, rate] = scenario.cusum?;
-    let tick_s = scenario.tick_ms as f64 / 1e3;
-    let runs = super::bounds::Runs {
+/// The detectors of a scenario that know the share: they may raise false alarms as often as the judge may.
+pub(super) fn informed(scenario: &Scenario, seed: u64, replicates: u64) -> Option<[Informed; 2]> {
+    let p1 = scenario.informed?;
+    let (p0, alpha) = (0.05, scenario.spec.alpha);
+    let bake_time: Duration = scenario.plan.steps().iter().map(|step| step.bake_time).sum();
+    let runs = Runs {
+        seed,
         replicates,
-        ticks: 3_000,
-        mean: rate * tick_s,
+        ticks: bake_time.as_millis() as u64 / scenario.tick_ms,
+        mean: scenario.rps[0] * scenario.first_weight() * scenario.tick_ms as f64 / 1e3,
     };
-    Some(Cusum::calibrated(p0, p1, scenario.spec.alpha, &runs, seed))
+    let mixture = Informed::mixture(p0, p1, alpha, bake_time.as_secs_f64());
+    Some([Informed::page(p0, p1, alpha, &runs), mixture])
 }
 
 #[cfg(test)]

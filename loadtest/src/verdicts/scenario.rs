@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serin::analysis::{AnalysisSpec, Limits};
 use serin::rollout::{Plan, Step};
+use serin::share::MILLION;
 
 use super::chance::Chance;
 use super::latency::Latency;
@@ -35,8 +36,8 @@ pub(super) struct Scenario {
     pub(super) world: World,
     /// The bound that a mean number of bad requests is held against.
     pub(super) wald: Option<f64>,
-    /// Page's sum is followed on the same requests: border and true share of failures, canary requests per second.
-    pub(super) cusum: Option<[f64; 3]>,
+    /// Detectors that know this true share of failures, and the border of 5 %, are followed on the same requests.
+    pub(super) informed: Option<f64>,
 }
 
 /// What both sides do at a moment: seconds since the start of the rollout (below 0: before), and the replicate's luck.
@@ -155,8 +156,14 @@ impl Scenario {
             onset_s: |_| 0.0,
             world: Box::new(world),
             wald: None,
-            cusum: None,
+            informed: None,
         }
+    }
+
+    /// The canary's part of the traffic in the first step.
+    pub(super) fn first_weight(&self) -> f64 {
+        let first = self.plan.steps().first();
+        first.map_or(0.0, |step| f64::from(step.weight_ppm) / f64::from(MILLION))
     }
 
     /// The same on another plan: weights in percent, bake times in seconds.

@@ -19,6 +19,7 @@ pub(super) fn markdown(rows: &[Row], cost: &Cost, conditions: &[Condition], comm
     }
     text += "\nBad requests until the abort, and how many times as many each rule served:\n\n";
     text += &peers(rows);
+    text += &informed(rows);
     text += "\n| what was promised | | found |\n| --- | --- | --- |\n";
     for condition in conditions {
         let mark = if condition.held { "kept" } else { "**missed**" };
@@ -92,6 +93,23 @@ fn peers(rows: &[Row]) -> String {
         text += "\n";
     }
     text
+}
+
+/// What detectors that know the share do.
+fn informed(rows: &[Row]) -> String {
+    let line = |row: &Row| {
+        let [page, mixture] = row.informed.as_ref()?;
+        let mean = |found: &Found| number(found.bad_mean, 1);
+        Some(format!(
+            "\nOn the requests of {}, where Serin serves {} bad ones in the mean: Page's sum, told both shares and set to \
+             as many false aborts as are allowed, {}; the judge's own recursion, told the share, {}.\n",
+            row.name,
+            mean(&row.serin),
+            mean(page),
+            mean(mixture),
+        ))
+    };
+    rows.iter().filter_map(line).collect()
 }
 
 /// `0.015 %`, `100 %`: two significant figures, or one decimal.

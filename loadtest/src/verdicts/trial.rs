@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serin::analysis::{Baseline, Judge, Metric, Reading, Term, Verdict, VerdictKind};
 use serin::measure::{AT_P90, AT_P99, NO_LIMIT};
-use serin::rollout::{Phase, State, Verb};
+use serin::rollout::{Phase, State, Tick, Verb};
 use serin::share::MILLION;
 
-use super::bounds::Cusum;
+use super::bounds::Informed;
 use super::chance::Chance;
 use super::flow::{Flow, Load};
 use super::latency::TIMEOUT_MS;
@@ -36,7 +36,7 @@ pub(super) struct Ending {
     /// What the verdict says at the end, where it was an abort.
     pub(super) reason: String,
     pub(super) peers: [Option<Caught>; RULES.len()],
-    pub(super) cusum: Option<Caught>,
+    pub(super) informed: [Option<Caught>; 2],
 }
 
 /// How it ended.
@@ -79,10 +79,10 @@ struct Trial<'a> {
 }
 
 /// Simulates one rollout of `scenario`. The answer depends on the arguments only.
-pub(super) fn run(scenario: &Scenario, seed: u64, replicate: u64, cusum: Option<Cusum>) -> Ending {
+pub(super) fn run(scenario: &Scenario, seed: u64, replicate: u64, informed: Option<[Informed; 2]>) -> Ending {
     let mut trial = Trial::new(scenario, seed, replicate);
     trial.warm_up();
-    trial.roll_out(cusum)
+    trial.roll_out(informed)
 }
 
 /// The readings of a rollout that is left in its first step, whatever a verdict would say.
@@ -151,7 +151,7 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn roll_out(&mut self, mut cusum: Option<Cusum>) -> Ending {
+    fn roll_out(&mut self, mut informed: Option<[Informed; 2]>) -> Ending {
         let scenario = self.scenario;
         let plan = &scenario.plan;
         let start_ms = self.now_ms;
@@ -185,8 +185,15 @@ impl<'a> Trial<'a> {
                 let verdict = judge.observe(self.reading(), &self.baseline);
                 looks += 1;
                 holds += u64::from(verdict.kind == VerdictKind::Hold);
-                let elapsed = Duration::from_millis(tick_ms);
-                state = match state.tick(plan, &verdict, elapsed, self.now_ms) {
+                let tick = Tick {
+                    plan,
+                    verdict: &verdict,
+                    elapsed: Duration::from_millis(tick_ms),
+                    patience: Duration::MAX,
+                    observe: false,
+                    now_ms: self.now_ms,
+                };
+                state = match state.tick(tick) {
                     Err(state) => state,
                     Ok(moved) => {
                         over = self.end(&moved.state, &verdict, caught, &mut ending);
@@ -202,11 +209,15 @@ impl<'a> Trial<'a> {
                     over = true;
                 }
             }
-            let now = self.canary.side.sum();
-            if let (Some(sum), None) = (&mut cusum, ending.cusum) {
-                let alarm = sum.observe(now.success - before.success, now.failure - before.failure);
-                ending.cusum = alarm.then_some(caught);
+            if let Some(detectors) = &mut informed {
+                let now = self.canary.side.sum();
+                let (good, bad) = (now.success - before.success, now.failure - before.failure);
                 before = now;
+                for (detector, found) in detectors.iter_mut().zip(&mut ending.informed) {
+                    if found.is_none() && detector.observe(good, bad, tick_ms as f64 / 1e3) {
+                        *found = Some(caught);
+                    }
+                }
             }
             if scenario.peers_s > 0 {
                 for (peer, found) in peers.iter_mut().zip(&mut ending.peers) {
@@ -217,12 +228,13 @@ impl<'a> Trial<'a> {
             }
             let peers_done =
                 self.now_ms >= peers_end_ms || ending.end == End::Promoted || ending.peers.iter().all(Option::is_some);
-            let cusum_done = cusum.is_none() || ending.cusum.is_some() || self.now_ms >= end_ms;
-            if over && peers_done && cusum_done {
+            let informed_done =
+                informed.is_none() || ending.informed.iter().all(Option::is_some) || self.now_ms >= end_ms;
+            if over && peers_done && informed_done {
                 ending.holding = holds as f64 / looks as f64;
                 return ending;
             }
-            if over && cusum_done && tick_ms < COARSE_MS && self.now_ms.is_multiple_of(COARSE_MS) {
+            if over && informed_done && tick_ms < COARSE_MS && self.now_ms.is_multiple_of(COARSE_MS) {
                 tick_ms = COARSE_MS;
                 self.set_tick_ms(tick_ms);
             }

@@ -164,3 +164,70 @@ impl Options {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(threads: usize) -> Options {
+        Options {
+            seed: 7,
+            quick: false,
+            rollouts: Some(3),
+            check: false,
+            only: Vec::new(),
+            reasons: false,
+            threads: Some(threads),
+            json: None,
+            document: None,
+        }
+    }
+
+    #[test]
+    fn every_scenario_runs() {
+        let options = Options {
+            rollouts: Some(1),
+            ..options(2)
+        };
+        for scenario in list::all() {
+            // An hour takes its time without optimization.
+            let short = scenario.horizon_s <= 600 && scenario.informed.is_none();
+            if short {
+                let row = Row::of(&scenario, &options.simulate(&scenario));
+                assert_eq!(row.aborted + row.promoted + row.held, 1, "{}", row.name);
+            }
+        }
+    }
+
+    #[test]
+    fn the_result_does_not_depend_on_threads() {
+        let scenario = &list::all()[7];
+        assert_eq!(scenario.name, "errors-8");
+        let ends = |threads| {
+            let endings = options(threads).simulate(scenario);
+            endings
+                .iter()
+                .map(|ending| (ending.end, ending.bad))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(ends(1), ends(3));
+    }
+
+    #[test]
+    fn the_command_repeats_the_run() {
+        let check = |options: Options, expected: &str| {
+            let command = options.command();
+            assert_eq!(
+                command.strip_prefix("cargo run -p loadtest --release -- "),
+                Some(expected)
+            );
+        };
+        check(options(1), "verdicts --seed 7 --rollouts 3");
+        let quick = Options {
+            quick: true,
+            rollouts: None,
+            ..options(1)
+        };
+        check(quick, "verdicts --seed 7 --quick");
+    }
+}

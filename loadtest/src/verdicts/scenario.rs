@@ -135,7 +135,7 @@ impl Moment {
 
 impl Scenario {
     /// 1000 requests per second, a tenth of them to the canary for five minutes, then all; 5 % errors and p95 500 ms are
-    /// critical, stable is compared, trouble is there from the start, 1000 rollouts.
+    /// critical, stable is compared, trouble is there from the start, 600 rollouts.
     pub(super) fn new(
         name: &'static str,
         about: &'static str,
@@ -144,7 +144,7 @@ impl Scenario {
         Self {
             name,
             about,
-            replicates: 1_000,
+            replicates: 600,
             rps: &[1_000.0],
             plan: plan(&[(10, 300), (100, 30)]),
             spec: compared(),

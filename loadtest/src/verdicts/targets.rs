@@ -1,5 +1,6 @@
 //! The figures that the mathematics promises, beside the rows that show whether it keeps them.
 
+use super::bounds::upper_bound;
 use super::cost::Cost;
 use super::list::MANY;
 use super::row::Row;
@@ -76,6 +77,9 @@ const TARGETS: &[(&str, Must)] = &[
     ("errors-8", Peer("Flagger 10s × 2", 6.6)),
 ];
 
+/// The rows whose canaries are as good as stable and below the limit.
+const HEALTHY: [&str; 3] = ["healthy-0.1", "healthy-0.5", "healthy-4"];
+
 /// Microseconds that a look may take.
 const TICK_US: f64 = 10.0;
 /// The share of a core that 100 rollouts with ten looks a second may take.
@@ -100,13 +104,23 @@ pub(super) fn conditions(rows: &[Row], cost: &Cost, whole: bool) -> Vec<Conditio
         held: cost.core_share <= CORE_SHARE,
         figures: format!("{:.2} %", 100.0 * cost.core_share),
     });
-    if whole {
-        let healthy = |row: &&Row| row.name.starts_with("healthy-") && row.name != "healthy-hours";
-        let rollouts: u64 = rows.iter().filter(healthy).map(|row| row.rollouts).sum();
+    let healthy = |row: &&Row| HEALTHY.contains(&row.name);
+    let (mut rollouts, mut aborted) = (0, 0);
+    for row in rows.iter().filter(healthy) {
+        rollouts += row.rollouts;
+        aborted += row.aborted;
+    }
+    if HEALTHY.iter().all(|name| found(name).is_some()) {
         conditions.push(Condition {
-            name: format!("at least {MANY} healthy rollouts were simulated"),
-            held: rollouts >= MANY || rows.iter().all(|row| !healthy(&row)),
-            figures: rollouts.to_string(),
+            name: format!(
+                "healthy rollouts of all kinds, at least {MANY}: at most {} % aborted",
+                100.0 * ALPHA
+            ),
+            held: aborted as f64 <= ALPHA * rollouts as f64 && (rollouts >= MANY || !whole),
+            figures: format!(
+                "{aborted} of {rollouts} aborted: at most {:.3} %",
+                100.0 * upper_bound(aborted, rollouts)
+            ),
         });
     }
     conditions

@@ -302,8 +302,9 @@ mod tests {
 
     use super::{Book, InForce, Trial, compile};
     use crate::config::{self, Spec};
-    use crate::measure::RecorderKey;
+    use crate::measure::{FailureStatuses, RecorderKey};
     use crate::name::Name;
+    use crate::rollout::Plan;
     use crate::route::{AccessLog, CohortSpec, LoadBalancing, Match, PathMatch, Table};
 
     fn name(text: &str) -> Name {
@@ -350,7 +351,7 @@ mod tests {
                 variant: 1,
                 evidence: false,
             }],
-            failure_statuses: crate::measure::FailureStatuses::default(),
+            failure_statuses: FailureStatuses::default(),
             expose_variant: true,
         }
     }
@@ -463,6 +464,59 @@ mod tests {
             variants.for_each(|variant| variant.backend += 1);
         };
         check_shared(backend_in_front, &["a", "b", "c"], true);
+    }
+
+    /// A rollout on the route at this place, from `stable` to `canary`.
+    fn rollout(route: usize) -> config::Rollout {
+        config::Rollout {
+            name: name("checkout"),
+            route,
+            from: 0,
+            to: 1,
+            auto_start: false,
+            analysis: Default::default(),
+            observe: false,
+            in_flight_max: None,
+            patience: Duration::ZERO,
+            max_votes_per_key: Some(10),
+            warm_up: 5,
+            plan: Plan::new(Vec::new()).unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_counts_as_evidence_is_part_of_the_route() {
+        let change = |spec: &mut Spec| spec.routes[1].failure_statuses = FailureStatuses::new([404]);
+        check_shared(change, &["a", "c"], true);
+        check_shared(|spec| spec.rollouts = vec![rollout(2)], &["a", "b"], true);
+    }
+
+    #[test]
+    fn votes_have_a_limit_on_both_sides_of_a_rollout_and_are_remembered() {
+        let mut spec = spec(&["a", "b"]);
+        let third = config::Variant {
+            name: name("flag"),
+            ..spec.routes[1].variants[1].clone()
+        };
+        spec.routes[1].variants.push(third);
+        spec.rollouts = vec![rollout(1)];
+        let mut made = make(spec);
+        let of = |table: &Table, route: usize| -> Vec<_> {
+            let variants = table.routes[route].variants.iter();
+            let limit = variants.map(|variant| (variant.vote_limit.as_ref().map(|limit| limit.max), variant.warm_up));
+            limit.collect()
+        };
+        assert_eq!(of(&made.table, 0), [(None, 0), (None, 0)]);
+        assert_eq!(of(&made.table, 1), [(Some(10), 5), (Some(10), 5), (None, 0)]);
+        let mut new = Spec::clone(&made.spec);
+        new.rollouts[0].max_votes_per_key = Some(3);
+        let mut in_force = made.in_force.clone();
+        in_force[1].epoch += 1;
+        let next = made.then(&Arc::new(new), &in_force);
+        assert_eq!(of(&next, 1), [(Some(3), 5), (Some(3), 5), (None, 0)]);
+        let votes = |table: &Table| Arc::clone(&table.routes[1].variants[1].vote_limit.as_ref().unwrap().votes);
+        assert!(Arc::ptr_eq(&votes(&made.table), &votes(&next)));
+        assert!(Arc::ptr_eq(&made.table.routes[0], &next.routes[0]));
     }
 
     #[test]

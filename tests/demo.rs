@@ -4,8 +4,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-/// A thin load, so that all scenarios together ask little of a machine that also runs other tests.
-const RATE: &str = "200";
+/// A thin load, so that all scenarios together ask little of a machine that also runs other tests;
+/// enough for the evidence of the first step within half a minute.
+const RATE: &str = "600";
 
 fn check(scenario: &str, outcome: &str) {
     let output = Command::new(env!("CARGO_BIN_EXE_serin"))

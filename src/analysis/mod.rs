@@ -1,4 +1,11 @@
 //! What it means: verdicts from counts. Pure: the caller brings counts and the time.
+//!
+//! A [`Reading`] holds the counters of both sides. From one to the next, `likelihood` turns what each
+//! `criterion` sees into log likelihood ratios; `suspicion` gathers them against the canary, under a
+//! `prior` of when it turned bad, and `confidence` for it. `panel` weighs all criteria together and
+//! asks `run` for stable's alibi; `sequential` comes to a [`Verdict`], `words` and `trail` explain it. The
+//! [`Baseline`] knows what stable is like while nothing is on trial. `threshold` is the plain test instead.
+//! `docs/verdicts.md` has the mathematics in one piece.
 
 mod baseline;
 mod budget;

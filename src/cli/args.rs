@@ -62,7 +62,7 @@ pub struct RunArgs {
 /// `serin demo`
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// What the canary does once the second step bakes
+    /// What the canary does once the first step bakes
     #[arg(long, value_enum, default_value = "errors")]
     pub scenario: demo::Scenario,
     /// Stay up after the summary, until Ctrl-C

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ground::Ground;
+use super::journal::WOULD_ABORT;
 use super::yardstick::Yardstick;
 use crate::analysis::{AnalysisSpec, Judge, Reading, Side, Term, Verdict, VerdictKind};
 use crate::config::Rollout;
@@ -67,7 +68,7 @@ struct Stand {
 
 #[derive(Debug)]
 struct Said {
-    verdict: Verdict,
+    verdict: Arc<Verdict>,
     told: Option<(VerdictKind, u64)>,
 }
 
@@ -93,7 +94,7 @@ impl Court {
                 };
                 case.stand(stand, &yardstick, now);
                 // What stands now is judged now: nobody is shown a word about the step before.
-                let verdict = case.look(&yardstick, case.subject.stable_side(), now);
+                let verdict = Arc::new(case.look(&yardstick, case.subject.stable_side(), now));
                 let told = last.and_then(|last| last.told);
                 self.said.insert(name.clone(), Said { verdict, told });
                 self.cases.insert(name.clone(), case);
@@ -105,7 +106,7 @@ impl Court {
     }
 
     /// Reads the counters of every case and judges: the index of each rollout with its verdict.
-    pub(super) fn look(&mut self, ground: &Ground, now: Moment) -> Vec<(usize, Verdict)> {
+    pub(super) fn look(&mut self, ground: &Ground, now: Moment) -> Vec<(usize, Arc<Verdict>)> {
         let mut verdicts = Vec::new();
         let mut measurements = 1 + self.yardsticks.len() / LATENCIES_ONE_OF;
         for (index, Rollout { name, .. }) in ground.spec.rollouts.iter().enumerate() {
@@ -124,13 +125,9 @@ impl Court {
             };
             let stable = case.subject.stable_side();
             yardstick.observe(now.ms, &stable);
-            let verdict = case.look(yardstick, stable, now);
-            let told = self.said.get(name).and_then(|said| said.told);
-            let said = Said {
-                verdict: verdict.clone(),
-                told,
-            };
-            self.said.insert(name.clone(), said);
+            let verdict = Arc::new(case.look(yardstick, stable, now));
+            let said = self.said.get_mut(name).expect("a case begins with a verdict");
+            said.verdict = Arc::clone(&verdict);
             verdicts.push((index, verdict));
         }
         verdicts
@@ -151,7 +148,7 @@ impl Court {
 
     /// The last verdict on a rollout.
     pub(super) fn verdict(&self, rollout: &Name) -> Option<&Verdict> {
-        self.said.get(rollout).map(|said| &said.verdict)
+        self.said.get(rollout).map(|said| &*said.verdict)
     }
 
     /// What is said at this moment of a rollout under judgement.
@@ -205,7 +202,7 @@ impl Case {
             breaker.grant(failures.saturating_add(left), now.live_us);
         }
         if self.stand.observe && verdict.kind == VerdictKind::Fail {
-            verdict.reason.insert_str(0, "would abort: ");
+            verdict.reason.insert_str(0, WOULD_ABORT);
         }
         verdict
     }
@@ -267,16 +264,17 @@ impl Subject {
     }
 }
 
-/// What a recorder says at this moment.
+/// What a recorder says at this moment: its counters first, so that what is overdue among the open is no
+/// more than it was.
 fn side(recorder: &Recorder) -> Side {
+    let tracks = [0, 1].map(|slot| Track::Draw { slot });
+    let counts = tracks.map(|track| recorder.counts(track));
     let mut overdue = [0; LIMITS];
-    let counts = [0, 1].map(|slot| {
-        let track = Track::Draw { slot };
+    for track in tracks {
         for (sum, more) in overdue.iter_mut().zip(recorder.overdue(track)) {
             *sum += more;
         }
-        recorder.counts(track)
-    });
+    }
     Side { counts, overdue }
 }
 

@@ -1,6 +1,6 @@
 //! What the log says of a happening: one line, with the figures of the verdict beside it.
 
-use super::journal::{Happening, Kind, REFUSED};
+use super::journal::{Happening, Kind, REFUSED, WOULD_ABORT};
 use crate::analysis::{Metric, SideEvidence, Verdict};
 use crate::name::Name;
 
@@ -65,8 +65,8 @@ macro_rules! line {
 }
 
 impl Happening {
-    /// One line in the log, a warning for aborts and refused files. Verdicts that changed nothing
-    /// are for those who debug.
+    /// One line in the log, a warning for aborts, also for those that would be, and an error for
+    /// refused files. Verdicts that changed nothing are for those who debug.
     pub(super) fn log(&self, generation: u64) {
         let Self {
             kind,
@@ -91,6 +91,9 @@ impl Happening {
                 reason,
                 "aborted: the canary gets nothing"
             ),
+            Kind::Verdict if reason.starts_with(WOULD_ABORT) => {
+                line!(warn, figures, rollout, route, from, to, reason, "only observed")
+            }
             Kind::Verdict => line!(debug, figures, rollout, route, from, to, reason, "verdict"),
             Kind::Rollout => line!(
                 info,

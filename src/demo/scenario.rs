@@ -8,7 +8,7 @@ pub(super) const ERROR_SHARE: f64 = 0.08;
 /// How late a slow canary answers.
 pub(super) const SLOW: Duration = Duration::from_millis(800);
 
-/// What the canary does once the second step bakes.
+/// What the canary does once the first step bakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Scenario {
     /// Stays well, and is promoted to 100 %

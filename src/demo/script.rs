@@ -5,26 +5,24 @@ use std::time::Duration;
 use super::scenario::{Outcome, Scenario};
 use crate::rollout::Phase;
 
-/// The canary turns bad so long after its second step was first seen in force.
-const WELL_BEFORE: Duration = Duration::from_millis(500);
+/// The canary turns bad so long after the first step was seen in force.
+const WELL_BEFORE: Duration = Duration::from_secs(1);
 
-/// Index of the step in which the canary turns bad.
-const BAD_STEP: usize = 1;
-
-/// A plan that goes well takes some ten seconds; more than this is no trial any more.
+/// A plan that goes well takes some fifteen seconds; more than this is no trial any more.
 const TIME_MAX: Duration = Duration::from_secs(40);
 
-/// The requests that the first, thinnest step needs as evidence, and its share of all.
-const EVIDENCE: u32 = 50;
-const FIRST_SHARE: f64 = 0.05;
+/// The requests that the first, thinnest step needs as evidence beside a stable that fails as little, and
+/// its share of all.
+const EVIDENCE: u32 = 370;
+const FIRST_SHARE: f64 = 0.10;
 
 /// The course of one run.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
     scenario: Scenario,
     time_max: Duration,
-    /// When the step in which the canary turns bad was first seen in force.
-    bad_step_at: Option<Duration>,
+    /// When the first step was seen in force.
+    first_step_at: Option<Duration>,
     turned: bool,
 }
 
@@ -46,7 +44,7 @@ impl Script {
         Self {
             scenario,
             time_max: TIME_MAX + Duration::from_secs_f64(3.0 * evidence),
-            bad_step_at: None,
+            first_step_at: None,
             turned: false,
         }
     }
@@ -60,10 +58,10 @@ impl Script {
             Phase::Idle | Phase::Watching | Phase::Paused => return Cue::Wait,
             Phase::Progressing | Phase::Promoting => {}
         }
-        if self.turned || self.scenario == Scenario::Healthy || step.is_none_or(|step| step < BAD_STEP) {
+        if self.turned || self.scenario == Scenario::Healthy || step.is_none() {
             return Cue::Wait;
         }
-        if at < *self.bad_step_at.get_or_insert(at) + WELL_BEFORE {
+        if at < *self.first_step_at.get_or_insert(at) + WELL_BEFORE {
             return Cue::Wait;
         }
         self.turned = true;
@@ -84,17 +82,16 @@ mod tests {
     }
 
     #[test]
-    fn the_canary_turns_bad_once_in_its_second_step() {
+    fn the_canary_turns_bad_once_in_its_first_step() {
         check(
             Scenario::Errors,
             &[
-                (0, Phase::Progressing, 0, Cue::Wait),
-                (2_000, Phase::Progressing, 0, Cue::Wait),
-                (2_050, Phase::Progressing, 1, Cue::Wait),
-                (2_500, Phase::Progressing, 1, Cue::Wait),
-                (2_550, Phase::Progressing, 1, Cue::TurnBad),
-                (2_600, Phase::Progressing, 1, Cue::Wait),
-                (3_200, Phase::Aborted, 1, Cue::End(Outcome::Aborted)),
+                (50, Phase::Idle, 0, Cue::Wait),
+                (100, Phase::Progressing, 0, Cue::Wait),
+                (1_050, Phase::Progressing, 0, Cue::Wait),
+                (1_100, Phase::Progressing, 0, Cue::TurnBad),
+                (1_150, Phase::Progressing, 0, Cue::Wait),
+                (3_200, Phase::Aborted, 0, Cue::End(Outcome::Aborted)),
             ],
         );
     }
@@ -116,8 +113,8 @@ mod tests {
         check(
             Scenario::Healthy,
             &[
-                (42_999, Phase::Progressing, 0, Cue::Wait),
-                (43_000, Phase::Progressing, 0, Cue::End(Outcome::TimedOut)),
+                (51_099, Phase::Progressing, 0, Cue::Wait),
+                (51_100, Phase::Progressing, 0, Cue::End(Outcome::TimedOut)),
             ],
         );
     }
@@ -127,9 +124,9 @@ mod tests {
         check(
             Scenario::Down,
             &[
-                (2_000, Phase::Progressing, 1, Cue::Wait),
-                (4_000, Phase::Paused, 1, Cue::Wait),
-                (4_050, Phase::Progressing, 1, Cue::TurnBad),
+                (500, Phase::Progressing, 0, Cue::Wait),
+                (4_000, Phase::Paused, 0, Cue::Wait),
+                (4_050, Phase::Progressing, 0, Cue::TurnBad),
             ],
         );
     }

@@ -303,7 +303,7 @@ mod tests {
             phase: Phase::Progressing,
             step: Some(1),
             steps: 4,
-            step_weights: vec![0.05, 0.25, 0.5, 1.0],
+            step_weights: vec![0.1, 0.25, 0.5, 1.0],
             since_ms: 0,
             baked_seconds: 1.25,
             bake_seconds: 2.0,

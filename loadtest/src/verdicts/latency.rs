@@ -147,7 +147,7 @@ mod tests {
         };
         check(Latency::of(60.0), 60.0, 0.5);
         check(Latency::with_p95(340.0), 340.0, 0.05);
-        check(Latency::with_p95(600.0), 500.0, 0.100_247);
+        check(Latency::with_p95(600.0), 500.0, 0.100_235_6);
         check(Latency::with_p95(250.0).times(2.0), 500.0, 0.05);
         check(
             Latency {

@@ -1,4 +1,5 @@
-//! Measures Serin from outside: real processes on loopback, pinned to cores, each scenario with one question.
+//! Measures Serin from outside: real processes on loopback, pinned to cores, each scenario with one question. And
+//! simulates its verdicts.
 //! `README.md` beside this crate says how to read the numbers.
 
 #![allow(
@@ -23,6 +24,7 @@ mod report;
 mod stats;
 mod swap;
 mod swap_check;
+mod verdicts;
 mod workdir;
 
 use std::process::ExitCode;
@@ -39,7 +41,14 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    scenario: Scenario,
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Measure(Scenario),
+    Verdicts(verdicts::Options),
 }
 
 #[derive(Subcommand)]
@@ -52,8 +61,12 @@ enum Scenario {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments.scenario) {
+    let result = match Arguments::parse().command {
+        Command::Measure(scenario) => run(scenario),
+        // It starts no process and needs no runtime: a signal may end it at once.
+        Command::Verdicts(options) => verdicts::run(&options),
+    };
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

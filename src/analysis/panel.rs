@@ -14,8 +14,6 @@ const EXCUSED_MAX: f64 = 10.0;
 /// What both sides did in one tick.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tick {
-    /// When it began.
-    pub before_ms: u64,
     /// The canary's share of the requests, what it did, and what stable did, by slot.
     pub slots: [(f64, Counts, Counts); 2],
     /// Parity of the present epoch.
@@ -35,6 +33,8 @@ pub(super) struct Panel {
     level: f64,
     pub criteria: Vec<Criterion>,
     pub evidence: Vec<Suspicion>,
+    /// What each criterion takes in of the present tick.
+    pub inputs: Vec<Input>,
 }
 
 /// What the evidence of a panel comes to.
@@ -62,6 +62,7 @@ impl Panel {
                 Level::Critical => 1.0 / spec.alpha,
                 Level::Warn => WARN_LEVEL,
             },
+            inputs: vec![Input::default(); criteria.len()],
             criteria,
             evidence,
         })
@@ -72,9 +73,18 @@ impl Panel {
         self.level
     }
 
-    pub(super) fn tick(&mut self, tick: &Tick, baseline: &Baseline) {
-        for (criterion, suspicion) in self.criteria.iter().zip(&mut self.evidence) {
-            suspicion.tick(criterion, &input(criterion, tick, baseline), tick.before_ms);
+    /// Looks at a tick; [`Panel::tick`] takes it in.
+    pub(super) fn look(&mut self, tick: &Tick, baseline: &Baseline) {
+        for (criterion, into) in self.criteria.iter().zip(&mut self.inputs) {
+            *into = input(criterion, tick, baseline);
+        }
+    }
+
+    /// Takes in the tick, begun at `before_ms`, that was looked at last.
+    pub(super) fn tick(&mut self, before_ms: u64) {
+        let each = self.criteria.iter().zip(&self.inputs).zip(&mut self.evidence);
+        for ((criterion, input), suspicion) in each {
+            suspicion.tick(criterion, input, before_ms);
         }
     }
 
@@ -152,12 +162,15 @@ pub(super) fn input(criterion: &Criterion, tick: &Tick, baseline: &Baseline) -> 
         prior: if latency { tick.block_prior } else { tick.prior },
         tempering: baseline.tempering(criterion.basis),
         block_begins: latency && tick.block_begins,
-        slots: tick.slots.map(|(share, canary, stable)| {
-            if idle {
-                (share, Tally::default())
+        slots: std::array::from_fn(|slot| {
+            // By reference: counts are large, and this is done for every criterion.
+            let (share, canary, stable) = &tick.slots[slot];
+            let tally = if idle {
+                Tally::default()
             } else {
-                (share, criterion.basis.tally(&canary, &stable))
-            }
+                criterion.basis.tally(canary, stable)
+            };
+            (*share, tally)
         }),
     }
 }

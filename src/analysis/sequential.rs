@@ -135,7 +135,6 @@ impl SequentialJudge {
             .block_ms
             .is_none_or(|began_ms| began_ms + BLOCK_MS <= reading.now_ms);
         let tick = Tick {
-            before_ms: last.now_ms,
             slots,
             slot: usize::from(last.slot & 1),
             prior,
@@ -149,12 +148,14 @@ impl SequentialJudge {
         if block_begins {
             self.block_ms = Some(reading.now_ms);
         }
-        if let Some(panel) = &mut self.critical {
-            self.trail.note(reading.now_ms, panel, &tick, baseline);
-            panel.tick(&tick, baseline);
+        for panel in self.critical.iter_mut().chain(&mut self.warn) {
+            panel.look(&tick, baseline);
         }
-        if let Some(panel) = &mut self.warn {
-            panel.tick(&tick, baseline);
+        if let Some(panel) = &self.critical {
+            self.trail.note(reading.now_ms, panel);
+        }
+        for panel in self.critical.iter_mut().chain(&mut self.warn) {
+            panel.tick(last.now_ms);
         }
         self.step.tick(&tick, baseline, reading.now_ms);
         for (slot, (_, canary, stable)) in slots.iter().enumerate() {

@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::baseline::Baseline;
 use super::criterion::{Criterion, Law};
-use super::panel::{Panel, Tick, Weighed, input};
+use super::panel::{Panel, Weighed};
 use super::reading::Reading;
 use super::suspicion::{Input, Suspicion, prior};
 use super::verdict::{Proof, ProofCounts, ProofCriterion, ProofInput, ProofTick};
@@ -26,8 +25,8 @@ struct Taken {
 }
 
 impl Trail {
-    /// Notes a tick that `panel` is about to take in.
-    pub(super) fn note(&mut self, now_ms: u64, panel: &Panel, tick: &Tick, baseline: &Baseline) {
+    /// Notes a tick that `panel` has looked at and is about to take in.
+    pub(super) fn note(&mut self, now_ms: u64, panel: &Panel) {
         let mut taken = if self.ticks.len() == TICKS_MAX {
             self.ticks.pop_front().unwrap_or_default()
         } else {
@@ -36,10 +35,9 @@ impl Trail {
         taken.now_ms = now_ms;
         taken.before.clear();
         taken.inputs.clear();
-        for (criterion, suspicion) in panel.criteria.iter().zip(&panel.evidence) {
-            taken.before.push((suspicion.s, suspicion.block));
-            taken.inputs.push(input(criterion, tick, baseline));
-        }
+        let before = panel.evidence.iter().map(|suspicion| (suspicion.s, suspicion.block));
+        taken.before.extend(before);
+        taken.inputs.extend_from_slice(&panel.inputs);
         self.ticks.push_back(taken);
     }
 

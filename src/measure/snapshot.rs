@@ -106,7 +106,7 @@ impl Add for Counts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        self.zip(other, u64::saturating_add)
+        self.zip(&other, u64::saturating_add)
     }
 }
 
@@ -115,7 +115,7 @@ impl Sub for Counts {
 
     /// What happened since `earlier`; never below 0.
     fn sub(self, earlier: Self) -> Self {
-        self.zip(earlier, u64::saturating_sub)
+        self.zip(&earlier, u64::saturating_sub)
     }
 }
 
@@ -129,7 +129,8 @@ impl Counts {
             || self.no_evidence < earlier.no_evidence
     }
 
-    fn zip(self, other: Self, f: fn(u64, u64) -> u64) -> Self {
+    #[inline]
+    fn zip(&self, other: &Self, f: impl Fn(u64, u64) -> u64) -> Self {
         Self {
             dispatched: f(self.dispatched, other.dispatched),
             success: f(self.success, other.success),

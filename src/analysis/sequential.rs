@@ -276,7 +276,9 @@ impl SequentialJudge {
                 evidence.statistic = statistic(value, confidence::LEVEL);
                 let stable = self.spec.compare_with_stable.then_some(&self.step.stable);
                 let window_ms = now_ms.saturating_sub(self.step.began_ms);
-                words::praise(&self.step.canary, stable, window_ms, idle)
+                let canary = Measured::new(self.step.canary.failure, self.step.canary.resolved());
+                evidence.canary.measured = canary;
+                words::praise(canary.as_ref(), stable, window_ms, idle)
             }
         };
         let verdict = Verdict {
@@ -441,7 +443,7 @@ impl Step {
                 failures: counts.failure,
                 error_rate: counts.error_rate(),
                 slow_share: (judged && timed > 0).then(|| counts.slow[index] as f64 / timed as f64),
-                measured: Measured::new(counts.failure, counts.resolved()),
+                measured: None,
             }
         };
         Evidence {

@@ -121,10 +121,9 @@ pub(super) fn wanted(criterion: &Criterion, needed: Option<u64>) -> String {
 }
 
 /// `canary errorRate 0.4 % (0.1 to 1.0 %, 4 of 1000 in 2.0 s); stable 0.5 %; within all limits`.
-pub(super) fn praise(canary: &Counts, stable: Option<&Counts>, window_ms: u64, idle: &[Metric]) -> String {
+pub(super) fn praise(canary: Option<&Measured>, stable: Option<&Counts>, window_ms: u64, idle: &[Metric]) -> String {
     let window = figures::time(Duration::from_millis(window_ms));
-    let found = Measured::new(canary.failure, canary.resolved());
-    let found = found.map_or_else(|| "none".to_owned(), |found| share(&found));
+    let found = canary.map_or_else(|| "none".to_owned(), share);
     let mut words = format!("canary errorRate {found} in {window}");
     if let Some(rate) = stable.and_then(Counts::error_rate) {
         words += &format!("; stable {}", figures::measured(rate));

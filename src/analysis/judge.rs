@@ -85,6 +85,13 @@ impl Judge {
         }
     }
 
+    /// Goes on in the trial of `before`, under other limits: what was spent of the budget stays spent.
+    pub fn keep_spent(&mut self, before: &Self) {
+        if let (Some(budget), Some(before)) = (&mut self.budget, &before.budget) {
+            budget.keep_spent(before);
+        }
+    }
+
     /// Takes in the counts of a tick and judges. Counts that went back are of another recorder:
     /// all evidence begins anew with them. Costs a few microseconds.
     pub fn observe(&mut self, reading: Reading, baseline: &Baseline) -> Verdict {
@@ -143,6 +150,31 @@ fn spent(budget: &Budget, verdict: Verdict) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_limits_do_not_give_the_budget_back() {
+        let spec = |failed_requests, min_requests| AnalysisSpec {
+            failed_requests: Some(failed_requests),
+            min_requests,
+            ..AnalysisSpec::default()
+        };
+        let mut reading = Reading {
+            weight: 0.1,
+            ..Reading::default()
+        };
+        let mut before = Judge::new(&spec(10, 50), Term::Watch, reading);
+        reading.canary.counts[0].failure = 2;
+        before.observe(reading, &Baseline::default());
+        let check = |failed_requests, left| {
+            let mut judge = Judge::new(&spec(failed_requests, 60), Term::Watch, reading);
+            judge.keep_spent(&before);
+            assert_eq!(judge.failures_left(), Some(left));
+        };
+        // 1.9 of them are beyond what the limit allows two requests.
+        check(10, 9);
+        check(5, 4);
+        check(1, 0);
+    }
 
     /// Failures of requests that were sent before this trial.
     #[test]

@@ -526,3 +526,20 @@ fn a_warning_does_not_outlast_its_cause_for_hours() {
     let found = run.ticks(600, did(100, 0), did(100, 0));
     assert_ne!(found.kind, VerdictKind::Hold, "{}", found.reason);
 }
+
+#[test]
+fn a_success_rate_is_told_as_successes_of_both() {
+    let spec = AnalysisSpec {
+        error_rate: None,
+        success_rate: Some(Limits {
+            warn: None,
+            critical: Some(0.95),
+        }),
+        ..beside()
+    };
+    let mut run = Run::new(&spec, 1.0, 0, did(0, 0));
+    let found = run.tick(did(10, 10), did(1, 0));
+    let expected =
+        "canary successRate 0 % (0 to 30.8 %, 0 of 10) is below the critical limit 95 %; stable 100 % (1 of 1)";
+    assert!(found.reason.contains(expected), "{}", found.reason);
+}

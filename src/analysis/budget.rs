@@ -59,6 +59,14 @@ impl Budget {
         }
     }
 
+    /// Goes on where `before` ended, in stable's past too.
+    pub(super) fn keep_spent(&mut self, before: &Self) {
+        self.excess = before.excess;
+        if let (Some(stable), Some(before)) = (&mut self.stable, &before.stable) {
+            stable.clone_from(before);
+        }
+    }
+
     /// Failures that the canary may still add.
     #[allow(
         clippy::cast_precision_loss,

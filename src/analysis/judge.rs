@@ -10,6 +10,7 @@ use super::sequential::SequentialJudge;
 use super::spec::{AnalysisSpec, Level, Test};
 use super::threshold::ThresholdJudge;
 use super::verdict::{Against, Metric, Statistic, Verdict, VerdictKind};
+use crate::measure::Counts;
 
 /// How long a test is expected to run, which divides the prior over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Judge {
     budget: Option<Budget>,
     /// The last reading that was judged.
     last: Reading,
+    /// Slots whose requests were dispatched in this trial.
+    live: [bool; 2],
 }
 
 #[derive(Clone, Debug)]
@@ -58,12 +61,14 @@ impl Judge {
             budget: Budget::new(spec),
             spec: spec.clone(),
             last: first,
+            live: [0, 1].map(|slot| slot == first.slot & 1),
         }
     }
 
     /// The plan went on to another step: promotion needs fresh evidence from here, and what was seen
     /// against the canary stays. The epoch of `reading` is the new one.
     pub fn begin_step(&mut self, reading: Reading, baseline: &Baseline) {
+        self.live[usize::from(reading.slot & 1)] = true;
         match &mut self.bench {
             Bench::Sequential(judge) => judge.begin_step(reading, baseline),
             Bench::Threshold(judge) => judge.begin_step(reading),
@@ -73,9 +78,17 @@ impl Judge {
     /// The weight was changed by a person or by the file: a new test, with an alpha of its own. What
     /// was spent of the budget stays spent.
     pub fn begin_test(&mut self, term: Term, reading: Reading) {
+        self.live[usize::from(reading.slot & 1)] = true;
         match &mut self.bench {
             Bench::Sequential(judge) => **judge = SequentialJudge::new(&self.spec, term, reading),
             Bench::Threshold(judge) => judge.begin_step(reading),
+        }
+    }
+
+    /// Goes on in the trial of `before`, under other limits: what was spent of the budget stays spent.
+    pub fn keep_spent(&mut self, before: &Self) {
+        if let (Some(budget), Some(before)) = (&mut self.budget, &before.budget) {
+            budget.keep_spent(before);
         }
     }
 
@@ -83,7 +96,10 @@ impl Judge {
     /// all evidence begins anew with them. Costs a few microseconds.
     pub fn observe(&mut self, reading: Reading, baseline: &Baseline) -> Verdict {
         if let Some(budget) = &mut self.budget {
-            let canary = reading.canary.sum() - self.last.canary.sum();
+            let slots = (0..2).filter(|&slot| self.live[slot]);
+            let canary = slots.fold(Counts::default(), |sum, slot| {
+                sum + (reading.canary.counts[slot] - self.last.canary.counts[slot])
+            });
             budget.tick(reading.now_ms, &canary, &reading.stable.sum());
         }
         self.last = reading;
@@ -128,5 +144,65 @@ fn spent(budget: &Budget, verdict: Verdict) -> Verdict {
         metric: Some(Metric::FailedRequests),
         reason,
         evidence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_limits_do_not_give_the_budget_back() {
+        let spec = |failed_requests, min_requests| AnalysisSpec {
+            failed_requests: Some(failed_requests),
+            min_requests,
+            ..AnalysisSpec::default()
+        };
+        let mut reading = Reading {
+            weight: 0.1,
+            ..Reading::default()
+        };
+        let mut before = Judge::new(&spec(10, 50), Term::Watch, reading);
+        reading.canary.counts[0].failure = 2;
+        before.observe(reading, &Baseline::default());
+        let check = |failed_requests, left| {
+            let mut judge = Judge::new(&spec(failed_requests, 60), Term::Watch, reading);
+            judge.keep_spent(&before);
+            assert_eq!(judge.failures_left(), Some(left));
+        };
+        // 1.9 of them are beyond what the limit allows two requests.
+        check(10, 9);
+        check(5, 4);
+        check(1, 0);
+    }
+
+    /// Failures of requests that were sent before this trial.
+    #[test]
+    fn what_was_sent_before_the_trial_costs_it_nothing() {
+        for test in [Test::Sequential, Test::Threshold] {
+            let spec = AnalysisSpec {
+                test,
+                failed_requests: Some(10),
+                ..AnalysisSpec::default()
+            };
+            let mut reading = Reading {
+                slot: 1,
+                weight: 0.1,
+                ..Reading::default()
+            };
+            reading.canary.counts[0].dispatched = 100;
+            let mut judge = Judge::new(&spec, Term::Watch, reading);
+            reading.now_ms = 100;
+            reading.canary.counts[0].failure = 100;
+            let found = judge.observe(reading, &Baseline::default());
+            assert_eq!(found.kind, VerdictKind::Inconclusive, "{}", found.reason);
+            assert_eq!(judge.failures_left(), Some(10));
+            // Its own failures do, also those that end in a later epoch.
+            reading.slot = 0;
+            judge.begin_test(Term::Watch, reading);
+            reading.canary.counts[1].failure = 100;
+            let found = judge.observe(reading, &Baseline::default());
+            assert_eq!(found.kind, VerdictKind::Fail, "{}", found.reason);
+        }
     }
 }

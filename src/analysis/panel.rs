@@ -8,8 +8,9 @@ use super::spec::{AnalysisSpec, Level};
 use super::suspicion::{Input, Suspicion};
 use crate::measure::{AT_P90, AT_P99, Counts};
 
-/// Evidence that stable does not excuse may grow to this many times the level before it does.
-const EXCUSED_MAX: f64 = 10.0;
+/// Evidence that does not abort may grow to this many times the level: what an outage has left must
+/// not outlast it for hours.
+const IDLE_MAX: f64 = 10.0;
 
 /// What both sides did in one tick.
 #[derive(Clone, Copy, Debug)]
@@ -128,12 +129,20 @@ impl Panel {
 
     /// Keeps the evidence of `excused` criteria within bounds. Whether that changed any.
     pub(super) fn excuse(&mut self, excused: &[usize]) -> bool {
-        let sum_max = EXCUSED_MAX * self.level;
+        let sum_max = IDLE_MAX * self.level;
         let mut changed = false;
         for &at in excused {
             changed |= self.evidence[at].scale_to(sum_max);
         }
         changed
+    }
+
+    /// Keeps all evidence within the same bounds: that of a warning, which aborts nothing.
+    pub(super) fn bound(&mut self) {
+        let sum_max = IDLE_MAX * self.level;
+        for suspicion in &mut self.evidence {
+            suspicion.scale_to(sum_max);
+        }
     }
 }
 

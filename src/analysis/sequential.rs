@@ -58,7 +58,8 @@ pub(super) struct SequentialJudge {
     warn: Option<Panel>,
     trail: Trail,
     step: Step,
-    stable_seen_ms: u64,
+    /// When stable last got a request, or could have; `None`: it gets none under the present weight.
+    stable_seen_ms: Option<u64>,
     said: Option<(u64, Verdict)>,
 }
 
@@ -90,7 +91,7 @@ impl SequentialJudge {
             warn: Panel::new(spec, Level::Warn),
             trail: Trail::default(),
             step: Step::new(spec, first.now_ms),
-            stable_seen_ms: first.now_ms,
+            stable_seen_ms: seen_from(&first),
             said: None,
         }
     }
@@ -106,6 +107,7 @@ impl SequentialJudge {
             panel.change();
         }
         self.step = Step::new(&self.spec, reading.now_ms);
+        self.stable_seen_ms = seen_from(&reading);
         self.said = None;
     }
 
@@ -161,13 +163,16 @@ impl SequentialJudge {
         for (slot, (_, canary, stable)) in slots.iter().enumerate() {
             self.shares.tick(slot, elapsed, canary, stable);
         }
-        if slots.iter().any(|(_, _, stable)| stable.dispatched > 0) {
-            self.stable_seen_ms = reading.now_ms;
+        let (_, _, stable) = slots[tick.slot];
+        if stable.dispatched > 0 {
+            self.stable_seen_ms = Some(reading.now_ms);
         }
     }
 
     fn judge(&mut self, baseline: &Baseline) -> Verdict {
-        let stable_silent = self.stable_seen_ms + STABLE_SILENT_MS <= self.last.now_ms;
+        let stable_silent = self
+            .stable_seen_ms
+            .is_none_or(|seen_ms| seen_ms + STABLE_SILENT_MS <= self.last.now_ms);
         let with_alibi = self.spec.compare_with_stable && !stable_silent;
         let weigh = |panel: &Option<Panel>, with_alibi| {
             let panel = panel.as_ref()?;
@@ -191,6 +196,9 @@ impl SequentialJudge {
             && panel.excuse(&weighed.excused)
         {
             self.trail.clear();
+        }
+        if let Some(panel) = &mut self.warn {
+            panel.bound();
         }
         verdict
     }
@@ -453,6 +461,11 @@ impl Step {
             ..Evidence::default()
         }
     }
+}
+
+/// From when on stable's silence counts. One that the weight gives nothing has no alibi to wait for.
+fn seen_from(reading: &Reading) -> Option<u64> {
+    (reading.weight < 1.0).then_some(reading.now_ms)
 }
 
 /// A value that is shown is finite.

@@ -31,6 +31,8 @@ pub(super) struct ThresholdJudge {
     recent: Window<Reading>,
     /// When the step began.
     step: Reading,
+    /// Slots whose requests were dispatched under this judge.
+    live: [bool; 2],
 }
 
 impl ThresholdJudge {
@@ -44,12 +46,14 @@ impl ThresholdJudge {
             spec: spec.clone(),
             recent,
             step: first,
+            live: [0, 1].map(|slot| slot == first.slot & 1),
         }
     }
 
     /// A step begins, or the weight was changed by hand: promotion needs fresh evidence from here.
     /// What the last ten seconds say against the canary stays.
     pub(super) fn begin_step(&mut self, reading: Reading) {
+        self.live[usize::from(reading.slot & 1)] = true;
         self.step = reading;
     }
 
@@ -155,11 +159,16 @@ impl ThresholdJudge {
         self.verdict(kind, metric, reason, step)
     }
 
-    /// Everything that ended in the last `window_ms`, whichever epoch it is from.
+    /// Everything that ended in the last `window_ms`, whichever epoch of this trial it is from.
     fn since(&self, reading: &Reading, window_ms: u64) -> Look {
         let from = self.recent.since_or_oldest(reading.now_ms.saturating_sub(window_ms));
         let from = from.map_or(reading, |(_, from)| from);
-        let minus = |now: &Side, then: &Side| [now.counts[0] - then.counts[0], now.counts[1] - then.counts[1]];
+        let minus = |now: &Side, then: &Side| {
+            [0, 1].map(|slot| match self.live[slot] {
+                true => now.counts[slot] - then.counts[slot],
+                false => Counts::default(),
+            })
+        };
         Look {
             window_ms: reading.now_ms.saturating_sub(from.now_ms),
             canary: minus(&reading.canary, &from.canary),

@@ -49,12 +49,11 @@ pub(super) fn complaint(
     };
     match (&criterion.law, criterion.metric) {
         (Law::Absolute { limit, .. }, Metric::SuccessRate) => {
-            let good = Measured::new(canary.all - canary.bad, canary.all).unwrap_or(canary);
+            let good = |of: Measured| Measured::new(of.all - of.bad, of.all).unwrap_or(of);
             let limit = figures::written(1.0 - limit);
-            format!(
-                "canary {metric} {} {is} below the {level} limit {limit}{beside}",
-                share(&good)
-            )
+            let found = share(&good(canary));
+            let beside = stable.map_or(beside, |stable| format!("; stable {}", stable_share(&good(stable))));
+            format!("canary {metric} {found} {is} below the {level} limit {limit}{beside}")
         }
         (Law::Absolute { limit, .. }, Metric::ErrorRate) => {
             let found = interval(figures::measured_above(canary.share, *limit), &canary);

@@ -180,7 +180,7 @@ fn evidence(rollout: &Value) -> Vec<String> {
             };
             lines.push(format!(
                 "{name}: {} {} ({} to {}, {} of {}) in {since}",
-                word(&evidence["metric"]),
+                counted(&evidence["metric"]),
                 percent(&side["share"]),
                 percent(&side["low"]),
                 percent(&side["high"]),
@@ -209,6 +209,15 @@ fn evidence(rollout: &Value) -> Vec<String> {
         lines.push(format!("evidence {} to 1 ({} to 1 {does})", ratio(value), ratio(level)));
     }
     lines
+}
+
+/// What the bad ones of a metric are, whose share is shown.
+fn counted(metric: &Value) -> String {
+    match metric.as_str() {
+        Some("successRate" | "errorRateRatio") => "errorRate".to_owned(),
+        Some(latency) if latency.starts_with("latency") => "slow".to_owned(),
+        _ => word(metric),
+    }
 }
 
 /// Odds as people say them: `0.32`, `19.6`, `1320`, `4.2e15`.
@@ -341,7 +350,7 @@ fn digits(value: f64) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{evidence, history, percent, problem, progress, rollout, rollouts, span, status, weights_set};
+    use super::{counted, evidence, history, percent, problem, progress, rollout, rollouts, span, status, weights_set};
 
     fn check(text: String, lines: &[&str]) {
         assert_eq!(text.lines().collect::<Vec<_>>(), lines, "\n{text}\n");
@@ -483,6 +492,17 @@ mod tests {
             0.25,
             &[sides[0], sides[1], "evidence 0.25 to 1 (1000 to 1 passes)"],
         );
+    }
+
+    #[test]
+    fn a_share_is_named_after_what_it_counts() {
+        let check = |metric: &str, expected: &str| assert_eq!(counted(&json!(metric)), expected);
+        check("errorRate", "errorRate");
+        check("successRate", "errorRate");
+        check("errorRateRatio", "errorRate");
+        check("latencyP95", "slow");
+        check("latencyFactorP90", "slow");
+        check("clientErrors", "clientErrors");
     }
 
     #[test]

@@ -90,6 +90,11 @@ impl Court {
                 let stand = Stand::of(ground, index);
                 let (mut case, last) = match known.remove(name) {
                     Some(case) if case.subject.is(&subject) => (case, last),
+                    Some(before) if before.subject.is_on_trial_with(&subject) => {
+                        let mut case = Case::open(subject, stand, now);
+                        case.judge.keep_spent(&before.judge);
+                        (case, None)
+                    }
                     Some(_) | None => (Case::open(subject, stand, now), None),
                 };
                 case.stand(stand, &yardstick, now);
@@ -243,9 +248,13 @@ impl Subject {
     }
 
     fn is(&self, other: &Self) -> bool {
+        self.is_on_trial_with(other) && self.analysis == other.analysis
+    }
+
+    /// The same, perhaps under other limits.
+    fn is_on_trial_with(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.canary, &other.canary)
             && Arc::ptr_eq(&self.stable, &other.stable)
-            && self.analysis == other.analysis
             && self.trial == other.trial
     }
 

@@ -57,13 +57,29 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn finish(mut self) -> Changed {
-        for &route in &self.fresh {
+        for route in 0..self.ground.spec.routes.len() {
+            let exposes = self.exposes_canary(route);
             let name = &self.ground.spec.routes[route].name;
-            if let Some(standing) = self.ground.standing.routes.get_mut(name) {
-                standing.epoch += 1;
+            let Some(standing) = self.ground.standing.routes.get_mut(name) else {
+                continue;
+            };
+            if self.fresh.contains(&route) {
+                standing.begin_epoch(exposes);
+            }
+            if exposes {
+                standing.exposed = Some(standing.epoch);
             }
         }
         (self.ground, self.happenings)
+    }
+
+    /// Whether the canary on `route`, if there is one, gets requests that vote.
+    fn exposes_canary(&self, route: usize) -> bool {
+        self.ground.rollout_on(route).is_some_and(|index| {
+            let spec = &self.ground.spec;
+            let aborted = self.ground.rollout(index).state.phase() == Phase::Aborted;
+            !aborted && exposes(spec, &spec.rollouts[index], &self.ground.in_force_on(route))
+        })
     }
 
     /// A rollout that the file names for the first time. The release that it finds is the first
@@ -198,6 +214,7 @@ impl<'a> Draft<'a> {
         let from = self.ground.words(route);
         let adopted = RouteStanding {
             epoch: known.epoch,
+            exposed: known.exposed,
             in_force: known.in_force.clone(),
             ..RouteStanding::of_file(file)
         };

@@ -128,6 +128,7 @@ impl Ground {
             weights: by_name(variants, weights.iter().copied()),
             by_hand: true,
             epoch: self.epoch(route),
+            exposed: self.route(route).and_then(|standing| standing.exposed),
             in_force: self.in_force_on(route),
         };
         ground.standing.routes.insert(name.clone(), standing);

@@ -27,6 +27,8 @@ pub(super) struct RouteStanding {
     pub(super) by_hand: bool,
     /// Rises with each change of the weights in force and each new step. Not stored.
     pub(super) epoch: u32,
+    /// The last epoch in which the canary of its rollout got requests, if any was. Not stored.
+    pub(super) exposed: Option<u32>,
     /// What is in force, in file order. Derived; not stored.
     pub(super) in_force: Vec<u32>,
 }
@@ -55,7 +57,19 @@ impl RouteStanding {
             declared,
             by_hand: false,
             epoch: 0,
+            exposed: None,
             in_force: Vec::new(),
+        }
+    }
+
+    /// Evidence begins anew. A canary that comes back (`exposes`) gets the slot of counters that it did
+    /// not have last: requests of its trial before may still be open, and must not count in this one.
+    pub(super) fn begin_epoch(&mut self, exposes: bool) {
+        let was_exposed = self.exposed == Some(self.epoch);
+        self.epoch += 1;
+        let same_slot = self.exposed.is_some_and(|last| last % 2 == self.epoch % 2);
+        if exposes && !was_exposed && same_slot {
+            self.epoch += 1;
         }
     }
 }

@@ -490,3 +490,56 @@ fn a_reader_recomputes_the_value_of_an_abort() {
     }
     panic!("it should have failed");
 }
+
+#[test]
+fn a_canary_that_gets_everything_needs_no_alibi_of_a_stable_that_gets_nothing() {
+    let mut run = Run::new(&beside(), 0.5, 600, did(100, 0));
+    run.ticks(50, did(100, 0), did(100, 0));
+    run.step(1.0);
+    let found = run.tick(did(200, 200), did(0, 0));
+    assert_eq!(
+        (found.kind, found.metric),
+        (VerdictKind::Fail, Some(Metric::ErrorRate)),
+        "{}",
+        found.reason
+    );
+    // Where stable still gets requests, by a cohort, it is asked.
+    let mut run = Run::new(&beside(), 1.0, 600, did(100, 0));
+    let found = run.tick(did(200, 60), did(20, 6));
+    assert_eq!(found.kind, VerdictKind::Hold, "{}", found.reason);
+}
+
+#[test]
+fn a_warning_does_not_outlast_its_cause_for_hours() {
+    let spec = AnalysisSpec {
+        error_rate: Some(Limits {
+            warn: Some(0.005),
+            critical: Some(0.05),
+        }),
+        ..beside()
+    };
+    let mut run = Run::new(&spec, 0.5, 600, did(100, 0));
+    run.ticks(100, did(100, 0), did(100, 0));
+    let found = run.ticks(300, did(100, 100), did(100, 100));
+    assert_eq!(found.kind, VerdictKind::Hold, "{}", found.reason);
+    // A minute at 100 requests a tick.
+    let found = run.ticks(600, did(100, 0), did(100, 0));
+    assert_ne!(found.kind, VerdictKind::Hold, "{}", found.reason);
+}
+
+#[test]
+fn a_success_rate_is_told_as_successes_of_both() {
+    let spec = AnalysisSpec {
+        error_rate: None,
+        success_rate: Some(Limits {
+            warn: None,
+            critical: Some(0.95),
+        }),
+        ..beside()
+    };
+    let mut run = Run::new(&spec, 1.0, 0, did(0, 0));
+    let found = run.tick(did(10, 10), did(1, 0));
+    let expected =
+        "canary successRate 0 % (0 to 30.8 %, 0 of 10) is below the critical limit 95 %; stable 100 % (1 of 1)";
+    assert!(found.reason.contains(expected), "{}", found.reason);
+}

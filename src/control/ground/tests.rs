@@ -366,6 +366,41 @@ fn the_epoch_rises_once_for_each_change_of_weight_or_step() {
     assert_eq!(epoch(file().command(Verb::Start).reload(two_at_once)), first + 2);
 }
 
+/// Requests that were sent in the trial before may end in the next one: they are another slot's.
+#[test]
+fn a_canary_that_comes_back_gets_the_other_slot() {
+    let check = |exposed: Story, away: fn(Story) -> Story, back: fn(Story) -> Story| {
+        let before = exposed.ground.epoch(0);
+        let after = back(away(exposed)).ground.epoch(0);
+        assert_eq!((after - before) % 2, 1, "{before} {after}");
+    };
+    let begun = || file().command(Verb::Start);
+    let abort: fn(Story) -> Story = |story| story.command(Verb::Abort);
+    check(begun(), abort, |story| story.command(Verb::Retry));
+    check(begun(), abort, |story| story.command(Verb::Start));
+    check(begun().tick(VerdictKind::Pass, 10), abort, |story| {
+        story.command(Verb::Retry)
+    });
+    check(
+        begun(),
+        |story| story.tick(VerdictKind::Fail, 1),
+        |story| {
+            story.reload(|spec| {
+                spec.backends[1].release = Some("v1.6.0".into());
+                spec.rollouts[0].auto_start = true;
+            })
+        },
+    );
+    let taken: fn(Story) -> Story = |story| story.by_hand([1, 0]);
+    check(file().by_hand([9, 1]), taken, |story| story.by_hand([9, 1]));
+    check(file().by_hand([9, 1]), taken, |story| story.command(Verb::Start));
+    check(
+        file().by_hand([9, 1]),
+        |story| story,
+        |story| story.command(Verb::Start),
+    );
+}
+
 #[test]
 fn a_removed_rollout_leaves_the_file_in_force_and_is_forgotten() {
     let gone = file().command(Verb::Start).reload(|spec| spec.rollouts.clear());

@@ -12,6 +12,8 @@ const BLOCK_MS: u64 = 1_000;
 const BLOCKS: usize = 10;
 /// Windows that are kept: five minutes.
 const WINDOWS: usize = 30;
+/// What is missing of so many counts as a window of independent requests.
+const WINDOWS_LEAST: usize = 6;
 /// A window with fewer bad requests says nothing about clusters.
 const LEAST_BAD: u64 = 5;
 /// Below this much dispersion requests are taken as independent.
@@ -123,6 +125,8 @@ impl Baseline {
         self.windows.push_back(window);
         self.tempering = Some(std::array::from_fn(|metric| {
             let mut past: Vec<f64> = self.windows.iter().map(|window| window[metric]).collect();
+            // A young past must not be all of one outage: its edges look like clusters.
+            past.resize(past.len().max(WINDOWS_LEAST), 1.0);
             past.sort_by(f64::total_cmp);
             let (below, above) = (past[(past.len() - 1) / 2], past[past.len() / 2]);
             let median = f64::midpoint(below, above);
@@ -211,7 +215,7 @@ mod tests {
     #[test]
     fn clusters_are_tempered_by_their_size() {
         let mut stable = Stable::new();
-        for second in 0..30 {
+        for second in 0..60 {
             stable.second(100, if second % 5 == 0 { 5 } else { 0 });
         }
         // Two blocks with 5 and eight with none, where 1 is expected: (2·16 + 8·1)/0.99/9.
@@ -224,6 +228,15 @@ mod tests {
         let mut stable = Stable::new();
         for second in 0..300 {
             stable.second(100, if second == 150 { 80 } else { 1 });
+        }
+        assert_eq!(stable.errors(), 1.0);
+    }
+
+    #[test]
+    fn the_edges_of_an_outage_in_a_young_past_do_not_temper() {
+        let mut stable = Stable::new();
+        for second in 0..40 {
+            stable.second(100, if (5..15).contains(&second) { 100 } else { 0 });
         }
         assert_eq!(stable.errors(), 1.0);
     }

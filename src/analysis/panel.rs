@@ -137,12 +137,11 @@ impl Panel {
         changed
     }
 
-    /// Keeps all evidence within the same bounds: that of a warning, which aborts nothing.
-    pub(super) fn bound(&mut self) {
-        let sum_max = IDLE_MAX * self.level;
-        for suspicion in &mut self.evidence {
-            suspicion.scale_to(sum_max);
-        }
+    /// Keeps all evidence within the same bounds: where it aborts nothing, it must end with its cause.
+    /// Whether that changed any.
+    pub(super) fn bound(&mut self) -> bool {
+        let all: Vec<usize> = (0..self.evidence.len()).collect();
+        self.excuse(&all)
     }
 }
 

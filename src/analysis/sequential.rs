@@ -37,6 +37,9 @@ const LOST_PAUSES: u64 = 20;
 /// `M` from which on it holds.
 const SOME_EVIDENCE: f64 = 1.0;
 
+/// More evidence for a canary than this is shown as this.
+const CERTAIN: f64 = 1e12;
+
 /// While the word stays the same its explanation is made anew so often: intervals cost more than ticks.
 const EXPLAIN_MS: u64 = 1_000;
 
@@ -72,6 +75,8 @@ struct Step {
     /// All evidence since it began, whenever it was dispatched.
     canary: Counts,
     stable: Counts,
+    /// Requests of the canary with evidence that were dispatched in it.
+    resolved: u64,
     dispatched_ms: u64,
 }
 
@@ -189,13 +194,18 @@ impl SequentialJudge {
             _ => self.step.finding(&self.spec, &self.last, &self.shares, baseline),
         };
         if matches!(finding, Finding::Excused(_)) {
-            self.step.begin_anew();
+            self.step.begin_anew(self.last.now_ms);
         }
         let verdict = self.explain(&finding, critical.as_ref(), warn.as_ref(), baseline);
-        if let (Some((weighed, _)), Some(panel)) = (&critical, &mut self.critical)
-            && panel.excuse(&weighed.excused)
-        {
-            self.trail.clear();
+        if let (Some((weighed, _)), Some(panel)) = (&critical, &mut self.critical) {
+            let changed = match finding {
+                // Where nobody acts on it, it is over soon after its cause.
+                Finding::Ill(_) => panel.bound(),
+                _ => panel.excuse(&weighed.excused),
+            };
+            if changed {
+                self.trail.clear();
+            }
         }
         if let Some(panel) = &mut self.warn {
             panel.bound();
@@ -216,7 +226,6 @@ impl SequentialJudge {
         if let Some((at_ms, said)) = &self.said
             && (said.kind, said.metric) == (kind, metric)
             && now_ms < at_ms + EXPLAIN_MS
-            && kind != VerdictKind::Fail
         {
             return said.clone();
         }
@@ -268,7 +277,7 @@ impl SequentialJudge {
                 format!("no request of the canary resolved in this step; {needed} are needed")
             }
             Finding::Few { more } => {
-                let resolved = self.step.canary.resolved();
+                let resolved = self.step.resolved;
                 format!("{resolved} requests of the canary in this step; {more} more are needed")
             }
             Finding::NothingToJudge => "no criterion has anything to judge by in this step".to_owned(),
@@ -281,7 +290,7 @@ impl SequentialJudge {
                 words::wanted(criterion, needed)
             }
             Finding::Well { value, ref idle } => {
-                evidence.statistic = statistic(value, confidence::LEVEL);
+                evidence.statistic = statistic(value.min(CERTAIN), confidence::LEVEL);
                 let stable = self.spec.compare_with_stable.then_some(&self.step.stable);
                 let window_ms = now_ms.saturating_sub(self.step.began_ms);
                 let canary = Measured::new(self.step.canary.failure, self.step.canary.resolved());
@@ -375,6 +384,7 @@ impl Step {
             criteria,
             canary: Counts::default(),
             stable: Counts::default(),
+            resolved: 0,
             dispatched_ms: now_ms,
         }
     }
@@ -383,8 +393,11 @@ impl Step {
         for (slot, (_, canary, stable)) in tick.slots.iter().enumerate() {
             self.canary = self.canary + *canary;
             self.stable = self.stable + *stable;
-            if slot == tick.slot && canary.dispatched > 0 {
-                self.dispatched_ms = now_ms;
+            if slot == tick.slot {
+                self.resolved += canary.resolved();
+                if canary.dispatched > 0 {
+                    self.dispatched_ms = now_ms;
+                }
             }
         }
         for (criterion, confidence) in self.criteria.iter().zip(&mut self.confidence) {
@@ -396,8 +409,11 @@ impl Step {
 
     /// A fault that both sides share says nothing about the canary: what it is shown to be good for
     /// begins when the fault is over, and is not outweighed by it.
-    fn begin_anew(&mut self) {
+    fn begin_anew(&mut self, now_ms: u64) {
         self.confidence.fill(Confidence::default());
+        (self.canary, self.stable) = (Counts::default(), Counts::default());
+        self.resolved = 0;
+        self.began_ms = now_ms;
     }
 
     /// Whether requests came, and come no more.
@@ -410,12 +426,11 @@ impl Step {
 
     /// Where nothing speaks against the canary: whether enough speaks for it.
     fn finding(&self, spec: &AnalysisSpec, reading: &Reading, shares: &Shares, baseline: &Baseline) -> Finding {
-        let resolved = self.canary.resolved();
-        if resolved == 0 {
+        if self.resolved == 0 {
             return Finding::NoRequests;
         }
-        if resolved < spec.min_requests {
-            let more = spec.min_requests - resolved;
+        if self.resolved < spec.min_requests {
+            let more = spec.min_requests - self.resolved;
             return Finding::Few { more };
         }
         let share = shares.of(usize::from(reading.slot & 1));

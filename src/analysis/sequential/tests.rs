@@ -158,6 +158,35 @@ fn what_stable_shows_as_well_holds() {
     // When it is over the rollout goes on.
     let found = run.ticks(1200, did(20, 0), did(180, 0));
     assert_eq!(found.kind, VerdictKind::Pass, "{}", found.reason);
+    // And is praised for what it did since.
+    assert!(
+        found.reason.starts_with("canary errorRate 0 % (0 to"),
+        "{}",
+        found.reason
+    );
+}
+
+#[test]
+fn where_nobody_acts_on_a_failure_it_ends_with_its_cause() {
+    let mut run = Run::new(&beside(), 0.1, 600, did(180, 1));
+    let found = run.ticks(50, did(20, 20), did(180, 1));
+    assert_eq!(found.kind, VerdictKind::Fail, "{}", found.reason);
+    let found = run.ticks(100, did(20, 0), did(180, 1));
+    assert_ne!(found.kind, VerdictKind::Fail, "{}", found.reason);
+}
+
+#[test]
+fn late_answers_of_the_step_before_are_not_among_the_least_requests() {
+    let mut run = Run::new(&errors_alone(), 0.1, 0, did(0, 0));
+    run.ticks(50, did(10, 0), did(90, 0));
+    run.step(0.5);
+    run.reading.canary.counts[0].dispatched += 500;
+    run.reading.canary.counts[0].success += 500;
+    let found = run.tick(did(40, 0), did(40, 0));
+    assert_eq!(
+        found.reason,
+        "40 requests of the canary in this step; 10 more are needed"
+    );
 }
 
 #[test]

@@ -171,6 +171,14 @@ fn failing() -> Vec<Scenario> {
                 },
             )
         },
+        with_streams(
+            "dead-streams",
+            "500 streams are open on the canary when everything begins to fail.",
+        ),
+        Scenario {
+            spec: errors_alone(),
+            ..with_streams("dead-streams-alone", "The same, the limit alone.")
+        },
         Scenario {
             ..Scenario::new(
                 "hangs",
@@ -183,6 +191,19 @@ fn failing() -> Vec<Scenario> {
             )
         },
     ]
+}
+
+/// Streams that were opened in good times stay open, and count as coming successes, while everything else fails.
+fn with_streams(name: &'static str, about: &'static str) -> Scenario {
+    Scenario {
+        onset_s: after_a_minute,
+        ..Scenario::new(name, about, |now_s, luck| {
+            let ill = now_s >= after_a_minute(luck);
+            let mut both = Both::failing(if ill { 1.0 } else { 0.005 }, stable_of(luck));
+            both.canary.streams = if (0.0..50.0).contains(&now_s) { 10.0 } else { 0.0 };
+            both
+        })
+    }
 }
 
 /// The error limit alone, compared with nothing: held against what no test can beat.

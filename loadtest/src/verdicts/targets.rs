@@ -129,7 +129,7 @@ pub(super) fn conditions(rows: &[Row], cost: &Cost, whole: bool) -> Vec<Conditio
 impl Must {
     fn of(&self, row: &Row) -> Condition {
         let at_most = |what: &str, found: Option<f64>, limit: f64| Condition {
-            name: format!("{}: {what} at most {limit}", row.name),
+            name: format!("{}: {what} at most {}", row.name, (100.0 * limit).round() / 100.0),
             held: found.is_some_and(|found| found <= limit) && row.serin.alarms > 0,
             figures: found.map_or_else(|| "none".to_owned(), |found| format!("{found:.2}")),
         };

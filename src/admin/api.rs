@@ -366,10 +366,9 @@ impl<'a> Rollout<'a> {
         }
     }
 
-    /// With history, and the proof of a failure.
+    /// With history, where each abort has its proof.
     pub(super) fn whole(view: &'a RolloutView) -> Self {
         Self {
-            evidence: view.verdict.as_ref().map(EvidenceBody::whole),
             history: Some(view.history.iter().map(Event::from).collect()),
             ..Self::brief(view)
         }

@@ -7,7 +7,7 @@ use super::verdict::Measured;
 /// Each side of the interval is beyond the truth with a probability of at most this.
 const TAIL: f64 = 0.025;
 
-/// Far below any digit that is shown, as a part of the value.
+/// Far below any digit that is shown, as a part of the value or of what it lacks to 1.
 const PRECISION: f64 = 1e-6;
 
 /// It takes less than ten.
@@ -54,7 +54,7 @@ fn beta_quantile(a: f64, b: f64, p: f64) -> f64 {
     }
     let mut last_was_low = None;
     for _ in 0..STEPS_MAX {
-        if high - low <= PRECISION * high {
+        if high - low <= PRECISION * high.min(1.0 - low) {
             break;
         }
         let inside = (low * at_high - high * at_low) / (at_high - at_low);

@@ -124,7 +124,7 @@ impl Judge {
 #[allow(clippy::cast_precision_loss)] // a budget is below 2^52
 fn spent(budget: &Budget, verdict: Verdict) -> Verdict {
     let bound = budget.bound();
-    let excess = figures::number(budget.excess().round());
+    let excess = figures::number(budget.excess().floor());
     let reason = format!(
         "the budget is spent: the canary added {excess} failures beyond what stable's rate explains, \
          failedRequests allows {bound}; {}",

@@ -6,7 +6,7 @@ use super::baseline::Baseline;
 use super::criterion::{Criterion, Law};
 use super::figures;
 use super::likelihood::Tally;
-use super::spec::{AnalysisSpec, LATENCIES};
+use super::spec::{AnalysisSpec, LATENCIES, slow_us};
 use super::verdict::{Against, Measured, Metric};
 use crate::measure::Counts;
 
@@ -67,15 +67,17 @@ pub(super) fn complaint(
         }
         (Law::Relative { ratio, margin, .. }, Metric::LatencyFactorP90 | Metric::LatencyFactorP99) => {
             let (name, q) = quantile(criterion.metric, baseline);
-            let factor = figures::number(spec.latency_factor.unwrap_or(1.0));
-            let took = q.map_or_else(String::new, |q| {
-                format!(" of {}", figures::limit(Duration::from_micros(q)))
+            let factor = spec.latency_factor.unwrap_or(1.0);
+            let us = |us| figures::limit(Duration::from_micros(us));
+            let (took, slow) = q.map_or_else(Default::default, |q| {
+                (format!(" of {}", us(q)), format!("{}: ", us(slow_us(q, factor))))
             });
+            let factor = figures::number(factor);
             let (ratio, margin) = (figures::number(*ratio), figures::written(*margin));
             let found = share(&canary);
             let stable = stable.as_ref().map_or_else(|| "none".to_owned(), stable_share);
             format!(
-                "canary {metric} {is} beyond stable's: {found} took longer than {factor} times stable's {name}{took}, \
+                "canary {metric} {is} beyond stable's: {found} took longer than {slow}{factor} times stable's {name}{took}, \
                  where {stable} of stable's took longer than that {name}; {ratio} times that and {margin} are allowed"
             )
         }
@@ -138,7 +140,7 @@ pub(super) fn praise(canary: Option<&Measured>, stable: Option<&Counts>, window_
 /// `evidence 1320 to 1`.
 pub(super) fn odds(value: f64, level: f64) -> String {
     let shown = |value: f64| match value {
-        v if v >= 1e9 => "over 1000000000".to_owned(),
+        v if v >= 1e7 => format!("{v:.1e}"),
         v if v >= 10.0 => format!("{v:.0}"),
         v => format!("{v:.1}"),
     };

@@ -214,7 +214,7 @@ fn evidence(rollout: &Value) -> Vec<String> {
 /// What the bad ones of a metric are, whose share is shown.
 fn counted(metric: &Value) -> String {
     match metric.as_str() {
-        Some("successRate" | "errorRateRatio") => "errorRate".to_owned(),
+        None | Some("successRate" | "errorRateRatio") => "errorRate".to_owned(),
         Some(latency) if latency.starts_with("latency") => "slow".to_owned(),
         _ => word(metric),
     }

@@ -169,7 +169,7 @@ impl Journal {
             verdict: happening.verdict,
         };
         self.next_id += 1;
-        if let Some(rollout) = event.rollout.as_ref().filter(|_| happening.kind != Kind::Verdict) {
+        if let Some(rollout) = event.rollout.as_ref().filter(|_| is_change(happening.kind, &event)) {
             push(
                 self.histories.entry(rollout.clone()).or_default(),
                 event.clone(),
@@ -221,6 +221,11 @@ fn drop_old_proofs<'e>(events: impl DoubleEndedIterator<Item = &'e mut EventReco
     for verdict in proven.skip(PROOFS_MAX).filter_map(|event| event.verdict.as_mut()) {
         verdict.evidence.proof = None;
     }
+}
+
+/// Whether it belongs in a history: what changed, and what would have but for `mode: observe`.
+fn is_change(kind: Kind, event: &EventRecord) -> bool {
+    kind != Kind::Verdict || event.reason.starts_with(WOULD_ABORT)
 }
 
 fn push(events: &mut VecDeque<EventRecord>, event: EventRecord, max: usize) {

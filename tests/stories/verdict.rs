@@ -197,7 +197,9 @@ fn eight_percent_against_a_limit_of_five_is_aborted_and_can_be_recomputed() {
     assert!(number(&abort["evidence"]["canary"]["requests"]) <= v2.requests() as f64);
     // The whole rollout and the terminal tell the same.
     let rollout = serin.rollout();
-    assert_eq!(rollout["evidence"], abort["evidence"]);
+    let mut told = abort["evidence"].clone();
+    told.as_object_mut().expect("an object").remove("proof");
+    assert_eq!(rollout["evidence"], told, "the proof stands in the history alone");
     let shown = binary()
         .args(["rollout", "get", "shop", "--admin", &serin.admin_url()])
         .output()

@@ -217,6 +217,7 @@ impl Shared {
             Act::Drip(bytes, pause) => {
                 for byte in bytes {
                     wire.send(&[*byte])?;
+                    // The backend's slowness itself, here and below.
                     thread::sleep(*pause);
                 }
             }
@@ -232,6 +233,7 @@ impl Shared {
             Act::Wait(pause) => thread::sleep(*pause),
             Act::Until(set) => {
                 while !set.load(Ordering::SeqCst) && !self.over.load(Ordering::SeqCst) {
+                    // The pause between two looks.
                     thread::sleep(Duration::from_millis(2));
                 }
             }
@@ -245,6 +247,7 @@ impl Shared {
             },
             Act::Freeze => {
                 while !self.over.load(Ordering::SeqCst) && wire.stream().take_error()?.is_none() {
+                    // The pause between two looks.
                     thread::sleep(Duration::from_millis(20));
                 }
                 return Ok(false);

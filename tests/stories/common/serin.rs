@@ -374,6 +374,7 @@ fn ended(child: &mut Child) -> Option<ExitStatus> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match child.try_wait().expect("it is our child") {
+            // The pause between two looks.
             None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
             status => return status,
         }

@@ -410,12 +410,7 @@ fn odd() -> Vec<Scenario> {
             ..Scenario::new(
                 "late-successes",
                 "Errors (2 %) return at once, good answers after 400 ms; the canary has just begun.",
-                |_, _| {
-                    Both::alike(0.02).with_latency(Latency {
-                        sigma: 0.03,
-                        ..Latency::of(400.0)
-                    })
-                },
+                |_, _| failing_at_once(0.02),
             )
             .on(STEPS)
         },
@@ -425,16 +420,19 @@ fn odd() -> Vec<Scenario> {
             ..Scenario::new(
                 "late-successes-alone",
                 "The same at 4 %, the limit of 5 % alone.",
-                |_, _| {
-                    Both::alike(0.04).with_latency(Latency {
-                        sigma: 0.03,
-                        ..Latency::of(400.0)
-                    })
-                },
+                |_, _| failing_at_once(0.04),
             )
             .on(STEPS)
         },
     ]
+}
+
+/// Both sides fail at `rate` at once, and answer well after 400 ms.
+fn failing_at_once(rate: f64) -> Both {
+    Both::alike(rate).with_latency(Latency {
+        sigma: 0.03,
+        ..Latency::of(400.0)
+    })
 }
 
 /// Stable fails 0.5 or 1 %.

@@ -77,26 +77,62 @@ pub enum Version {
     Http2,
 }
 
+/// A part of a head's buffer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Span {
+pub struct Span {
     start: u32,
     len: u32,
 }
 
 impl Span {
-    fn of(self, buf: &[u8]) -> &[u8] {
+    /// The bytes from `start` to before `end`.
+    ///
+    /// # Panics
+    /// When a head is longer than 4 GiB: readers bound them far below.
+    #[must_use]
+    pub fn new(start: usize, end: usize) -> Self {
+        Self {
+            start: u32::try_from(start).expect("heads are bounded"),
+            len: u32::try_from(end - start).expect("heads are bounded"),
+        }
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub const fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Where it ends.
+    #[must_use]
+    pub const fn end(self) -> usize {
+        self.start as usize + self.len as usize
+    }
+
+    /// The bytes that it names.
+    #[must_use]
+    pub fn of(self, buf: &[u8]) -> &[u8] {
         &buf[self.start as usize..][..self.len as usize]
     }
 }
+
+/// Where the name and the value of each field lie, in order. Sixteen of them cost no allocation.
+pub type FieldSpans = SmallVec<[(Span, Span); 16]>;
 
 /// Header fields in order, names in lower case, as slices into one shared buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     buf: Bytes,
-    entries: SmallVec<[(Span, Span); 16]>,
+    entries: FieldSpans,
 }
 
 impl Fields {
+    /// Fields that lie in `buf`, names in lower case. Nothing is copied.
+    #[must_use]
+    pub const fn from_parts(buf: Bytes, entries: FieldSpans) -> Self {
+        Self { buf, entries }
+    }
+
     /// Every field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> + '_ {
         self.entries
@@ -142,7 +178,7 @@ impl Fields {
 #[derive(Debug, Default)]
 pub struct HeadBuilder {
     buf: Vec<u8>,
-    entries: SmallVec<[(Span, Span); 16]>,
+    entries: FieldSpans,
 }
 
 impl HeadBuilder {
@@ -151,7 +187,7 @@ impl HeadBuilder {
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
             buf: Vec::with_capacity(bytes),
-            entries: SmallVec::new(),
+            entries: FieldSpans::new(),
         }
     }
 
@@ -169,19 +205,8 @@ impl HeadBuilder {
         let authority = self.push(authority.as_bytes());
         let path_len = target.find('?').unwrap_or(target.len());
         let target = self.push(target.as_bytes());
-        let host_len = host_len(authority.of(&self.buf));
-        RequestHead {
-            method,
-            version,
-            authority,
-            host_len,
-            target,
-            path_len: u32::try_from(path_len).expect("targets are bounded"),
-            fields: Fields {
-                buf: self.buf.into(),
-                entries: self.entries,
-            },
-        }
+        let fields = Fields::from_parts(self.buf.into(), self.entries);
+        RequestHead::from_parts(method, version, authority, (target, path_len), fields)
     }
 
     /// The response.
@@ -190,20 +215,14 @@ impl HeadBuilder {
         ResponseHead {
             status,
             version,
-            fields: Fields {
-                buf: self.buf.into(),
-                entries: self.entries,
-            },
+            fields: Fields::from_parts(self.buf.into(), self.entries),
         }
     }
 
     fn push(&mut self, bytes: &[u8]) -> Span {
-        let start = u32::try_from(self.buf.len()).expect("heads are bounded");
+        let start = self.buf.len();
         self.buf.extend_from_slice(bytes);
-        Span {
-            start,
-            len: u32::try_from(bytes.len()).expect("heads are bounded"),
-        }
+        Span::new(start, self.buf.len())
     }
 }
 
@@ -220,6 +239,28 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
+    /// A head whose parts lie in the buffer of `fields`: the authority, and the target with the length
+    /// of its path, both ASCII. Nothing is copied.
+    #[must_use]
+    pub fn from_parts(
+        method: Method,
+        version: Version,
+        authority: Span,
+        (target, path_len): (Span, usize),
+        fields: Fields,
+    ) -> Self {
+        let host_len = host_len(authority.of(&fields.buf));
+        Self {
+            method,
+            version,
+            authority,
+            host_len,
+            target,
+            path_len: u32::try_from(path_len).expect("targets are bounded"),
+            fields,
+        }
+    }
+
     /// The method.
     #[must_use]
     pub const fn method(&self) -> &Method {

@@ -13,7 +13,7 @@
 //! - A config edit: file → parse → check → compile → swap. Starting up is the first edit.
 //!
 //! One task ([`control`]) owns the checked configuration and the rollout states, and is the only
-//! writer of the [`route::Table`]. Cores ([`measure`], [`analysis`], [`rollout`], [`route`],
+//! writer of the [`route::Table`]. Cores ([`h1`], [`measure`], [`analysis`], [`rollout`], [`route`],
 //! [`config`], [`compile`]) are pure: no clock, no input or output, no log. Shells (`proxy`,
 //! [`control`], [`admin`], [`server`]) read, call a core, and act. `proxy` and [`control`] never
 //! import each other: the table goes down through [`live`], the numbers come up through [`measure`].
@@ -21,7 +21,11 @@
 // Words, free to all.
 pub mod head;
 pub mod name;
+pub mod path;
 pub mod share;
+
+// Pure core: HTTP/1 on the wire.
+pub mod h1;
 
 // Pure cores: what happened, what it means, what to do next, where a request goes.
 pub mod analysis;

@@ -5,10 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Free to all: they import nobody.
-const FREE: &[&str] = &["name", "share", "head"];
+const FREE: &[&str] = &["name", "share", "head", "path"];
 
 /// A module, and those that it may import besides itself and the free ones.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("h1", &[]),
     ("measure", &[]),
     ("outcome", &["measure"]),
     ("analysis", &["measure"]),
@@ -17,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["rollout", "analysis", "route", "measure"]),
     ("compile", &["config", "rollout", "route", "measure"]),
     ("live", &["route"]),
-    ("proxy", &["live", "route", "measure", "outcome"]),
+    ("proxy", &["h1", "live", "route", "measure", "outcome"]),
     (
         "control",
         &["live", "compile", "config", "route", "rollout", "analysis", "measure"],
@@ -39,8 +40,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 const ALL: &[&str] = &[
-    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "live", "measure", "outcome", "proxy",
-    "rehearse", "rollout", "route", "server", "serin",
+    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "h1", "live", "measure", "outcome",
+    "proxy", "rehearse", "rollout", "route", "server", "serin",
 ];
 
 /// The only places that know hyper: the two adapters, and what is no data plane.

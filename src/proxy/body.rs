@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::forward::BackendBody;
+use super::hyper_server::ClientBody;
 use crate::head::Fields;
 
 /// A part of a body.
@@ -32,6 +33,16 @@ pub(super) enum Length {
     Known(u64),
     /// Until it ends.
     Unknown,
+}
+
+/// The body of a request on its way up.
+pub(super) enum Outgoing {
+    /// None.
+    Empty,
+    /// All of it came with the head: it can be sent again.
+    Whole(Bytes),
+    /// As the client sends it.
+    Client(ClientBody),
 }
 
 /// The body of an answer to a client.

@@ -8,10 +8,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use super::body::{Broken, Frame, Length, Upload};
+use super::body::{Broken, Frame, Length, Outgoing, Upload};
 use super::fault::Fault;
 use super::headers::{self, Forwarding};
-use super::hyper_client::{Connection, Outgoing, ResponseBody, SendFault, Socket};
+use super::hyper_client::{Connection, ResponseBody, SendFault, Socket};
 use super::ledger::{Late, Ledger};
 use super::worker::Worker;
 use crate::head::ResponseHead;

@@ -7,11 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::access_log::{AccessLine, AccessNote};
-use super::body::{AnswerBody, Upload};
+use super::body::{AnswerBody, Outgoing, Upload};
 use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
 use super::headers::{Forwarding, Made, asks_for_websocket};
-use super::hyper_client::Outgoing;
 use super::ledger::{Ledger, Opening, Placed};
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::h1::put_field;
 use crate::head::{Fields, RequestHead, ResponseHead};
 
 /// What a request is sent on with.
@@ -135,6 +136,18 @@ pub(super) fn request_fields(forwarding: &Forwarding<'_>, out: &mut impl FnMut(&
     if let Some(cohort) = forwarding.cohort {
         out(b"x-serin-cohort", cohort.clone());
     }
+}
+
+/// Writes the fields of a request to its backend.
+#[expect(dead_code, reason = "the engine will")]
+pub(super) fn put_request_fields(forwarding: &Forwarding<'_>, out: &mut Vec<u8>) {
+    request_fields(forwarding, &mut |name, value| put_field(out, name, &value));
+}
+
+/// Writes the fields of a backend's response that pass.
+#[expect(dead_code, reason = "the engine will")]
+pub(super) fn put_response_fields(head: &ResponseHead, out: &mut Vec<u8>) {
+    response_fields(head, &mut |name, value| put_field(out, name, &value));
 }
 
 /// Hands the fields of a backend's response that pass to `out`.

@@ -18,8 +18,8 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::body::{Broken, Frame, Length};
-use super::hyper_server::{ClientBody, to_fields, to_header_map};
+use super::body::{Broken, Frame, Length, Outgoing};
+use super::hyper_server::{to_fields, to_header_map};
 use super::ledger::Late;
 use crate::head::{HeadBuilder, RequestHead, ResponseHead, Version};
 use crate::route::Endpoint;
@@ -32,14 +32,6 @@ pub(super) struct Connection {
     endpoint: Arc<Endpoint>,
     worker: usize,
     closed: bool,
-}
-
-/// The body of a request on its way up.
-pub(super) enum Outgoing {
-    /// None.
-    Empty,
-    /// As the client sends it.
-    Client(ClientBody),
 }
 
 /// Why a request got no response head.
@@ -215,7 +207,7 @@ fn to_request(
 ) -> http::Request<Outgoing> {
     // hyper would drop a body of unknown length of a GET, and trailers after a known length.
     let chunked = match &body {
-        Outgoing::Empty => false,
+        Outgoing::Empty | Outgoing::Whole(_) => false,
         Outgoing::Client(body) => body.length() == Length::Unknown || head.fields().get("trailer").is_some(),
     };
     let mut request = http::Request::new(body);
@@ -272,8 +264,10 @@ impl http_body::Body for Outgoing {
     type Error = Broken;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, Broken>>> {
-        let Self::Client(body) = self.get_mut() else {
-            return Poll::Ready(None);
+        let body = match self.get_mut() {
+            Self::Empty => return Poll::Ready(None),
+            Self::Whole(_) => unreachable!("not made yet"),
+            Self::Client(body) => body,
         };
         Poll::Ready(ready!(body.poll_frame(cx)).map(|frame| {
             frame.map(|frame| match frame {
@@ -286,6 +280,7 @@ impl http_body::Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Whole(bytes) => bytes.is_empty(),
             Self::Client(body) => body.is_end(),
         }
     }
@@ -293,6 +288,7 @@ impl http_body::Body for Outgoing {
     fn size_hint(&self) -> http_body::SizeHint {
         match self {
             Self::Empty => http_body::SizeHint::with_exact(0),
+            Self::Whole(bytes) => http_body::SizeHint::with_exact(bytes.len() as u64),
             Self::Client(body) => size_hint(body.length()),
         }
     }

@@ -21,14 +21,14 @@ use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 
 use super::batch::gather;
-use super::body::{AnswerBody, Broken, Frame, Length, Upload};
+use super::body::{AnswerBody, Broken, Frame, Length, Outgoing, Upload};
 use super::client_io::ClientIo;
 use super::connection::{ConnectionClock, Offer, Phase};
 use super::fault::Fault;
 use super::forward::BackendBody;
 use super::handle::{Answer, Client, handle};
 use super::headers;
-use super::hyper_client::{Outgoing, length, size_hint, to_frame};
+use super::hyper_client::{length, size_hint, to_frame};
 use super::stream::Stream;
 use super::worker::{Stage, Worker};
 use crate::head::{Fields, HeadBuilder, Method, RequestHead, Version};

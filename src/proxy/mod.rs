@@ -3,6 +3,7 @@
 mod access_log;
 mod batch;
 mod body;
+mod buffers;
 mod client_io;
 mod connection;
 mod fault;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 
 use super::access_log::{AccessLine, AccessLogWriter};
+use super::buffers::Buffers;
 use super::connection::ConnectionClock;
 use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
@@ -79,6 +80,7 @@ pub(super) struct Worker {
     pub(super) id: usize,
     pub(super) live: Arc<Live>,
     pub(super) pools: RefCell<Pools>,
+    pub(super) buffers: RefCell<Buffers>,
     pub(super) drain: Arc<Drain>,
     /// Its clones are the connections that are being turned away.
     pub(super) turned_away: Rc<()>,
@@ -116,6 +118,7 @@ impl Worker {
             reader: RefCell::new(live.reader()),
             live,
             pools: RefCell::new(Pools::default()),
+            buffers: RefCell::default(),
             drain,
             turned_away: Rc::new(()),
             all_cells,
@@ -263,6 +266,7 @@ impl Worker {
             if now_us >= next_sweep_us {
                 next_sweep_us = now_us + 1_000_000;
                 self.pools.borrow_mut().sweep(now_us);
+                self.buffers.borrow_mut().sweep();
             }
         }
     }

@@ -140,12 +140,13 @@ impl Fields {
             .map(|(name, value)| (name.of(&self.buf), value.of(&self.buf)))
     }
 
-    /// Every field, its value as a cheap slice of the shared buffer.
-    pub fn iter_shared(&self) -> impl Iterator<Item = (&[u8], Bytes)> + '_ {
-        self.entries.iter().map(|(name, value)| {
-            let start = value.start as usize;
-            (name.of(&self.buf), self.buf.slice(start..start + value.len as usize))
-        })
+    /// A cheap slice of the shared buffer that is `part`, one of the names or values.
+    ///
+    /// # Panics
+    /// When `part` is not of these fields.
+    #[must_use]
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        self.buf.slice_ref(part)
     }
 
     /// The first value of `name` (lower case).

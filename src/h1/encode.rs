@@ -39,3 +39,9 @@ pub fn put_chunk_size(out: &mut Vec<u8>, _len: usize) {
 pub fn put_last_chunk(out: &mut Vec<u8>, _trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n\r\n");
 }
+
+/// Whether trailers must not hold a field of this name (RFC 9110 §6.5.1).
+#[must_use]
+pub fn is_forbidden_trailer(_name: &[u8]) -> bool {
+    false
+}

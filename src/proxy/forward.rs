@@ -114,7 +114,12 @@ async fn try_exchange(
         };
         let had_body = matches!(body, Outgoing::Client(_));
         let fields = |out: &mut dyn FnMut(&[u8], Bytes)| {
-            headers::request_fields(forwarding, &mut |name, value| out(name, value));
+            let mut text = Vec::new();
+            headers::put_request_fields(forwarding, &mut text);
+            for line in text.split(|&b| b == b'\n').filter(|l| !l.is_empty()) {
+                let at = line.iter().position(|&b| b == b':').unwrap_or(0);
+                out(&line[..at], Bytes::copy_from_slice(&line[at + 2..line.len() - 1]));
+            }
         };
         let sent = connection
             .send(forwarding.head, host, fields, body, |cx| ledger.poll_late(cx))

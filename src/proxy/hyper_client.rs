@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::body::{Broken, Frame, Length, Outgoing};
-use super::hyper_server::{to_fields, to_header_map};
+use super::h2_server::{to_fields, to_header_map};
 use super::ledger::Late;
 use crate::head::{HeadBuilder, RequestHead, ResponseHead, Version};
 use crate::route::Endpoint;

@@ -11,10 +11,12 @@ use tokio::sync::{Notify, watch};
 use super::access_log::{AccessLine, AccessLogWriter};
 use super::buffers::Buffers;
 use super::connection::ConnectionClock;
+use super::date::Date;
 use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
+use crate::head::{Fields, ResponseHead};
 use crate::live::{Live, Reader};
 use crate::measure::{ProxyCells, RejectReason};
 
@@ -75,6 +77,9 @@ pub(super) enum Timed {
     Connection(Rc<ConnectionClock>),
 }
 
+/// Boxes of heads that a worker keeps for the next ones.
+const SPARE_HEADS_MAX: usize = 256;
+
 /// One worker's own things. Shared by its tasks, never by threads.
 pub(super) struct Worker {
     pub(super) id: usize,
@@ -99,6 +104,9 @@ pub(super) struct Worker {
     outcome_log: Option<OutcomeLogWriter>,
     /// What worker microseconds must be added to for Unix time.
     unix_epoch_us: u64,
+    date: RefCell<Date>,
+    /// Heads of responses that have been written.
+    spare_heads: RefCell<Vec<Box<ResponseHead>>>,
 }
 
 impl Worker {
@@ -131,6 +139,8 @@ impl Worker {
             access_log,
             outcome_log,
             unix_epoch_us: unix_us.saturating_sub(now_us),
+            date: RefCell::default(),
+            spare_heads: RefCell::default(),
         }
     }
 
@@ -223,6 +233,33 @@ impl Worker {
         line.at_us += self.unix_epoch_us;
         if self.outcome_log.as_ref().is_some_and(|log| !log.put(line)) {
             self.cells().reject(RejectReason::OutcomeLine);
+        }
+    }
+
+    /// Writes the `date` of this second (RFC 9110 §6.6.1).
+    pub(super) fn put_date(&self, out: &mut Vec<u8>) {
+        let second = (self.unix_epoch_us + self.recent_us()) / 1_000_000;
+        self.date.borrow_mut().put(second, out);
+    }
+
+    /// A box for the head of a response.
+    pub(super) fn head_box(&self, head: ResponseHead) -> Box<ResponseHead> {
+        match self.spare_heads.borrow_mut().pop() {
+            Some(mut place) => {
+                *place = head;
+                place
+            }
+            None => Box::new(head),
+        }
+    }
+
+    /// Takes the box of a head that has been written.
+    pub(super) fn give_head(&self, mut head: Box<ResponseHead>) {
+        let mut spare = self.spare_heads.borrow_mut();
+        if spare.len() < SPARE_HEADS_MAX {
+            // The bytes belong to a connection, which wants them back.
+            head.fields = Fields::default();
+            spare.push(head);
         }
     }
 

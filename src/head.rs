@@ -200,7 +200,7 @@ impl HeadBuilder {
     }
 
     /// The request: `authority` as in `Host` or `:authority` (may be empty), `target` in origin
-    /// form with its query, `/` at least, or `*`.
+    /// form with its query, `/` at least, or `*`; canonical.
     #[must_use]
     pub fn request(mut self, method: Method, version: Version, authority: &str, target: &str) -> RequestHead {
         let authority = self.push(authority.as_bytes());
@@ -292,7 +292,7 @@ impl RequestHead {
         &self.authority()[..self.host_len as usize]
     }
 
-    /// Path and query as received.
+    /// Path and query in canonical form (see [`crate::path`]): as matched, as forwarded, as logged.
     #[must_use]
     pub fn target(&self) -> &str {
         self.text(self.target)

@@ -120,7 +120,7 @@ impl Conversation {
             fields: settings.headers as usize,
             target_bytes: settings.uri_bytes as usize,
         };
-        let mut decoder = RequestDecoder::new(limits, crate::path::PathPolicy::Strict);
+        let mut decoder = RequestDecoder::new(limits, settings.paths);
         // Made once for each connection; used again as long as nobody else keeps it.
         let mut kept_head: Option<Rc<RequestHead>> = None;
         loop {

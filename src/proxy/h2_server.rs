@@ -1,7 +1,6 @@
 //! Adapter: hyper speaks HTTP/2 to clients. Requests and answers cross here into the types of the seam
 //! and back.
 
-use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
 use super::batch::gather;
@@ -32,6 +32,7 @@ use super::worker::{Stage, Worker};
 use crate::h1::is_forbidden_trailer;
 use crate::head::{Fields, HeadBuilder, Method, RequestHead, ResponseHead, Version};
 use crate::measure::RejectReason;
+use crate::path::{PathPolicy, canonical};
 use crate::route::ListenerSettings;
 
 /// Serves HTTP/2 on `stream` until it ends.
@@ -154,11 +155,8 @@ fn to_head(parts: &http::request::Parts, settings: &ListenerSettings) -> Result<
     if !authority.bytes().all(is_host_byte) {
         return Err(Fault::BadRequest("the host holds bytes that no host has"));
     }
-    let target = match parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str) {
-        "" => Cow::Borrowed("/"),
-        query if query.starts_with('?') => Cow::Owned(format!("/{query}")), // of `http://host?query`
-        target => Cow::Borrowed(target),
-    };
+    let mut room = SmallVec::new();
+    let target = target(parts, settings.paths, &mut room)?;
     let bytes: usize = parts
         .headers
         .iter()
@@ -178,7 +176,27 @@ fn to_head(parts: &http::request::Parts, settings: &ListenerSettings) -> Result<
     if !cookies.is_empty() {
         head.field(b"cookie", &cookies);
     }
-    Ok(head.request(Method::parse(parts.method.as_str()), Version::Http2, authority, &target))
+    Ok(head.request(Method::parse(parts.method.as_str()), Version::Http2, authority, target))
+}
+
+/// The target in origin form, canonical, in `room`; or `*`, which asks about the server itself
+/// (RFC 9110 §9.3.7).
+fn target<'r>(
+    parts: &http::request::Parts,
+    policy: PathPolicy,
+    room: &'r mut SmallVec<[u8; 256]>,
+) -> Result<&'r str, Fault> {
+    let written = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if written == "*" && parts.method == http::Method::OPTIONS {
+        return Ok("*");
+    }
+    // Of `http://host` and `http://host?query`.
+    if written.is_empty() || written.starts_with('?') {
+        room.push(b'/');
+    }
+    room.extend_from_slice(written.as_bytes());
+    let form = canonical(room, policy).map_err(|problem| Fault::BadRequest(problem.detail()))?;
+    Ok(std::str::from_utf8(&room[..form.len]).expect("a canonical target is ASCII"))
 }
 
 /// Bytes of RFC 3986 `host` and `port`; no userinfo.

@@ -94,7 +94,6 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
         worker.cells().reject(RejectReason::Connections);
         return turn_away(worker, tcp, acceptor.is_some());
     }
-    let _ = tcp.set_nodelay(true); // without it only slower
     let peer = peer.ip().to_canonical();
     let client = Rc::new(Client {
         peer,

@@ -95,7 +95,8 @@ impl Made {
     }
 }
 
-/// Hands the fields of a request to its backend to `out`, one by one. `host` is not among them.
+/// Hands the fields of a request to its backend to `out`, one by one. `host` is not among them, nor is what
+/// delimits the body: who writes it knows best.
 pub(super) fn request_fields(forwarding: &Forwarding<'_>, out: &mut impl FnMut(&[u8], Bytes)) {
     let fields = forwarding.head.fields();
     let named = named_by_connection(fields);
@@ -104,6 +105,7 @@ pub(super) fn request_fields(forwarding: &Forwarding<'_>, out: &mut impl FnMut(&
             b"host" | b"expect" | b"x-request-id" | b"traceparent" | b"forwarded" => {
                 name != b"forwarded" || !forwarding.peer_trusted
             }
+            b"content-length" => true,
             b"te" => !value.eq_ignore_ascii_case(b"trailers"),
             _ => {
                 is_hop_by_hop(name)
@@ -139,7 +141,6 @@ pub(super) fn request_fields(forwarding: &Forwarding<'_>, out: &mut impl FnMut(&
 }
 
 /// Writes the fields of a request to its backend.
-#[expect(dead_code, reason = "the engine will")]
 pub(super) fn put_request_fields(forwarding: &Forwarding<'_>, out: &mut Vec<u8>) {
     request_fields(forwarding, &mut |name, value| put_field(out, name, &value));
 }

@@ -28,7 +28,6 @@ use super::fault::Fault;
 use super::forward::BackendBody;
 use super::handle::{Answer, Client, handle};
 use super::headers;
-use super::hyper_client::{length, size_hint, to_frame};
 use super::stream::Stream;
 use super::worker::{Stage, Worker};
 use crate::head::{Fields, HeadBuilder, Method, RequestHead, Version};
@@ -414,7 +413,7 @@ const VARIANT: HeaderName = HeaderName::from_static("x-serin-variant");
 const GENERATION: HeaderName = HeaderName::from_static("x-serin-generation");
 
 /// Fields of a hyper map as ours.
-pub(super) fn to_fields(map: &HeaderMap) -> Fields {
+fn to_fields(map: &HeaderMap) -> Fields {
     let mut head = HeadBuilder::default();
     for (name, value) in map {
         head.field(name.as_str().as_bytes(), value.as_bytes());
@@ -423,7 +422,7 @@ pub(super) fn to_fields(map: &HeaderMap) -> Fields {
 }
 
 /// Our trailer fields as a hyper map, without those that trailers must not hold (RFC 9110 §6.5.1).
-pub(super) fn to_header_map(fields: &Fields) -> HeaderMap {
+fn to_header_map(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields.iter_shared() {
         let framing: [&[u8]; 8] = [
@@ -482,6 +481,33 @@ impl ClientBody {
 
     pub(super) fn length(&self) -> Length {
         length(&self.incoming)
+    }
+}
+
+/// A part of a hyper body as ours.
+fn to_frame(frame: Result<http_body::Frame<Bytes>, hyper::Error>) -> Result<Frame, Broken> {
+    let frame = frame.map_err(|_| Broken)?;
+    Ok(match frame.into_data() {
+        Ok(data) => Frame::Data(data),
+        Err(frame) => Frame::Trailers(Box::new(to_fields(&frame.into_trailers().unwrap_or_default()))),
+    })
+}
+
+/// The length of a hyper body.
+fn length(body: &Incoming) -> Length {
+    match body.size_hint().exact() {
+        _ if body.is_end_stream() => Length::Empty,
+        Some(n) => Length::Known(n),
+        None => Length::Unknown,
+    }
+}
+
+/// A length as hyper wants it.
+fn size_hint(length: Length) -> http_body::SizeHint {
+    match length {
+        Length::Empty => http_body::SizeHint::with_exact(0),
+        Length::Known(n) => http_body::SizeHint::with_exact(n),
+        Length::Unknown => http_body::SizeHint::default(),
     }
 }
 

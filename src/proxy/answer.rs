@@ -63,12 +63,12 @@ impl Sending {
             }
             Answer::Backend { head, body, stamp } => {
                 let delimited = self.put_head(&mut conversation.wire(), worker, &head, &body, stamp.as_ref());
-                worker.give_head(head);
+                worker.buffers.borrow_mut().give_head(head);
                 (body, delimited)
             }
             Answer::Switched { head, tunnel, stamp } => {
                 put_switch(&mut conversation.wire().output, &head, stamp.as_ref());
-                worker.give_head(head);
+                worker.buffers.borrow_mut().give_head(head);
                 let mut passing = Passing::new(AnswerBody::Own(None), Delimited::ByLength);
                 return match std::future::poll_fn(|cx| passing.poll(conversation, cx)).await {
                     Ok(()) => Sent::Switched(tunnel),

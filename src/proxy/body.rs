@@ -38,10 +38,13 @@ pub(super) enum Length {
 }
 
 /// The body of a request on its way up.
+#[derive(Default)]
 pub(super) enum Outgoing {
     /// None.
+    #[default]
     Empty,
     /// All of it came with the head: it can be sent again.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the engine will"))]
     Whole(Bytes),
     /// As the client sends it.
     Client(ClientBody),
@@ -155,8 +158,6 @@ pub(super) struct Upload {
     waited_for_head_us: Cell<Option<u64>>,
     /// The client's framing was broken, or it left.
     broken: Cell<bool>,
-    /// A byte of it has been taken: it cannot be sent again.
-    begun: Cell<bool>,
     /// All of it has come.
     complete: Cell<bool>,
 }
@@ -191,7 +192,6 @@ impl Upload {
             self.waited_us
                 .set(self.waited_us.get() + now_us().saturating_sub(since));
         }
-        self.begun.set(true);
     }
 
     /// It ended as its framing said.
@@ -207,11 +207,6 @@ impl Upload {
     /// Whether it broke: then what follows upstream is the client's fault.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
-    }
-
-    /// Whether part of it is gone.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.get()
     }
 
     /// Whether all of it has come.

@@ -284,7 +284,7 @@ const VARIANT: HeaderName = HeaderName::from_static("x-serin-variant");
 const GENERATION: HeaderName = HeaderName::from_static("x-serin-generation");
 
 /// Fields of a hyper map as ours.
-pub(super) fn to_fields(map: &HeaderMap) -> Fields {
+fn to_fields(map: &HeaderMap) -> Fields {
     let mut head = HeadBuilder::default();
     for (name, value) in map {
         head.field(name.as_str().as_bytes(), value.as_bytes());
@@ -293,7 +293,7 @@ pub(super) fn to_fields(map: &HeaderMap) -> Fields {
 }
 
 /// Our trailer fields as a hyper map, without those that trailers must not hold (RFC 9110 §6.5.1).
-pub(super) fn to_header_map(fields: &Fields) -> HeaderMap {
+fn to_header_map(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len());
     for (name, value) in fields.iter() {
         if !is_forbidden_trailer(name) {
@@ -336,6 +336,15 @@ fn to_frame(frame: Result<http_body::Frame<Bytes>, hyper::Error>) -> Result<Fram
     })
 }
 
+/// A length as hyper wants it.
+fn size_hint(length: Length) -> http_body::SizeHint {
+    match length {
+        Length::Empty => http_body::SizeHint::with_exact(0),
+        Length::Known(n) => http_body::SizeHint::with_exact(n),
+        Length::Unknown => http_body::SizeHint::default(),
+    }
+}
+
 /// The body of an answer, as hyper pulls it.
 struct Responding {
     body: AnswerBody,
@@ -373,11 +382,7 @@ impl http_body::Body for Responding {
     }
 
     fn size_hint(&self) -> http_body::SizeHint {
-        match self.body.length() {
-            Length::Empty => http_body::SizeHint::with_exact(0),
-            Length::Known(n) => http_body::SizeHint::with_exact(n),
-            Length::Unknown => http_body::SizeHint::default(),
-        }
+        size_hint(self.body.length())
     }
 }
 

@@ -16,7 +16,6 @@ use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
-use crate::head::{Fields, ResponseHead};
 use crate::live::{Live, Reader};
 use crate::measure::{ProxyCells, RejectReason};
 
@@ -77,9 +76,6 @@ pub(super) enum Timed {
     Connection(Rc<ConnectionClock>),
 }
 
-/// Boxes of heads that a worker keeps for the next ones.
-const SPARE_HEADS_MAX: usize = 256;
-
 /// One worker's own things. Shared by its tasks, never by threads.
 pub(super) struct Worker {
     pub(super) id: usize,
@@ -105,8 +101,6 @@ pub(super) struct Worker {
     /// What worker microseconds must be added to for Unix time.
     unix_epoch_us: u64,
     date: RefCell<Date>,
-    /// Heads of responses that have been written.
-    spare_heads: RefCell<Vec<Box<ResponseHead>>>,
 }
 
 impl Worker {
@@ -140,7 +134,6 @@ impl Worker {
             outcome_log,
             unix_epoch_us: unix_us.saturating_sub(now_us),
             date: RefCell::default(),
-            spare_heads: RefCell::default(),
         }
     }
 
@@ -240,27 +233,6 @@ impl Worker {
     pub(super) fn put_date(&self, out: &mut Vec<u8>) {
         let second = (self.unix_epoch_us + self.recent_us()) / 1_000_000;
         self.date.borrow_mut().put(second, out);
-    }
-
-    /// A box for the head of a response.
-    pub(super) fn head_box(&self, head: ResponseHead) -> Box<ResponseHead> {
-        match self.spare_heads.borrow_mut().pop() {
-            Some(mut place) => {
-                *place = head;
-                place
-            }
-            None => Box::new(head),
-        }
-    }
-
-    /// Takes the box of a head that has been written.
-    pub(super) fn give_head(&self, mut head: Box<ResponseHead>) {
-        let mut spare = self.spare_heads.borrow_mut();
-        if spare.len() < SPARE_HEADS_MAX {
-            // The bytes belong to a connection, which wants them back.
-            head.fields = Fields::default();
-            spare.push(head);
-        }
     }
 
     fn insert(&self, due: u64, timed: Timed) -> Key {

@@ -29,6 +29,16 @@ pub enum PathProblem {
     Byte,
 }
 
+impl PathProblem {
+    /// One plain sentence without quotes, backslashes or control characters: what is wrong.
+    #[must_use]
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Byte => "the target holds a byte that no target has",
+        }
+    }
+}
+
 /// Brings `target` (origin form: a path that begins with `/`, perhaps a query) into its canonical
 /// form, in place: that is never longer.
 ///

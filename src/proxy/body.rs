@@ -44,7 +44,6 @@ pub(super) enum Outgoing {
     #[default]
     Empty,
     /// All of it came with the head: it can be sent again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine will"))]
     Whole(Bytes),
     /// As the client sends it.
     Client(ClientBody),

@@ -392,6 +392,7 @@ impl Fault {
             RefusalKind::ContentTooLarge => Self::ContentTooLarge,
             RefusalKind::TargetTooLong => Self::UriTooLong,
             RefusalKind::HeadTooLarge => Self::HeadTooLarge,
+            RefusalKind::Expectation => Self::Expectation,
         }
     }
 }

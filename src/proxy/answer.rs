@@ -46,9 +46,9 @@ pub(super) enum Sent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Delimited {
     /// By its length, or there is none.
-    ByLength,
-    ByChunks,
-    ByClose,
+    Length,
+    Chunks,
+    Close,
 }
 
 impl Sending {
@@ -59,7 +59,7 @@ impl Sending {
         let (body, delimited) = match answer {
             Answer::Own(fault, stamp) => {
                 self.put_own(conversation, fault, stamp.as_ref());
-                (AnswerBody::Own(None), Delimited::ByLength)
+                (AnswerBody::Own(None), Delimited::Length)
             }
             Answer::Backend { head, body, stamp } => {
                 let delimited = self.put_head(&mut conversation.wire(), worker, &head, &body, stamp.as_ref());
@@ -69,7 +69,7 @@ impl Sending {
             Answer::Switched { head, tunnel, stamp } => {
                 put_switch(&mut conversation.wire().output, &head, stamp.as_ref());
                 worker.buffers.borrow_mut().give_head(head);
-                let mut passing = Passing::new(AnswerBody::Own(None), Delimited::ByLength);
+                let mut passing = Passing::new(AnswerBody::Own(None), Delimited::Length);
                 return match std::future::poll_fn(|cx| passing.poll(conversation, cx)).await {
                     Ok(()) => Sent::Switched(tunnel),
                     Err(_) => Sent::Broken,
@@ -85,14 +85,14 @@ impl Sending {
                 let fault = if by_client { Fault::ClientBody } else { Fault::Truncated };
                 self.keep_alive = false;
                 self.put_own(conversation, fault, None);
-                let mut passing = Passing::new(AnswerBody::Own(None), Delimited::ByLength);
+                let mut passing = Passing::new(AnswerBody::Own(None), Delimited::Length);
                 match std::future::poll_fn(|cx| passing.poll(conversation, cx)).await {
                     Ok(()) => Sent::Close,
                     Err(_) => Sent::Broken,
                 }
             }
             Err(Halt::Broken) => {
-                if delimited == Delimited::ByClose {
+                if delimited == Delimited::Close {
                     conversation.wire().reset_on_close();
                 }
                 Sent::Broken
@@ -131,7 +131,7 @@ impl Sending {
             worker.put_date(out);
         }
         put_stamp(out, stamp);
-        let mut delimited = Delimited::ByLength;
+        let mut delimited = Delimited::Length;
         match body.length() {
             // They describe a body that is not sent (RFC 9110 §8.6).
             Length::Empty if self.head_only || head.status == 304 => {
@@ -143,11 +143,11 @@ impl Sending {
             Length::Empty => put_field(out, b"content-length", b"0"),
             Length::Known(n) => put_field(out, b"content-length", itoa::Buffer::new().format(n).as_bytes()),
             Length::Unknown if self.http10 => {
-                delimited = Delimited::ByClose;
+                delimited = Delimited::Close;
                 self.keep_alive = false;
             }
             Length::Unknown => {
-                delimited = Delimited::ByChunks;
+                delimited = Delimited::Chunks;
                 put_field(out, b"transfer-encoding", b"chunked");
             }
         }
@@ -264,7 +264,7 @@ impl Passing {
     /// Takes parts of the body into the output while there are some and there is room. Pending: the backend has
     /// no more for now.
     fn gather(&mut self, conversation: &Conversation, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let by_chunks = self.delimited == Delimited::ByChunks;
+        let by_chunks = self.delimited == Delimited::Chunks;
         while !self.ended && self.part.is_empty() {
             // Not held over the poll: the body of the request may be read there.
             let frame = ready!(self.body.poll_frame(cx)).transpose()?;

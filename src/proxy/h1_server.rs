@@ -72,6 +72,7 @@ pub(super) struct Wire {
 }
 
 /// What reading a head came to.
+#[allow(clippy::large_enum_variant)] // moved once, from where it is made to where it is used
 enum Next {
     Request(Request),
     Refused(Fault),

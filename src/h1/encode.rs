@@ -49,7 +49,7 @@ pub fn put_chunk_size(out: &mut Vec<u8>, len: usize) {
 pub fn put_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
     out.extend_from_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flat_map(Fields::iter) {
-        if !is_forbidden_in_trailers(name) {
+        if !is_forbidden_trailer(name) {
             put_field(out, name, value);
         }
     }
@@ -58,7 +58,8 @@ pub fn put_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
 
 /// Whether a recipient that merges trailers into the head would take this field for framing, routing, a credential, a
 /// property of the content, or our own word (RFC 9110 §6.5.1).
-fn is_forbidden_in_trailers(name: &[u8]) -> bool {
+#[must_use]
+pub fn is_forbidden_trailer(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 2] = [b"x-serin-", b"x-forwarded-"];
     matches!(
         name,

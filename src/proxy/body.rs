@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::forward::BackendBody;
-use super::hyper_server::ClientBody;
+use super::h1_server::Conversation;
+use super::h2_server::StreamBody;
+use super::worker::Worker;
 use crate::head::Fields;
 
 /// A part of a body.
@@ -42,10 +44,70 @@ pub(super) enum Outgoing {
     #[default]
     Empty,
     /// All of it came with the head: it can be sent again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine will"))]
     Whole(Bytes),
     /// As the client sends it.
     Client(ClientBody),
+}
+
+/// The body of a request as the client sends it.
+pub(super) struct ClientBody {
+    source: Source,
+    upload: Rc<Upload>,
+    worker: Rc<Worker>,
+}
+
+/// What a client's body is read from.
+pub(super) enum Source {
+    /// Its connection.
+    Http1(Rc<Conversation>),
+    /// One of its streams.
+    Http2(StreamBody),
+}
+
+impl ClientBody {
+    pub(super) fn new(source: Source, upload: &Rc<Upload>, worker: &Rc<Worker>) -> Self {
+        Self {
+            source,
+            upload: Rc::clone(upload),
+            worker: Rc::clone(worker),
+        }
+    }
+
+    /// The next part. Notes when we wait for the client, and when it breaks off.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
+        let polled = match &mut self.source {
+            Source::Http1(conversation) => conversation.poll_body(cx),
+            Source::Http2(stream) => stream.poll_frame(cx),
+        };
+        let Poll::Ready(frame) = polled else {
+            self.upload.wait(self.worker.now_us());
+            return Poll::Pending;
+        };
+        self.upload.arrived(|| self.worker.now_us());
+        match &frame {
+            Some(Err(_)) => self.upload.break_off(),
+            None | Some(Ok(Frame::Trailers(_))) => self.upload.complete(),
+            Some(Ok(Frame::Data(_))) if self.is_end() => self.upload.complete(),
+            Some(Ok(Frame::Data(_))) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_end(&self) -> bool {
+        match &self.source {
+            Source::Http1(conversation) => conversation.body_is_done(),
+            Source::Http2(stream) => stream.is_end(),
+        }
+    }
+
+    /// What is still to come.
+    pub(super) fn length(&self) -> Length {
+        match &self.source {
+            Source::Http1(conversation) => conversation.body_length(),
+            Source::Http2(stream) => stream.length(),
+        }
+    }
 }
 
 /// The body of an answer to a client.

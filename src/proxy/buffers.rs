@@ -74,7 +74,6 @@ impl Buffers {
     }
 
     /// Takes a head back that has been written.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine will"))]
     pub(super) fn give_head(&mut self, mut head: Box<ResponseHead>) {
         if self.heads.len() < SPARE_MAX {
             head.fields = Fields::default();

@@ -259,7 +259,8 @@ mod tests {
     use super::{SMALL, Sending};
     use crate::head::{HeadBuilder, Method, Version};
     use crate::proxy::body::Outgoing;
-    use crate::proxy::headers::{Forwarding, Made};
+    use crate::proxy::headers::Forwarding;
+    use crate::proxy::trace::Made;
 
     /// Takes so many bytes at a call, and so many in all; then it fails.
     struct Socket {
@@ -303,11 +304,13 @@ mod tests {
         let mut head = HeadBuilder::default();
         head.field(b"content-length", b"77");
         let head = head.request(Method::Post, Version::Http11, "shop", "/a?b");
-        let made = Made::new(&head, "192.0.2.1", false, false, [7; 4]);
+        let made = Made::new(&head, [7; 4]);
         let name = Bytes::from_static(b"name");
         let forwarding = Forwarding {
             head: &head,
+            peer: "192.0.2.1",
             peer_trusted: false,
+            https: false,
             upgrade: false,
             route: &name,
             variant: &name,

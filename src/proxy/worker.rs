@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 use super::access_log::{AccessLine, AccessLogWriter};
 use super::buffers::Buffers;
 use super::connection::ConnectionClock;
+use super::date::Date;
 use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
@@ -99,6 +100,7 @@ pub(super) struct Worker {
     outcome_log: Option<OutcomeLogWriter>,
     /// What worker microseconds must be added to for Unix time.
     unix_epoch_us: u64,
+    date: RefCell<Date>,
 }
 
 impl Worker {
@@ -131,6 +133,7 @@ impl Worker {
             access_log,
             outcome_log,
             unix_epoch_us: unix_us.saturating_sub(now_us),
+            date: RefCell::default(),
         }
     }
 
@@ -224,6 +227,12 @@ impl Worker {
         if self.outcome_log.as_ref().is_some_and(|log| !log.put(line)) {
             self.cells().reject(RejectReason::OutcomeLine);
         }
+    }
+
+    /// Writes the `date` of this second (RFC 9110 §6.6.1).
+    pub(super) fn put_date(&self, out: &mut Vec<u8>) {
+        let second = (self.unix_epoch_us + self.recent_us()) / 1_000_000;
+        self.date.borrow_mut().put(second, out);
     }
 
     fn insert(&self, due: u64, timed: Timed) -> Key {

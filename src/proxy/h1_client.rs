@@ -16,10 +16,10 @@ use super::body::{Frame, Length, Outgoing};
 use super::buffers::Buffers;
 use super::h1_input::Input;
 use super::h1_send::Sending;
-use super::headers::Forwarding;
+use super::headers::{Forwarding, names_upgrade};
 use super::ledger::Late;
 use crate::h1::{Asked, BodyDecoder, Framing, HeadLimits, Part, Response, ResponseDecoder};
-use crate::head::{Method, ResponseHead};
+use crate::head::{Method, ResponseHead, Version};
 use crate::route::Endpoint;
 
 /// Heads of responses: more than any server sends in earnest, and what one exchange may cost us at most.
@@ -284,10 +284,12 @@ fn is_nothing(error: &io::Error) -> bool {
 /// Whether a 101 is the switch that was asked for: we ask for no other.
 fn switches_to_websocket(head: &ResponseHead) -> bool {
     let mut protocols = head.fields.get_all("upgrade");
-    protocols
-        .next()
-        .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+    head.version == Version::Http11
+        && protocols
+            .next()
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
         && protocols.next().is_none()
+        && names_upgrade(&head.fields)
 }
 
 /// Counts a connection among its endpoint's for as long as it is kept.

@@ -21,6 +21,7 @@ mod rehearse;
 mod reload;
 mod rollback;
 mod routing;
+mod staleness;
 mod state;
 mod tls;
 mod verdict;

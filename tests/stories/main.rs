@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod answers;
 mod blame;
 mod bodies;
 mod breaker;

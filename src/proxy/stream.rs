@@ -3,9 +3,10 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -22,9 +23,9 @@ enum Inner {
 }
 
 impl Stream {
-    pub(super) fn clear(tcp: TcpStream, ahead: Bytes) -> Self {
+    pub(super) const fn clear(tcp: TcpStream) -> Self {
         Self {
-            ahead,
+            ahead: Bytes::new(),
             inner: Inner::Clear(tcp),
         }
     }
@@ -33,6 +34,36 @@ impl Stream {
         Self {
             ahead: Bytes::new(),
             inner: Inner::Tls(Box::new(tls)),
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub(super) const fn is_tls(&self) -> bool {
+        matches!(self.inner, Inner::Tls(_))
+    }
+
+    /// Has the end of the connection look like a break.
+    pub(super) fn reset_on_close(&self) {
+        // Encrypted streams end with a farewell, whose absence shows.
+        if let Inner::Clear(tcp) = &self.inner {
+            let _ = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO)); // or it just ends
+        }
+    }
+
+    /// Waits until there may be something to read.
+    pub(super) async fn readable(&mut self) -> io::Result<bool> {
+        if !self.ahead.is_empty() {
+            return Ok(true);
+        }
+        match &mut self.inner {
+            Inner::Clear(tcp) => tcp.readable().await.map(|()| true),
+            Inner::Tls(tls) => {
+                // What the socket shows may be no more than a part of a record.
+                let mut first = [0; 1];
+                let n = tls.read(&mut first).await?;
+                self.ahead = Bytes::copy_from_slice(&first[..n]);
+                Ok(true)
+            }
         }
     }
 
@@ -67,6 +98,21 @@ impl AsyncWrite for Stream {
             Inner::Clear(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Inner::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
         }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.inner {
+            Inner::Clear(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Inner::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -71,7 +71,9 @@ fn check(cases: Vec<(&str, Backend, Got, Outcome)>) {
             }
             Err(_) => Cut,
         };
-        assert_eq!(got, *expected, "{name}");
+        // What breaks off before anything has gone to the client is told in our words.
+        let told = *expected == Cut && got == Status(502);
+        assert!(told || got == *expected, "{name}: {got:?}, not {expected:?}");
         let asked = usize::from(*name != "at-accept");
         assert_eq!(
             backend.requests(),
@@ -156,12 +158,6 @@ fn answers_of_a_backend() {
         (
             "http-1-0",
             raw("HTTP/1.0 200 OK\r\n\r\nuntil the close"),
-            Status(200),
-            Success,
-        ),
-        (
-            "extra",
-            raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokEXTRA"),
             Status(200),
             Success,
         ),
@@ -301,8 +297,9 @@ fn extra_bytes_never_become_the_next_answer() {
     });
     let serin = alone(&app, "2s");
     let mut client = Client::connect(serin.address());
-    assert_eq!(client.get("/app/first").text(), "ok");
+    client.get("/app/first").problem(502);
     assert_eq!(client.get("/app/second").text(), "clean");
+    settled(&serin, "app", (1, 1, 0));
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod drain;
 mod h2;
 mod harness;
 mod limits;
+mod paths;
 mod peers;
 mod rehearse;
 mod reload;

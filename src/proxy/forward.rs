@@ -148,7 +148,7 @@ fn blame_upload(upload: Option<&Upload>, fault: Fault) -> Fault {
 /// closer look.
 fn kept_connection(worker: &Worker, endpoint: &Endpoint, repeatable: bool) -> Option<Box<Connection>> {
     loop {
-        let mut connection = worker.pools.borrow_mut().take(endpoint)?;
+        let connection = worker.pools.borrow_mut().take(endpoint)?;
         let quiet = if repeatable {
             connection.is_quiet()
         } else {
@@ -299,10 +299,10 @@ impl BackendBody {
     }
 
     fn break_off(&mut self, outcome: Outcome) {
-        if let Some(ledger) = self.ledger.take() {
+        if let (Some(mut connection), Some(ledger)) = (self.connection.take(), self.ledger.take()) {
             ledger.blame(outcome);
+            connection.end(&ledger.worker().buffers);
         }
-        self.connection = None;
     }
 }
 

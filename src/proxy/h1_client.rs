@@ -7,11 +7,10 @@ use std::io;
 use std::mem::{MaybeUninit, take};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use socket2::SockRef;
-use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
@@ -104,21 +103,15 @@ impl Connection {
 
     /// Whether an idle connection may be used: nothing has come on it, not even its end. Looks only where the
     /// runtime has seen something: that costs no system call.
-    pub(super) fn is_quiet(&mut self) -> bool {
-        // Who uses it will poll it again, and be woken then.
-        let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.tcp)
-            .poll_read(&mut cx, &mut ReadBuf::new(&mut [0]))
-            .is_pending()
+    pub(super) fn is_quiet(&self) -> bool {
+        self.tcp.try_read(&mut [0]).is_err_and(|error| is_nothing(&error))
     }
 
     /// The same, with a look at the socket itself: for requests that must not be lost on a connection that was
     /// closed a moment ago.
-    pub(super) fn is_quiet_now(&mut self) -> bool {
-        self.is_quiet()
-            && SockRef::from(&self.tcp)
-                .peek(&mut [MaybeUninit::uninit()])
-                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    pub(super) fn is_quiet_now(&self) -> bool {
+        let seen = SockRef::from(&self.tcp).peek(&mut [MaybeUninit::uninit()]);
+        self.is_quiet() && seen.is_err_and(|error| is_nothing(&error))
     }
 
     /// Books the connection as idle, or no longer.
@@ -145,7 +138,7 @@ impl Connection {
             head: *forwarding.head.method() == Method::Head,
             upgrade: forwarding.upgrade,
         };
-        poll_fn(|cx| {
+        let sent = poll_fn(|cx| {
             if self.poll_send(cx, buffers).is_err() {
                 return Poll::Ready(Err(SendFault::Upload));
             }
@@ -154,7 +147,11 @@ impl Connection {
                 ready => ready,
             }
         })
-        .await
+        .await;
+        if sent.is_err() {
+            self.end(buffers);
+        }
+        sent
     }
 
     /// The next part of the response's body. Goes on with the request where the answer was early.
@@ -244,16 +241,21 @@ impl Connection {
         asked: Asked,
     ) -> Poll<Result<Box<ResponseHead>, SendFault>> {
         loop {
-            match ready!(self.poll_read(cx, buffers)) {
-                Ok(n) if n > 0 => self.heard = true,
-                Ok(_) | Err(_) if self.heard => return Poll::Ready(Err(SendFault::Truncated)),
-                Ok(_) | Err(_) => {
-                    return Poll::Ready(Err(SendFault::Closed {
-                        unsent: self.sending.is_unsent(),
-                        body: self.sending.take_back(),
-                    }));
-                }
+            let ended = match ready!(self.poll_read(cx, buffers)) {
+                Ok(n) => n == 0,
+                Err(_) => true,
+            };
+            // What came before we said anything is no answer.
+            if (ended && !self.heard) || self.sending.is_unsent() {
+                return Poll::Ready(Err(SendFault::Closed {
+                    unsent: self.sending.is_unsent(),
+                    body: self.sending.take_back(),
+                }));
             }
+            if ended {
+                return Poll::Ready(Err(SendFault::Truncated));
+            }
+            self.heard = true;
             match self.heads.decode(&mut self.input, asked) {
                 Ok(Some(response)) => return Poll::Ready(self.accept(response, buffers)),
                 Ok(None) => {}
@@ -334,10 +336,9 @@ impl Connection {
     }
 }
 
-impl From<BodyFault> for super::body::Broken {
-    fn from(_: BodyFault) -> Self {
-        Self
-    }
+/// Whether nothing has come.
+fn is_nothing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Whether a 101 is the switch that was asked for: we ask for no other.
@@ -365,5 +366,176 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.endpoint.cell(self.worker).add_connections(-1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::future::poll_fn;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
+    use std::task::Poll;
+
+    use bytes::Bytes;
+
+    use super::{BodyFault, Connection, SendFault};
+    use crate::head::Method;
+    use crate::name::Name;
+    use crate::proxy::body::{Frame, Outgoing};
+    use crate::proxy::buffers::Buffers;
+    use crate::proxy::h1_send::tests::Sample;
+    use crate::proxy::headers::Forwarding;
+    use crate::route::{Endpoint, EndpointId};
+
+    /// A connection, and the endpoint's side of it.
+    struct Pair {
+        connection: Connection,
+        endpoint: Arc<Endpoint>,
+        backend: TcpStream,
+        buffers: RefCell<Buffers>,
+    }
+
+    impl Pair {
+        fn open() -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let address = listener.local_addr().expect("its address");
+            let name = Name::new("app").expect("a name");
+            let authority = address.to_string().into();
+            let endpoint = Arc::new(Endpoint::new(EndpointId(0), name, authority, Some(address), 1));
+            let tcp = TcpStream::connect(address).expect("it listens");
+            tcp.set_nonblocking(true).expect("a socket");
+            let tcp = tokio::net::TcpStream::from_std(tcp).expect("a socket");
+            let (backend, _) = listener.accept().expect("it was connected");
+            Self {
+                connection: Connection::new(tcp, Arc::clone(&endpoint), 0),
+                endpoint,
+                backend,
+                buffers: RefCell::default(),
+            }
+        }
+
+        /// One exchange: the endpoint takes the request and answers. What came, and whether the connection
+        /// may be used again.
+        async fn exchange(&mut self, method: Method, answer: &str) -> (Result<Vec<u8>, BodyFault>, bool) {
+            let sample = Sample::new(method);
+            let mut backend = self.backend.try_clone().expect("a second handle");
+            let answer = answer.to_owned();
+            let answering = std::thread::spawn(move || {
+                read_head(&mut backend);
+                backend.write_all(answer.as_bytes()).expect("it is open");
+            });
+            let came = self.ask(&sample.forwarding()).await;
+            answering.join().expect("no panic");
+            (came, self.connection.end(&self.buffers))
+        }
+
+        async fn ask(&mut self, forwarding: &Forwarding<'_>) -> Result<Vec<u8>, BodyFault> {
+            let body = Outgoing::Whole(Bytes::new());
+            let sent = self
+                .connection
+                .send(&self.buffers, forwarding, b"shop", body, |_| Poll::Pending);
+            let head = sent.await.map_err(|_| BodyFault::Endpoint)?;
+            self.buffers.borrow_mut().give_head(head);
+            let mut content = Vec::new();
+            while let Some(frame) = poll_fn(|cx| self.connection.poll_frame(cx, &self.buffers)).await {
+                if let Frame::Data(data) = frame? {
+                    content.extend_from_slice(&data);
+                }
+            }
+            Ok(content)
+        }
+    }
+
+    fn read_head(backend: &mut TcpStream) {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            backend.read_exact(&mut byte).expect("a whole head");
+            head.extend(byte);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_holds_no_buffers_and_is_counted() {
+        let mut pair = Pair::open();
+        assert_eq!(pair.endpoint.connections(), 1);
+        let large = "x".repeat(300_000);
+        for (answer, content) in [
+            ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), ""),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_owned(), "hi"),
+            (
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{large}", large.len()),
+                &large,
+            ),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n".to_owned(),
+                "hi",
+            ),
+        ] {
+            let (came, again) = pair.exchange(Method::Get, &answer).await;
+            assert!(came.is_ok_and(|came| came == content.as_bytes()) && again, "{answer}");
+            let connection = &pair.connection;
+            assert_eq!((connection.input.capacity(), connection.input_size), (0, 0), "{answer}");
+        }
+        drop(pair.connection);
+        assert_eq!(pair.endpoint.connections(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_follows_an_answer_spoils_it() {
+        for answer in [
+            "HTTP/1.1 204 No Content\r\n\r\nX",
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhiX",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\nX",
+        ] {
+            let (came, again) = Pair::open().exchange(Method::Get, answer).await;
+            assert!(came.is_err() && !again, "{answer}");
+        }
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n";
+        let (came, again) = Pair::open().exchange(Method::Head, answer).await;
+        assert!(came.is_ok_and(|came| came.is_empty()) && again);
+        let (came, again) = Pair::open().exchange(Method::Head, &format!("{answer}hi")).await;
+        assert!(came.is_err() && !again);
+    }
+
+    #[tokio::test]
+    async fn a_close_that_the_runtime_has_not_seen_is_seen_at_the_socket() {
+        let mut pair = Pair::open();
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
+        assert!(pair.exchange(Method::Get, answer).await.1);
+        assert!(pair.connection.is_quiet() && pair.connection.is_quiet_now());
+        // Nothing is awaited from here on: the runtime has no chance to look.
+        drop(pair.backend);
+        while pair.connection.is_quiet_now() {
+            std::thread::yield_now();
+        }
+        assert!(pair.connection.is_quiet());
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_anything_was_said_is_no_answer() {
+        let mut pair = Pair::open();
+        let poison = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+        pair.backend.write_all(poison).expect("it is open");
+        // The endpoint reads no more: our first write fails.
+        let reset = socket2::SockRef::from(&pair.backend);
+        reset.set_linger(Some(std::time::Duration::ZERO)).expect("a socket");
+        drop(pair.backend);
+        while pair.connection.is_quiet_now() {
+            std::thread::yield_now();
+        }
+        let sample = Sample::new(Method::Post);
+        let body = Outgoing::Whole(Bytes::from_static(b"money"));
+        let forwarding = sample.forwarding();
+        let sent = pair
+            .connection
+            .send(&pair.buffers, &forwarding, b"shop", body, |_| Poll::Pending);
+        let fault = sent.await.expect_err("nobody answered");
+        let SendFault::Closed { unsent, body } = fault else {
+            panic!("it was closed");
+        };
+        assert!(unsent && matches!(body, Some(Outgoing::Whole(_))));
     }
 }

@@ -248,7 +248,7 @@ impl Sending {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::pin::Pin;
     use std::task::{Context, Poll, Waker};
@@ -257,7 +257,7 @@ mod tests {
     use tokio::io::AsyncWrite;
 
     use super::{SMALL, Sending};
-    use crate::head::{HeadBuilder, Method, Version};
+    use crate::head::{HeadBuilder, Method, RequestHead, Version};
     use crate::proxy::body::Outgoing;
     use crate::proxy::headers::Forwarding;
     use crate::proxy::trace::Made;
@@ -299,24 +299,42 @@ mod tests {
         }
     }
 
-    /// Sends a request with a content-length and this body to a socket.
+    /// A request to be sent on.
+    pub(in crate::proxy) struct Sample {
+        head: RequestHead,
+        made: Made,
+        name: Bytes,
+    }
+
+    impl Sample {
+        /// With a `content-length` field that is wrong.
+        pub(in crate::proxy) fn new(method: Method) -> Self {
+            let mut head = HeadBuilder::default();
+            head.field(b"content-length", b"77");
+            let head = head.request(method, Version::Http11, "shop", "/a?b");
+            let made = Made::new(&head, [7; 4]);
+            let name = Bytes::from_static(b"name");
+            Self { head, made, name }
+        }
+
+        pub(in crate::proxy) fn forwarding(&self) -> Forwarding<'_> {
+            Forwarding {
+                head: &self.head,
+                peer: "192.0.2.1",
+                peer_trusted: false,
+                https: false,
+                upgrade: false,
+                route: &self.name,
+                variant: &self.name,
+                cohort: None,
+                made: &self.made,
+            }
+        }
+    }
+
+    /// Sends a request with this body to a socket.
     fn send(body: Outgoing, at_once: usize, in_all: usize) -> (Sending, Socket) {
-        let mut head = HeadBuilder::default();
-        head.field(b"content-length", b"77");
-        let head = head.request(Method::Post, Version::Http11, "shop", "/a?b");
-        let made = Made::new(&head, [7; 4]);
-        let name = Bytes::from_static(b"name");
-        let forwarding = Forwarding {
-            head: &head,
-            peer: "192.0.2.1",
-            peer_trusted: false,
-            https: false,
-            upgrade: false,
-            route: &name,
-            variant: &name,
-            cohort: None,
-            made: &made,
-        };
+        let sample = Sample::new(Method::Post);
         let mut sending = Sending::default();
         let mut socket = Socket {
             taken: Vec::new(),
@@ -324,7 +342,7 @@ mod tests {
             at_once,
             in_all,
         };
-        sending.begin(Vec::with_capacity(SMALL), &forwarding, b"shop", body);
+        sending.begin(Vec::with_capacity(SMALL), &sample.forwarding(), b"shop", body);
         let mut cx = Context::from_waker(Waker::noop());
         assert!(sending.poll(&mut cx, &mut socket).is_ready());
         (sending, socket)

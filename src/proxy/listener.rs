@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -137,8 +137,7 @@ async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, 
     converse(worker, Stream::tls(tls), ahead, client).await;
 }
 
-async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>) {
-    // No buffer is kept for a client that says nothing yet.
+async fn serve_clear(worker: &Rc<Worker>, tcp: TcpStream, client: Rc<Client>) {
     let patience = async {
         let closing = async {
             worker.drain.reached(Stage::Closing).await;
@@ -149,41 +148,39 @@ async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>
             () = tokio::time::sleep(client.settings.idle) => {}
         }
     };
-    let readable = tokio::select! {
+    let mut stream = Stream::clear(tcp);
+    let first = tokio::select! {
         biased;
-        readable = tcp.readable() => readable,
+        first = stream.first_bytes(&worker.buffers) => first,
         () = patience => return,
     };
-    if readable.is_err() {
-        return;
-    }
-    let mut ahead = worker.buffers.borrow_mut().input();
-    match timeout(client.settings.request_head, read_preface(&mut tcp, &mut ahead)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => return worker.buffers.borrow_mut().give_input(ahead),
-        Err(_) => {
-            worker.cells().reject(RejectReason::HeadTimeout);
-            return Box::pin(refuse(worker, Stream::clear(tcp), Fault::HeadTimeout)).await;
+    let Ok(mut ahead) = first else { return };
+    if PREFACE.starts_with(&ahead) {
+        match timeout(client.settings.request_head, read_preface(&mut stream, &mut ahead)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return worker.buffers.borrow_mut().give_input(ahead),
+            Err(_) => {
+                worker.cells().reject(RejectReason::HeadTimeout);
+                return Box::pin(refuse(worker, stream, Fault::HeadTimeout)).await;
+            }
         }
     }
     if ahead.starts_with(PREFACE) {
-        let mut stream = Stream::clear(tcp);
-        stream.unread(ahead.split().freeze());
+        stream.unread(Bytes::copy_from_slice(&ahead));
+        worker.buffers.borrow_mut().give_input(ahead);
         return Box::pin(serve_http2(worker, stream, client)).await;
     }
-    converse(worker, Stream::clear(tcp), ahead, client).await;
+    converse(worker, stream, ahead, client).await;
 }
 
 /// Reads until it is plain whether the client speaks HTTP/2.
-async fn read_preface(tcp: &mut TcpStream, ahead: &mut BytesMut) -> io::Result<()> {
-    loop {
-        if tcp.read_buf(ahead).await? == 0 {
+async fn read_preface(stream: &mut Stream, ahead: &mut BytesMut) -> io::Result<()> {
+    while ahead.len() < PREFACE.len() && PREFACE.starts_with(ahead) {
+        if stream.read_buf(ahead).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        if ahead.len() >= PREFACE.len() || !PREFACE.starts_with(ahead) {
-            return Ok(());
-        }
     }
+    Ok(())
 }
 
 /// Speaks HTTP/1 until the connection is over. What comes after the serving, and what few connections need, is boxed:
@@ -210,20 +207,20 @@ async fn converse(worker: &Rc<Worker>, mut stream: Stream, mut ahead: BytesMut, 
 async fn rest(worker: &Worker, mut stream: Stream, idle: Duration) -> Option<(Stream, BytesMut)> {
     let woken = tokio::select! {
         biased;
-        woken = stream.readable() => woken,
-        () = worker.drain.reached(Stage::Closing) => Ok(false),
-        () = tokio::time::sleep(idle) => Ok(false),
+        first = stream.first_bytes(&worker.buffers) => Some(first.ok()?),
+        () = worker.drain.reached(Stage::Closing) => None,
+        () = tokio::time::sleep(idle) => None,
     };
     match woken {
-        Ok(true) => {
-            let ahead = worker.buffers.borrow_mut().input();
-            Some((stream, ahead))
+        Some(first) if first.is_empty() => {
+            worker.buffers.borrow_mut().give_input(first);
+            None
         }
-        Ok(false) => {
+        Some(first) => Some((stream, first)),
+        None => {
             Box::pin(linger(stream)).await;
             None
         }
-        Err(_) => None,
     }
 }
 

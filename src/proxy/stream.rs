@@ -1,14 +1,17 @@
 //! A client's byte stream: clear or TLS, with bytes that were read ahead given back first.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use super::buffers::Buffers;
 
 /// A client's byte stream.
 pub(super) struct Stream {
@@ -50,19 +53,34 @@ impl Stream {
         }
     }
 
-    /// Waits until there may be something to read.
-    pub(super) async fn readable(&mut self) -> io::Result<bool> {
+    /// Waits for bytes and reads them into a buffer of the worker's, which is taken only when they have come;
+    /// an empty one at the end of the stream.
+    pub(super) async fn first_bytes(&mut self, buffers: &RefCell<Buffers>) -> io::Result<BytesMut> {
         if !self.ahead.is_empty() {
-            return Ok(true);
+            let mut first = buffers.borrow_mut().input();
+            first.extend_from_slice(&std::mem::take(&mut self.ahead));
+            return Ok(first);
         }
         match &mut self.inner {
-            Inner::Clear(tcp) => tcp.readable().await.map(|()| true),
+            Inner::Clear(tcp) => loop {
+                // No more than a hint: a fresh socket counts as readable until it is asked.
+                tcp.readable().await?;
+                let mut first = buffers.borrow_mut().input();
+                match tcp.try_read_buf(&mut first) {
+                    Ok(_) => return Ok(first),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        buffers.borrow_mut().give_input(first);
+                    }
+                    Err(error) => return Err(error),
+                }
+            },
             Inner::Tls(tls) => {
                 // What the socket shows may be no more than a part of a record.
-                let mut first = [0; 1];
-                let n = tls.read(&mut first).await?;
-                self.ahead = Bytes::copy_from_slice(&first[..n]);
-                Ok(true)
+                let mut few = [0; 32];
+                let n = tls.read(&mut few).await?;
+                let mut first = buffers.borrow_mut().input();
+                first.extend_from_slice(&few[..n]);
+                Ok(first)
             }
         }
     }

@@ -210,6 +210,18 @@ fn faults_of_a_backend_before_its_head() {
             Failure,
         ),
         (
+            "extra",
+            raw("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokEXTRA"),
+            Status(502),
+            Failure,
+        ),
+        (
+            "extra-without-body",
+            raw("HTTP/1.1 204 No Content\r\n\r\nEXTRA"),
+            Status(502),
+            Failure,
+        ),
+        (
             "lost-coding",
             raw("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
             Status(502),

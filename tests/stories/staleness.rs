@@ -97,9 +97,11 @@ fn method(id: u64) -> &'static str {
     ][drawn(SEED, id, 10) as usize]
 }
 
-/// What the answer says, over and over.
+/// What the answer says, over and over; now and then more than anybody reads at once.
 fn content(id: u64) -> String {
-    format!("{id},").repeat(1 + drawn(SEED + 1, id, 300) as usize)
+    let times = 1 + drawn(SEED + 1, id, 300);
+    let large = drawn(SEED + 6, id, 50) == 0 && deed(id, 1) != Deed::SayTooMuch;
+    format!("{id},").repeat(if large { times * 40 } else { times } as usize)
 }
 
 fn sends_chunks(id: u64) -> bool {
@@ -139,8 +141,8 @@ fn deed(id: u64, nth: usize) -> Deed {
     }
 }
 
-/// Does it to a request with this id. Whatever is too much comes in one piece with the answer: nobody could tell
-/// what comes after the next request from the answer to it.
+/// Does it to a request with this id. Whatever is too much comes in one piece with a small answer: nobody could
+/// tell what comes after the next request from the answer to it.
 fn acts(id: u64, nth: usize) -> Vec<Act> {
     let deed = deed(id, nth);
     let status = if deed == Deed::Broken { 500 } else { 200 };

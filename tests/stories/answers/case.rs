@@ -9,6 +9,8 @@ use super::expected;
 pub enum Step {
     /// The client sends these bytes.
     Asks(Vec<u8>),
+    /// The client sends so many bytes, or as many as are taken without delay.
+    Pours(usize),
     /// A request with this method comes on a fresh connection, which is the backend's from now on.
     Fresh(&'static str),
     /// A fresh connection comes. No request has been read from it.
@@ -109,6 +111,10 @@ impl Case {
         self.step(Step::Asks(bytes.bytes()))
     }
 
+    pub fn pours(self, bytes: usize) -> Self {
+        self.step(Step::Pours(bytes))
+    }
+
     pub fn fresh(self, method: &'static str) -> Self {
         self.step(Step::Fresh(method))
     }
@@ -166,7 +172,7 @@ impl Case {
         self.step(Step::GetsSomeChunks(byte, most))
     }
 
-    /// The same under a longer name.
+    /// The same with something behind its name.
     pub fn named(mut self, end: &str) -> Self {
         self.name.push_str(end);
         self

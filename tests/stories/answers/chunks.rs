@@ -1,7 +1,7 @@
 //! Chunks and trailers (RFC 9112 §7.1): what is not by the grammar ends the body where it was still right.
 
 use super::case::Case;
-use super::expected::chunked;
+use super::expected::{TRUNCATED, chunked, last_problem, whole};
 use super::play::play;
 
 const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -85,6 +85,21 @@ fn bad_chunks_end_the_answer_where_it_was_right() {
         begun(name)
             .says(bytes)
             .gets_chunks(passed(name))
+            .closed()
+            .dropped()
+            .failure()
+    };
+    play(BAD.iter().map(case).collect());
+}
+
+/// The same in one piece with the head: nothing has gone out yet, and the client is told.
+#[test]
+fn bad_chunks_with_their_head_are_no_answer() {
+    let case = |(name, bytes): &(&str, &[u8])| {
+        let says = [HEAD.as_bytes(), b"3\r\nabc\r\n", bytes].concat();
+        Case::get(name)
+            .says(says)
+            .gets(last_problem(502, TRUNCATED))
             .closed()
             .dropped()
             .failure()
@@ -197,8 +212,14 @@ fn good_chunks_pass_and_their_extensions_stop_here() {
             .gets(chunked("200 OK", ""))
             .gets_chunks("hello")
             .gets("0\r\nx-sum: 1\r\n\r\n"),
+        // Whether a client wants trailers or not: they are no part of the content.
+        Case::get("trailer-that-nobody-asked-for")
+            .says(format!("{HEAD}5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n"))
+            .gets(chunked("200 OK", ""))
+            .gets_chunks("hello")
+            .gets("0\r\nx-sum: 1\r\n\r\n"),
         Case::asked("none-for-head", "HEAD")
             .says(HEAD)
-            .gets(chunked("200 OK", "")),
+            .gets(whole("200 OK", "", "")),
     ]);
 }

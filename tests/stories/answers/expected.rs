@@ -11,6 +11,9 @@ pub const MALFORMED: &str = "the backend's answer is not valid HTTP";
 /// What Serin says of an answer that breaks off.
 pub const CLOSED: &str = "the backend closed the connection before its answer was complete";
 
+/// What Serin says of an answer whose body breaks before anything of it has gone out.
+pub const TRUNCATED: &str = "the backend's answer broke off, or broke its own framing";
+
 /// What Serin says when there is no answer in time.
 pub const LATE: &str = "the backend did not answer in time";
 
@@ -45,7 +48,7 @@ fn document(status: u16, detail: &str, close: &str) -> Vec<u8> {
         format!("{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{status},\"detail\":\"{detail}\"}}\n");
     let length = body.len();
     format!(
-        "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nserver: serin\r\n{STAMP}{close}content-length: {length}\r\ndate: {DATE}\r\n\r\n{body}"
+        "HTTP/1.1 {status} {title}\r\ncontent-type: application/problem+json\r\nserver: serin\r\ndate: {DATE}\r\ncontent-length: {length}\r\n{STAMP}{close}\r\n{body}"
     )
     .into_bytes()
 }
@@ -65,10 +68,11 @@ pub fn chunked(status: &str, fields: impl Said) -> Vec<u8> {
     message(status, fields, "transfer-encoding: chunked\r\n", "")
 }
 
-/// The head of a switch to WebSocket.
+/// The head of a switch to WebSocket. It has no date.
 pub fn switched(fields: &str) -> Vec<u8> {
-    let fields = format!("{fields}connection: upgrade\r\nupgrade: websocket\r\n");
-    message("101 Switching Protocols", fields, "", "")
+    let start = "HTTP/1.1 101 Switching Protocols\r\n";
+    let end = "connection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    format!("{start}{fields}{STAMP}{end}").into_bytes()
 }
 
 /// `200 OK` with this content and its length.
@@ -76,8 +80,19 @@ pub fn ok(content: &str) -> Vec<u8> {
     whole("200 OK", format!("content-length: {}\r\n", content.len()), content)
 }
 
-fn message(status: &str, fields: impl Said, framing: &str, body: impl Said) -> Vec<u8> {
-    let start = format!("HTTP/1.1 {status}\r\n");
-    let end = format!("{STAMP}{framing}date: {DATE}\r\n\r\n");
-    [start.bytes(), fields.bytes(), end.bytes(), body.bytes()].concat()
+/// Serin writes the date and its stamp behind the backend's fields, and then what delimits the body: a length
+/// among the fields goes there.
+fn message(status: &str, fields: impl Said, end: &str, body: impl Said) -> Vec<u8> {
+    let fields = fields.bytes();
+    let lines = || fields.split_inclusive(|&byte| byte == b'\n');
+    let is_length = |line: &&[u8]| line.starts_with(b"content-length: ");
+    let mut bytes = format!("HTTP/1.1 {status}\r\n").bytes();
+    lines()
+        .filter(|line| !is_length(line))
+        .for_each(|line| bytes.extend(line));
+    bytes.extend(format!("date: {DATE}\r\n{STAMP}").bytes());
+    lines().filter(is_length).for_each(|line| bytes.extend(line));
+    bytes.extend(format!("{end}\r\n").bytes());
+    bytes.extend(body.bytes());
+    bytes
 }

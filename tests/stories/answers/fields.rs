@@ -92,8 +92,16 @@ const BAD_FIELDS: &[(&str, &[u8])] = &[
         b"HTTP/1.1 200 OK\r\nx-a: a\x7fb\r\ncontent-length: 0\r\n\r\n",
     ),
     ("end-by-lf", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\n"),
-    ("end-by-cr", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\rx"),
+    ("end-by-cr", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\rx\r\n"),
     ("end-by-two-crs", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\r\n"),
+    (
+        "connection-names-length",
+        b"HTTP/1.1 200 OK\r\nconnection: content-length\r\ncontent-length: 0\r\n\r\n",
+    ),
+    (
+        "connection-names-coding",
+        b"HTTP/1.1 200 OK\r\nconnection: close, Transfer-Encoding\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+    ),
     (
         "connection-with-space",
         b"HTTP/1.1 200 OK\r\nconnection: a b\r\ncontent-length: 0\r\n\r\n",
@@ -177,7 +185,7 @@ fn a_date_is_the_backends_if_it_has_one() {
     let date = "date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
     let says = format!("HTTP/1.1 200 OK\r\n{date}content-length: 2\r\n\r\nok");
     let got = format!(
-        "HTTP/1.1 200 OK\r\n{date}content-length: 2\r\nx-serin-variant: only\r\nx-serin-generation: 1\r\n\r\nok"
+        "HTTP/1.1 200 OK\r\n{date}x-serin-variant: only\r\nx-serin-generation: 1\r\ncontent-length: 2\r\n\r\nok"
     );
     play(vec![Case::get("dated").says(says).gets(got)]);
 }

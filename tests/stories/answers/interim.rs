@@ -47,6 +47,10 @@ fn bad_interim_answers_are_no_answer() {
         bad("status-1000", "HTTP/1.1 1000 What\r\n\r\n"),
         bad("bad-after-good", &format!("{hint}what?\r\n\r\n")),
         bad(
+            "length",
+            &format!("HTTP/1.1 100 Continue\r\ncontent-length: 5\r\n\r\n{OK}"),
+        ),
+        bad(
             "chunks",
             &format!("HTTP/1.1 100 Continue\r\ntransfer-encoding: gzip, chunked\r\n\r\n{OK}"),
         ),

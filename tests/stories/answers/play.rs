@@ -5,7 +5,7 @@ use std::thread;
 
 use super::case::Case;
 use super::stage::Stage;
-use crate::common::{Metrics, Options, Serin, wait_until};
+use crate::common::{Metrics, Options, Serin, wait_for};
 
 /// Plays every case on one Serin with one worker, so that all connections to a backend are in one pool,
 /// and fails with all that went otherwise than the table says.
@@ -44,29 +44,43 @@ pub fn play_with(timeout: &str, options: Options, cases: Vec<Case>) {
         .map(|(case, listener)| thread::spawn(move || (Stage::play(&case, address, listener).err(), case)))
         .collect();
     let mut wrong = Vec::new();
+    let mut right = Vec::new();
     for thread in played {
-        let (error, case) = thread.join().expect("a case returns what is wrong");
-        // What comes after the dialogue succeeds twice.
-        let (success, failure, none) = case.books;
-        match error {
-            Some(error) => wrong.push(format!("{}: {error}", case.name)),
-            None => wrong.extend(books(&serin, &case.name, (success + 2, failure, none))),
+        match thread.join().expect("a case returns what is wrong") {
+            (Some(error), case) => wrong.push(format!("{}: {error}", case.name)),
+            (None, case) => right.push(case),
         }
     }
+    wrong.extend(books(&serin, &right));
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What is wrong with the books of a route, once they are closed.
-fn books(serin: &Serin, route: &str, expected: (u64, u64, u64)) -> Option<String> {
-    let total = |(s, f, n): (u64, u64, u64)| s + f + n;
-    wait_until(&format!("{route} is in the books"), || {
+/// What is wrong with the books of the routes, once they are closed.
+fn books(serin: &Serin, cases: &[Case]) -> Vec<String> {
+    // What comes after the dialogue succeeds twice.
+    let expected = |case: &Case| (case.books.0 + 2, case.books.1, case.books.2);
+    let total = |(success, failure, none): (u64, u64, u64)| success + failure + none;
+    let is_closed = |metrics: &Metrics, case: &Case| {
+        total(metrics.requests(&case.name, "only")) >= total(expected(case))
+            && metrics.sum("serin_requests_in_flight", &[("route", &case.name)]) == 0.0
+    };
+    let metrics = wait_for("all cases are in the books", || {
         let metrics = Metrics::of(serin);
-        total(metrics.requests(route, "only")) >= total(expected)
-            && metrics.sum("serin_requests_in_flight", &[("route", route)]) == 0.0
+        cases.iter().all(|case| is_closed(&metrics, case)).then_some(metrics)
     });
-    let metrics = Metrics::of(serin);
-    let got = (metrics.attempts(route, "only"), metrics.requests(route, "only"));
-    (got != (expected, expected)).then(|| {
-        format!("{route}: (success, failure, noEvidence) of attempts and requests are {got:?}, and not {expected:?}")
-    })
+    let mut wrong = Vec::new();
+    for case in cases {
+        let got = (
+            metrics.attempts(&case.name, "only"),
+            metrics.requests(&case.name, "only"),
+        );
+        let expected = expected(case);
+        if got != (expected, expected) {
+            wrong.push(format!(
+                "{}: (success, failure, noEvidence) of attempts and requests are {got:?}, and not {expected:?}",
+                case.name
+            ));
+        }
+    }
+    wrong
 }

@@ -31,10 +31,13 @@ fn what_does_no_harm_is_sent_again_on_a_fresh_connection() {
         answered(bare("put", "PUT").ends(), "PUT"),
         answered(bare("delete", "DELETE").ends(), "DELETE"),
         answered(bare("delete-reset", "DELETE").resets(), "DELETE"),
-        answered(
-            with_body("put-with-body", "PUT").ends().fresh("PUT").takes("hello"),
-            "PUT",
-        ),
+        with_body("put-with-body", "PUT")
+            .ends()
+            .fresh("PUT")
+            .takes("hello")
+            .says(OK)
+            .gets(ok("ok"))
+            .books(2, 0, 0),
         bare("head", "HEAD")
             .ends()
             .fresh("HEAD")

@@ -46,6 +46,7 @@ impl Stage {
                 let text = String::from_utf8_lossy(bytes).replace("{path}", &self.path);
                 self.client.send(text.as_bytes())
             }
+            Step::Pours(bytes) => pour(self.client.stream(), b"x", *bytes, Duration::from_millis(200)),
             Step::Fresh(method) => {
                 self.backend = Some(accept(&self.listener)?);
                 self.request(method)
@@ -59,7 +60,7 @@ impl Stage {
             Step::Takes(bytes) => same(&self.backend().exactly(bytes.len())?, bytes),
             Step::Says(bytes) => self.backend().send(bytes),
             Step::Drips(bytes, pause) => {
-                // Nobody has to take all of it, here and below.
+                // Nobody has to take all of it.
                 for byte in bytes {
                     if self.backend().send(&[*byte]).is_err() {
                         break;
@@ -69,14 +70,7 @@ impl Stage {
                 }
                 Ok(())
             }
-            Step::Floods(piece, times) => {
-                let flood = piece.repeat((64 * 1024 / piece.len()).max(1));
-                let mut left = piece.len() * times;
-                while let Ok(sent @ 1..) = self.backend().stream().write(&flood[..left.min(flood.len())]) {
-                    left -= sent;
-                }
-                Ok(())
-            }
+            Step::Floods(piece, times) => pour(self.backend().stream(), piece, *times, PATIENCE),
             Step::Finishes => self.backend().stream().shutdown(Shutdown::Write),
             Step::Ends => {
                 self.backend = None;
@@ -240,6 +234,17 @@ fn wire(stream: TcpStream) -> Result<Wire<TcpStream>> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(Wire::new(stream))
+}
+
+/// Sends a piece so many times, as long as it is taken and never waits longer than `patience` for that.
+fn pour(stream: &mut TcpStream, piece: &[u8], times: usize, patience: Duration) -> Result<()> {
+    let flood = piece.repeat((64 * 1024 / piece.len()).max(1));
+    let mut left = piece.len() * times;
+    stream.set_write_timeout(Some(patience))?;
+    while let Ok(sent @ 1..) = stream.write(&flood[..left.min(flood.len())]) {
+        left -= sent;
+    }
+    stream.set_write_timeout(Some(PATIENCE))
 }
 
 /// Whether the peer has closed, whatever it sent before: part of an upload may still be on its way.

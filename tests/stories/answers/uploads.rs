@@ -1,7 +1,7 @@
 //! Answers that come before the request's body has gone up (RFC 9112 §9.5).
 
 use super::case::Case;
-use super::expected::{CLOSED, MALFORMED, last, last_problem, ok, problem, whole};
+use super::expected::{CLOSED, MALFORMED, last, last_problem, ok, problem};
 use super::play::play;
 
 const HALF: &str = "POST {path} HTTP/1.1\r\nhost: serin.test\r\ncontent-length: 10\r\n\r\nhello";
@@ -66,16 +66,46 @@ fn an_early_answer_reaches_the_client_and_ends_its_connection() {
     ]);
 }
 
+/// A client that sends on, or waits before it sends, is told all the same.
+#[test]
+fn an_early_answer_reaches_a_client_who_does_not_listen_yet() {
+    let told = last("413 Content Too Large", "content-length: 4\r\n", "lots");
+    let large = "POST {path} HTTP/1.1\r\nhost: serin.test\r\ncontent-length: 100000000\r\n\r\n";
+    let waiting = "POST {path} HTTP/1.1\r\nhost: serin.test\r\nexpect: 100-continue\r\ncontent-length: 10\r\n\r\n";
+    play(vec![
+        Case::new("sends-on")
+            .asks(large)
+            .fresh("POST")
+            .pours(100_000_000)
+            .says(TOO_LARGE)
+            .pours(1_000_000)
+            .gets(&told)
+            .closed()
+            .dropped()
+            .no_evidence(),
+        Case::new("waits")
+            .asks(waiting)
+            .fresh("POST")
+            .gets("HTTP/1.1 100 Continue\r\n\r\n")
+            .says(TOO_LARGE)
+            .gets(&told)
+            .closed()
+            .dropped()
+            .no_evidence(),
+    ]);
+}
+
 #[test]
 fn an_answer_in_parts_goes_along_with_the_upload() {
     play(vec![
         half("both-come-to-their-end")
             .says("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok")
-            .gets(whole("200 OK", "content-length: 4\r\n", "ok"))
+            .gets(last("200 OK", "content-length: 4\r\n", "ok"))
             .asks("world")
             .takes("world")
             .says("ay")
-            .gets("ay"),
+            .gets("ay")
+            .closed(),
         half("interim")
             .says("HTTP/1.1 100 Continue\r\n\r\n")
             .asks("world")
@@ -84,7 +114,7 @@ fn an_answer_in_parts_goes_along_with_the_upload() {
             .gets(ok("ok")),
         half("the-answer-breaks-off")
             .says("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nok")
-            .gets(whole("200 OK", "content-length: 4\r\n", "ok"))
+            .gets(last("200 OK", "content-length: 4\r\n", "ok"))
             .ends()
             .closed()
             .dropped()

@@ -297,9 +297,9 @@ fn nobody_gets_the_answer_to_another_request() {
     );
     let total = all.answered + all.failed + all.lost;
     assert_eq!(total as u64, each * CLIENTS);
-    // Six or seven of a hundred get no answer by what their own backend does; a POST may meet a stale connection.
-    assert!(all.answered * 100 > total * 80, "{all:?}");
-    assert!(all.failed * 100 > total * 4, "{all:?}");
+    // What happens to ten of a hundred is no answer; a POST may meet a stale connection.
+    let told = all.answered + all.failed;
+    assert!(all.answered * 100 > told * 80 && all.failed * 100 > told * 8, "{all:?}");
     let seen = [v1.seen(), v2.seen()].concat();
     let twice: Vec<_> = times_seen(&seen, "POST").into_iter().filter(|(_, n)| *n > 1).collect();
     assert!(twice.is_empty(), "POSTs that came more than once: {twice:?}");

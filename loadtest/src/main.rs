@@ -9,6 +9,7 @@
 )]
 
 mod backend;
+mod case;
 mod client;
 mod compare;
 mod compare_summary;
@@ -16,6 +17,7 @@ mod demo_times;
 mod idle;
 mod load;
 mod machine;
+mod pace;
 mod peer;
 mod peer_config;
 mod process;
@@ -25,6 +27,8 @@ mod stats;
 mod swap;
 mod swap_check;
 mod verdicts;
+
+mod wire;
 mod workdir;
 
 use std::process::ExitCode;
@@ -58,6 +62,7 @@ enum Scenario {
     Idle(idle::Options),
     DemoTimes(demo_times::Options),
     Backend(backend::Options),
+    Pace(pace::Options),
 }
 
 fn main() -> ExitCode {
@@ -100,6 +105,7 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Idle(options) => idle::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
+        Scenario::Pace(options) => pace::run(&options),
     }
 }
 

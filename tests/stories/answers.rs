@@ -13,6 +13,7 @@ mod compare;
 mod expected;
 mod fields;
 mod framing;
+mod http2;
 mod interim;
 mod leftovers;
 mod limits;

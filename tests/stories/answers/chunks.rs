@@ -10,7 +10,7 @@ const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
 const TRAILERS_WANTED: &str = "GET {path} HTTP/1.1\r\nhost: serin.test\r\nconnection: te\r\nte: trailers\r\n\r\n";
 
 /// What comes after a first chunk has reached the client.
-const BAD: &[(&str, &[u8])] = &[
+pub const BAD: &[(&str, &[u8])] = &[
     ("no-size", b"\r\n"),
     ("word", b"zz\r\n"),
     ("word-in-size", b"1g\r\n"),

@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod answers;
 mod blame;
 mod bodies;
 mod breaker;
@@ -22,6 +23,7 @@ mod rehearse;
 mod reload;
 mod rollback;
 mod routing;
+mod staleness;
 mod state;
 mod tls;
 mod verdict;

@@ -281,7 +281,7 @@ fn is_nothing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Whether a 101 is the switch that was asked for: we ask for no other.
+/// Whether a 101 is the switch that was asked for (RFC 9110 §7.8): we ask for no other.
 fn switches_to_websocket(head: &ResponseHead) -> bool {
     let mut protocols = head.fields.get_all("upgrade");
     head.version == Version::Http11
@@ -322,8 +322,8 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{BodyFault, Connection, SendFault};
-    use crate::head::Method;
+    use super::{BodyFault, Connection, SendFault, switches_to_websocket};
+    use crate::head::{HeadBuilder, Method, Version};
     use crate::name::Name;
     use crate::proxy::body::{Frame, Outgoing};
     use crate::proxy::buffers::Buffers;
@@ -397,6 +397,29 @@ mod tests {
             backend.read_exact(&mut byte).expect("a whole head");
             head.extend(byte);
         }
+    }
+
+    #[test]
+    fn only_the_switch_that_was_asked_for_is_one() {
+        let check = |version, fields: &[(&str, &str)], expected| {
+            let mut head = HeadBuilder::default();
+            for (name, value) in fields {
+                head.field(name.as_bytes(), value.as_bytes());
+            }
+            assert_eq!(
+                switches_to_websocket(&head.response(101, version)),
+                expected,
+                "{fields:?}"
+            );
+        };
+        let asked = [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
+        check(Version::Http11, &asked, true);
+        check(Version::Http10, &asked, false);
+        check(Version::Http11, &asked[..1], false);
+        check(Version::Http11, &asked[1..], false);
+        check(Version::Http11, &[("upgrade", "h2c"), asked[1]], false);
+        check(Version::Http11, &[asked[0], asked[1], ("upgrade", "h2c")], false);
+        check(Version::Http11, &[asked[0], ("connection", "close")], false);
     }
 
     #[tokio::test]

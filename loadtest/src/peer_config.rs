@@ -37,7 +37,7 @@ pub(crate) fn serin(site: &Site, directory: &Path) -> String {
     };
     let outcome_log = match site.features {
         Features::Plain | Features::Judged => String::new(),
-        Features::All => format!("outcomeLog: {{ file: '{}/outcomes' }}\n", directory.display()),
+        Features::All => format!("outcomeLog: {{ file: '{}/log/outcomes' }}\n", directory.display()),
     };
     format!(
         "version: 1

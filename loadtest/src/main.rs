@@ -13,6 +13,7 @@ mod case;
 mod client;
 mod compare;
 mod compare_summary;
+mod crosstalk;
 mod demo_times;
 mod idle;
 mod load;
@@ -23,9 +24,11 @@ mod peer_config;
 mod process;
 mod procfs;
 mod report;
+mod stale;
 mod stats;
 mod swap;
 mod swap_check;
+mod unruly;
 mod verdicts;
 
 mod wire;
@@ -60,8 +63,11 @@ enum Scenario {
     Compare(compare::Options),
     Swap(swap::Options),
     Idle(idle::Options),
+    Stale(stale::Options),
+    Crosstalk(crosstalk::Options),
     DemoTimes(demo_times::Options),
     Backend(backend::Options),
+    Unruly(unruly::Options),
     Pace(pace::Options),
 }
 
@@ -103,8 +109,11 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Compare(options) => compare::run(&options).await,
         Scenario::Swap(options) => swap::run(&options).await,
         Scenario::Idle(options) => idle::run(&options).await,
+        Scenario::Stale(options) => stale::run(&options).await,
+        Scenario::Crosstalk(options) => crosstalk::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
+        Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),
     }
 }

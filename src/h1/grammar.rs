@@ -48,14 +48,6 @@ pub(super) fn is_text(text: &[u8]) -> bool {
     text.iter().fold(true, |good, &byte| good & is_text_byte(byte))
 }
 
-/// Whether no byte of `target` is one that no URI reference of a request line holds: only VCHAR, and no fragment
-/// (RFC 9112 §3.2, RFC 3986 §2).
-pub(super) fn is_visible(target: &[u8]) -> bool {
-    target.iter().fold(true, |good, &byte| {
-        good & (byte > b' ') & (byte < 0x7f) & (byte != b'#')
-    })
-}
-
 /// `text` without the OWS around it (RFC 9112 §5.1).
 pub(super) const fn trim_ows(mut text: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = text
@@ -73,7 +65,7 @@ pub(super) const fn trim_ows(mut text: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_text, is_text_byte, is_token, is_token_byte, is_visible, trim_ows};
+    use super::{is_text, is_text_byte, is_token, is_token_byte, trim_ows};
 
     #[test]
     fn tokens_hold_77_bytes() {
@@ -90,14 +82,6 @@ mod tests {
         let controls: Vec<u8> = (0..0x20).filter(|&byte| byte != b'\t').chain([0x7f]).collect();
         assert_eq!(bad, controls);
         assert!(is_text(b"\t a\xff") && is_text(b"") && !is_text(b"a\rb"));
-    }
-
-    #[test]
-    fn targets_are_visible_ascii_without_fragments() {
-        assert!(is_visible(b"/a?b=[c]{|}"));
-        for bad in [&b"/a b"[..], b"/#", b"/\x7f", b"/\x80", b"/\0", b"/\t"] {
-            assert!(!is_visible(bad), "{bad:?}");
-        }
     }
 
     #[test]

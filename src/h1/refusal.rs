@@ -24,9 +24,7 @@ pub enum Refusal {
     TargetTooLong,
     /// A target in absolute or authority form, or in none (RFC 9112 §3.2).
     TargetForm,
-    /// A space, a control, a fragment or a byte above ASCII in the target (RFC 9112 §3.2).
-    TargetByte,
-    /// A path without a canonical form.
+    /// A target that no URI has, or without a canonical form.
     Path(PathProblem),
     /// A status line that is none (RFC 9112 §4).
     StatusLine,
@@ -121,7 +119,6 @@ impl Refusal {
             | Self::MethodName
             | Self::Version
             | Self::TargetForm
-            | Self::TargetByte
             | Self::Path(_)
             | Self::StatusLine
             | Self::Status
@@ -163,7 +160,6 @@ impl Refusal {
             Self::Version => "the version is neither HTTP/1.1 nor HTTP/1.0",
             Self::TargetTooLong => "the target is longer than the limit",
             Self::TargetForm => "the target is not a path, nor the asterisk of OPTIONS",
-            Self::TargetByte => "the target holds a space, a control, a fragment or a byte above ASCII",
             Self::Path(problem) => problem.detail(),
             Self::StatusLine => "the status line is not version, three digits and a reason",
             Self::Status => "the status is not between 100 and 599",
@@ -194,6 +190,31 @@ impl Refusal {
             Self::ChunkExtensionsTooLarge => "the chunk extensions are larger than the limit",
             Self::ChunkEnd => "a chunk does not end where its size says",
             Self::Truncated => "the message breaks off",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refusal;
+    use crate::path::PathProblem;
+
+    #[test]
+    fn details_are_plain_and_short() {
+        for refusal in [
+            Refusal::LineEnd,
+            Refusal::RequestLine,
+            Refusal::Path(PathProblem::HiddenDots),
+            Refusal::ChunkSize,
+        ] {
+            let detail = refusal.to_string();
+            assert!(detail.len() <= 90, "{detail}");
+            assert!(
+                detail
+                    .bytes()
+                    .all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'),
+                "{detail}"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::body::Framing;
 use super::framing::Control;
-use super::grammar::{is_token_byte, is_visible};
+use super::grammar::is_token_byte;
 use super::host::is_host;
 use super::refusal::Refusal;
 use super::section::{FieldLine, HeadLimits, Section};
@@ -210,7 +210,6 @@ fn split_line(line: &mut [u8], target_bytes: usize, policy: PathPolicy) -> Resul
     let (len, path_len) = match target {
         [] | [b' ', ..] | [.., b' '] => return Err(Refusal::RequestLine),
         [b'*'] if method == Method::Options => (1, 1),
-        [b'/', ..] if !is_visible(target) => return Err(Refusal::TargetByte),
         [b'/', ..] => {
             let canonical = canonical(target, policy).map_err(Refusal::Path)?;
             (canonical.len, canonical.path_len)

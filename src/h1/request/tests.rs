@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::{Framing, HeadLimits, Refusal, Request, RequestDecoder};
 use crate::head::Version;
-use crate::path::PathPolicy;
+use crate::path::{PathPolicy, PathProblem};
 
 const LIMITS: HeadLimits = HeadLimits {
     bytes: 400,
@@ -184,9 +184,17 @@ fn targets_are_paths() {
         check_line(&format!("GET {target} HTTP/1.1"), Err(Refusal::TargetForm));
     }
     check_line("OPTIONS *a HTTP/1.1", Err(Refusal::TargetForm));
-    for target in ["/#", "/a b", "/\t", "/\0", "/\x7f", "/\u{e9}", "/a?b#c"] {
-        check_line(&format!("GET {target} HTTP/1.1"), Err(Refusal::TargetByte));
+    for target in ["/a b", "/\t", "/\0", "/\x7f", "/\u{e9}"] {
+        check_line(&format!("GET {target} HTTP/1.1"), Err(Refusal::Path(PathProblem::Byte)));
     }
+    check_line("GET /a?b#c HTTP/1.1", Err(Refusal::Path(PathProblem::Fragment)));
+}
+
+#[test]
+fn targets_are_canonical() {
+    check_line("GET /%61?%61 HTTP/1.1", Ok("GET /a?%61"));
+    check_line("GET //a HTTP/1.1", Err(Refusal::Path(PathProblem::EmptySegment)));
+    check_line("GET /a/../b HTTP/1.1", Err(Refusal::Path(PathProblem::DotSegment)));
 }
 
 #[test]

@@ -20,7 +20,8 @@ use crate::path::{PathPolicy, canonical};
 
 /// Streams of requests.
 pub fn request_hyper(input: &[u8]) {
-    let policy = PathPolicy::Normalize;
+    // What it accepts keeps every byte that `hyper_has_no_uri` looks for.
+    let policy = PathPolicy::Strict;
     let ours = requests(cut(input), policy);
     if ours.messages.is_empty() && ours.stop != Stop::Open {
         return;

@@ -64,7 +64,11 @@ fn check_first_request(input: &[u8], policy: PathPolicy) {
         assert!(!matches!(status, Ok(Status::Complete(_))), "we want more than a head");
         return;
     };
-    assert_eq!(status, Ok(Status::Complete(input.len() - buf.len())), "length of the head");
+    assert_eq!(
+        status,
+        Ok(Status::Complete(input.len() - buf.len())),
+        "length of the head"
+    );
     assert_eq!(Some(ours.head.method().as_str()), theirs.method);
     let fields = their_fields(theirs.headers);
     assert_eq!(pairs(ours.head.fields()), fields);

@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response};
 
@@ -187,7 +187,7 @@ fn hyper_response(input: &[u8], method: Method) -> Option<Seen> {
 
 async fn read_body(mut body: Incoming, seen: &mut Seen) {
     while let Some(frame) = body.frame().await {
-        match frame.map(|frame| frame.into_data()) {
+        match frame.map(Frame::into_data) {
             Ok(Ok(data)) => seen.body.extend_from_slice(&data),
             Ok(Err(frame)) => seen.trailers = pairs(&frame.into_trailers().expect("the other kind of frame")),
             Err(_) => return,

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use hyper::rt::{Read, ReadBufCursor, Write};
 
 /// A peer that sends bytes and then no more, and takes whatever comes.
-pub struct Peer<'a> {
+pub(super) struct Peer<'a> {
     unsent: &'a [u8],
     /// Set when bytes have come; a peer that answers waits for them.
     spoken_to: Rc<Cell<bool>>,
@@ -21,7 +21,7 @@ pub struct Peer<'a> {
 
 impl<'a> Peer<'a> {
     /// One that sends at once, as a client does.
-    pub fn asking(bytes: &'a [u8]) -> Self {
+    pub(super) fn asking(bytes: &'a [u8]) -> Self {
         Self {
             unsent: bytes,
             spoken_to: Rc::new(Cell::new(true)),
@@ -30,7 +30,7 @@ impl<'a> Peer<'a> {
     }
 
     /// One that sends once it has been spoken to.
-    pub fn answering(bytes: &'a [u8]) -> Self {
+    pub(super) fn answering(bytes: &'a [u8]) -> Self {
         Self {
             spoken_to: Rc::default(),
             ..Self::asking(bytes)
@@ -73,7 +73,7 @@ impl Write for Peer<'_> {
 ///
 /// # Panics
 /// When it waits for what nobody will do.
-pub fn run<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     let woken = Arc::new(Woken(AtomicBool::new(true)));
     let waker = Waker::from(Arc::clone(&woken));
     let mut cx = Context::from_waker(&waker);

@@ -65,7 +65,11 @@ fn check_readers(path: &[u8]) {
         assert!(!byte.is_ascii_control());
     }
     let digits = text.split('%').skip(1).flat_map(|behind| behind.bytes().take(2));
-    assert!(digits.into_iter().all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F')));
+    assert!(
+        digits
+            .into_iter()
+            .all(|digit| matches!(digit, b'0'..=b'9' | b'A'..=b'F'))
+    );
 }
 
 /// Takes escapes off, once.

@@ -9,42 +9,42 @@ use crate::head::{Fields, Version};
 use crate::path::PathPolicy;
 
 /// Below those of the peers that we compare with: what is too large is for us to refuse.
-pub const LIMITS: HeadLimits = HeadLimits {
+pub(super) const LIMITS: HeadLimits = HeadLimits {
     bytes: 2048,
     fields: 32,
     target_bytes: 512,
 };
 
 /// Names and values in order.
-pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What was read before the input ended, or the reader stopped.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stream {
-    pub messages: Vec<Message>,
-    pub stop: Stop,
+pub(super) struct Stream {
+    pub(super) messages: Vec<Message>,
+    pub(super) stop: Stop,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Message {
-    pub head: Head,
-    pub body: Vec<u8>,
-    pub trailers: Pairs,
-    pub end: End,
+pub(super) struct Message {
+    pub(super) head: Head,
+    pub(super) body: Vec<u8>,
+    pub(super) trailers: Pairs,
+    pub(super) end: End,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Head {
-    pub start: Start,
-    pub version: Version,
-    pub fields: Pairs,
-    pub framing: Framing,
-    pub keep_alive: bool,
-    pub expects_continue: bool,
+pub(super) struct Head {
+    pub(super) start: Start,
+    pub(super) version: Version,
+    pub(super) fields: Pairs,
+    pub(super) framing: Framing,
+    pub(super) keep_alive: bool,
+    pub(super) expects_continue: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub enum Start {
+pub(super) enum Start {
     Request {
         method: String,
         target: String,
@@ -57,7 +57,7 @@ pub enum Start {
 
 /// How a message ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum End {
+pub(super) enum End {
     Complete,
     Refused(Refusal),
     /// The input ended before it.
@@ -66,7 +66,7 @@ pub enum End {
 
 /// Why the reader stopped.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Stop {
+pub(super) enum Stop {
     Refused(Refusal),
     /// The input ended.
     Open,
@@ -75,13 +75,15 @@ pub enum Stop {
 }
 
 /// Reads requests that come in these pieces.
-pub fn requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, policy: PathPolicy) -> Stream {
+pub(super) fn requests<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, policy: PathPolicy) -> Stream {
     let mut decoder = RequestDecoder::new(LIMITS, policy);
-    read(pieces, |buf| Ok(decoder.decode(buf)?.map(|request| Head::from(&request))))
+    read(pieces, |buf| {
+        Ok(decoder.decode(buf)?.map(|request| Head::from(&request)))
+    })
 }
 
 /// Reads responses, each to such a request, that come in these pieces.
-pub fn responses<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked) -> Stream {
+pub(super) fn responses<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, asked: Asked) -> Stream {
     let mut decoder = ResponseDecoder::new(LIMITS);
     read(pieces, |buf| {
         Ok(decoder.decode(buf, asked)?.map(|response| Head::from(&response)))
@@ -193,7 +195,7 @@ impl From<&Response> for Head {
     }
 }
 
-pub fn pairs(fields: &Fields) -> Pairs {
+pub(super) fn pairs(fields: &Fields) -> Pairs {
     fields
         .iter()
         .map(|(name, value)| (name.to_vec(), value.to_vec()))
@@ -201,7 +203,7 @@ pub fn pairs(fields: &Fields) -> Pairs {
 }
 
 /// Cuts the input where nothing but the input decides: each run does the same.
-pub fn cut(input: &[u8]) -> Vec<&[u8]> {
+pub(super) fn cut(input: &[u8]) -> Vec<&[u8]> {
     // FNV-1a.
     let mut draw = input.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
@@ -222,6 +224,6 @@ pub fn cut(input: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The input byte by byte.
-pub fn bytes(input: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn bytes(input: &[u8]) -> impl Iterator<Item = &[u8]> {
     input.chunks(1)
 }

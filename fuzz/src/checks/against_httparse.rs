@@ -83,6 +83,7 @@ fn check_first_request(input: &[u8], policy: PathPolicy) {
     assert_eq!(ours.head.version(), said.version);
     assert_eq!(ours.framing, said.request_framing());
     assert_eq!(ours.keep_alive, said.persists());
+    assert_eq!(ours.expects_continue, said.expects_continue());
     match said.all(b"host")[..] {
         [] if said.version == Version::Http10 => assert_eq!(ours.head.authority(), ""),
         [host] if !host.is_empty() => assert_eq!(ours.head.authority().as_bytes(), host),
@@ -207,6 +208,14 @@ impl<'a> Said<'a> {
             _ if asked.head || matches!(status, 100..=199 | 204 | 304) => Framing::Empty,
             framing => framing.unwrap_or(Framing::Close),
         }
+    }
+
+    /// Whether a client waits with a body (RFC 9110 §10.1.1).
+    fn expects_continue(&self) -> bool {
+        let expected = self.all(b"expect");
+        let known = |value: &&[u8]| value.eq_ignore_ascii_case(b"100-continue");
+        assert!(expected.iter().all(known), "accepted: {expected:?}");
+        !expected.is_empty() && self.version == Version::Http11 && self.request_framing() != Framing::Empty
     }
 
     fn persists(&self) -> bool {

@@ -142,5 +142,7 @@ fn read_chunks(input: &[u8], data: &mut Vec<u8>) -> Option<usize> {
 
 fn line_at(input: &[u8], at: usize) -> Option<&[u8]> {
     let rest = &input[at..];
-    rest.windows(2).position(|two| two == b"\r\n").map(|len| &rest[..len])
+    let line = &rest[..rest.windows(2).position(|two| two == b"\r\n")?];
+    assert!(!line.contains(&b'\r') && !line.contains(&b'\n'), "half a line end");
+    Some(line)
 }

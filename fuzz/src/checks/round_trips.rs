@@ -32,7 +32,7 @@ pub fn round_trip(input: &[u8]) {
         None => {
             let (method, target) = plan.request_line();
             let mut out = Vec::new();
-            put_request_line(&mut out, &Method::parse(&method), &target);
+            put_request_line(&mut out, &Method::parse(&method), target.as_bytes());
             plan.put_rest(&mut out);
             request_head(&out);
             request_hyper(&out);

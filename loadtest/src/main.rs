@@ -22,6 +22,7 @@ mod process;
 mod procfs;
 mod report;
 mod stats;
+mod strictness;
 mod swap;
 mod swap_check;
 mod verdicts;
@@ -57,6 +58,7 @@ enum Scenario {
     Swap(swap::Options),
     Idle(idle::Options),
     DemoTimes(demo_times::Options),
+    Strictness(strictness::Options),
     Backend(backend::Options),
 }
 
@@ -99,6 +101,7 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Swap(options) => swap::run(&options).await,
         Scenario::Idle(options) => idle::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
+        Scenario::Strictness(options) => strictness::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
     }
 }

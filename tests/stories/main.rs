@@ -19,6 +19,7 @@ mod limits;
 mod peers;
 mod rehearse;
 mod reload;
+mod requests;
 mod rollback;
 mod routing;
 mod state;

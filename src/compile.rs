@@ -277,6 +277,7 @@ fn listeners(spec: &Spec, last: Option<Last<'_>>) -> Arc<[ListenerSettings]> {
         headers: listener.limits.headers,
         header_bytes: listener.limits.header_bytes,
         uri_bytes: listener.limits.uri_bytes,
+        paths: listener.paths,
     });
     shared(settings.collect(), last.map(|last| &last.table.listeners))
 }

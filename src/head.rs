@@ -140,12 +140,13 @@ impl Fields {
             .map(|(name, value)| (name.of(&self.buf), value.of(&self.buf)))
     }
 
-    /// Every field, its value as a cheap slice of the shared buffer.
-    pub fn iter_shared(&self) -> impl Iterator<Item = (&[u8], Bytes)> + '_ {
-        self.entries.iter().map(|(name, value)| {
-            let start = value.start as usize;
-            (name.of(&self.buf), self.buf.slice(start..start + value.len as usize))
-        })
+    /// A cheap slice of the shared buffer that is `part`, one of the names or values.
+    ///
+    /// # Panics
+    /// When `part` is not of these fields.
+    #[must_use]
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        self.buf.slice_ref(part)
     }
 
     /// The first value of `name` (lower case).
@@ -199,7 +200,7 @@ impl HeadBuilder {
     }
 
     /// The request: `authority` as in `Host` or `:authority` (may be empty), `target` in origin
-    /// form with its query, `/` at least, or `*`.
+    /// form with its query, `/` at least, or `*`; canonical.
     #[must_use]
     pub fn request(mut self, method: Method, version: Version, authority: &str, target: &str) -> RequestHead {
         let authority = self.push(authority.as_bytes());
@@ -291,7 +292,7 @@ impl RequestHead {
         &self.authority()[..self.host_len as usize]
     }
 
-    /// Path and query as received.
+    /// Path and query in canonical form (see [`crate::path`]): as matched, as forwarded, as logged.
     #[must_use]
     pub fn target(&self) -> &str {
         self.text(self.target)

@@ -13,6 +13,7 @@ use serde_json::Value as Json;
 use serin::analysis::{AnalysisSpec, Level, Limits, Test};
 use serin::config::{self, OutcomeLog, Problems, Spec};
 use serin::measure::FailureStatuses;
+use serin::path::PathPolicy;
 
 fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
@@ -131,6 +132,7 @@ fn what_is_left_out_gets_the_documented_defaults() {
         (listener.limits.header_bytes, listener.limits.uri_bytes),
         (65_536, 16_384)
     );
+    assert_eq!(listener.paths, PathPolicy::Strict);
     let limits = &spec.backends[0].limits;
     assert_eq!((limits.max_in_flight, limits.max_connections), (65_536, 65_536));
     assert_eq!(limits.connect_timeout, Duration::from_secs(1));
@@ -250,6 +252,7 @@ fn what_is_written_arrives() {
     assert_eq!(tls.key, Path::new("/tls/key.pem"));
     assert!(tls.only_1_3);
     assert_eq!(listener.timeouts.idle, Duration::from_secs(90));
+    assert_eq!(listener.paths, PathPolicy::Normalize);
     assert_eq!(spec.trusted_proxies[0].prefix_bits, 8);
     let route = &spec.routes[0];
     assert_eq!(route.cohorts.len(), 2);
@@ -499,6 +502,7 @@ listeners:
   tls: { certificates: [{ certificate: tls/cert.pem, key: /tls/key.pem }], minVersion: 1.3 }
   timeouts: { idle: 90s }
   limits: { headers: 50 }
+  paths: normalize
 backends:
 - { name: one, release: v1, endpoints: [127.0.0.1:81] }
 - { name: two, endpoints: ['[::1]:81', 'two.internal:82'] }

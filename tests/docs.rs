@@ -5,12 +5,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/configuration.md",
     "docs/operating.md",
+    "docs/security.md",
 ];
 
 /// Every key below `schema`, wherever it stands.

@@ -44,14 +44,8 @@ const ALL: &[&str] = &[
     "proxy", "rehearse", "rollout", "route", "server", "serin",
 ];
 
-/// The only places that know hyper: the two adapters, and what is no data plane.
-const HYPER: &[&str] = &[
-    "proxy/hyper_server.rs",
-    "proxy/hyper_client.rs",
-    "admin/",
-    "cli/",
-    "demo/",
-];
+/// The only places that know hyper: the adapter, and what is no data plane.
+const HYPER: &[&str] = &["proxy/h2_server.rs", "admin/", "cli/", "demo/"];
 
 /// The only places where types are serialisable: each is a promise to people outside, or a private stored form.
 const SERDE: &[&str] = &["config/file", "admin/api", "control/store.rs", "cli/", "demo/"];

@@ -1,6 +1,6 @@
 //! The service behind every proxy: a cheap HTTP/1.1 responder, run as a process of its own.
 //!
-//! It answers each request that has no body with the same 1 KiB, keeps connections open, and answers pipelined requests in
+//! It answers each request that has no body with the same bytes (1 KiB by default), keeps connections open, and answers pipelined requests in
 //! order. `GET /requests` answers how many of the others it has seen, so that a split can be verified.
 
 use std::cell::{Cell, RefCell};
@@ -12,7 +12,7 @@ use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Length of the answer's body in bytes.
+/// Length of the answer's body in bytes, unless another is asked for.
 pub(crate) const BODY_BYTES: usize = 1024;
 
 /// Path whose answer is the count of requests; asking for it does not count.
@@ -30,11 +30,15 @@ pub(crate) struct Options {
     /// Value of the answer's `x-served-by`, by which a client sees who answered.
     #[arg(long, default_value = "backend")]
     name: String,
+    /// Length of the answer's body.
+    #[arg(long, default_value_t = BODY_BYTES)]
+    body_bytes: usize,
 }
 
 /// What the connections share: one thread serves them all.
 struct Shared {
     name: String,
+    body_bytes: usize,
     requests: Cell<u64>,
     answer: RefCell<Vec<u8>>,
 }
@@ -44,10 +48,11 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
         .await
         .context("cannot listen")?;
-    let name = options.name.clone();
-    let answer = RefCell::new(render_answer(&name, SystemTime::now()));
+    let (name, body_bytes) = (options.name.clone(), options.body_bytes);
+    let answer = RefCell::new(render_answer(&name, body_bytes, SystemTime::now()));
     let shared = Rc::new(Shared {
         name,
+        body_bytes,
         requests: Cell::new(0),
         answer,
     });
@@ -65,7 +70,7 @@ async fn accept(listener: TcpListener, shared: Rc<Shared>) -> anyhow::Result<boo
                 // A connection that breaks is its client's affair.
                 tokio::task::spawn_local(serve(stream, Rc::clone(&shared)));
             }
-            _ = second.tick() => *shared.answer.borrow_mut() = render_answer(&shared.name, SystemTime::now()),
+            _ = second.tick() => *shared.answer.borrow_mut() = render_answer(&shared.name, shared.body_bytes, SystemTime::now()),
         }
     }
 }
@@ -109,12 +114,12 @@ fn head_length(input: &[u8]) -> Option<usize> {
         .map(|at| at + 4)
 }
 
-fn render_answer(name: &str, now: SystemTime) -> Vec<u8> {
+fn render_answer(name: &str, body_bytes: usize, now: SystemTime) -> Vec<u8> {
     let date = httpdate::fmt_http_date(now);
-    let body = "x".repeat(BODY_BYTES);
+    let body = "x".repeat(body_bytes);
     format!(
         "HTTP/1.1 200 OK\r\nserver: loadtest\r\ndate: {date}\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         content-length: {BODY_BYTES}\r\ncache-control: no-store\r\nx-served-by: {name}\r\n\r\n{body}"
+         content-length: {body_bytes}\r\ncache-control: no-store\r\nx-served-by: {name}\r\n\r\n{body}"
     )
     .into_bytes()
 }
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_answer_has_the_stated_length() {
-        let answer = render_answer("stable", SystemTime::UNIX_EPOCH);
+        let answer = render_answer("stable", BODY_BYTES, SystemTime::UNIX_EPOCH);
         let head = head_length(&answer).expect("a head");
         assert_eq!(answer.len() - head, BODY_BYTES);
         let text = String::from_utf8_lossy(&answer[..head]).into_owned();

@@ -6,10 +6,11 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::json;
 
+use crate::case::Case;
 use crate::compare_summary::{Round, Summary, conditions, render, summarise};
 use crate::load::{Load, Protocol};
 use crate::machine::{Cores, Machine};
-use crate::peer::{BackendKind, Backends, Kind, Peer, Site};
+use crate::peer::{BackendKind, Backends, Features, Kind, Peer, Site};
 use crate::procfs;
 use crate::report::{Report, number, print_conditions};
 use crate::workdir::{Workdir, free_port};
@@ -24,12 +25,26 @@ const WEIGHTS: [u32; 2] = [90, 10];
 /// D, …), each is started afresh and warmed up before each measurement, so that a slow phase of the machine meets all
 /// of them. CPU time is the user and system time of the proxy's whole process tree during the load, divided by
 /// the requests that succeeded. Ratios are Serin's value divided by the peer's in the same round; the table shows medians.
+///
+/// Serin has every feature on that bears on a request: a split by a key (HTTP/1.1 clients are 1,000 users), a list of
+/// keys and a header that lead to the canary, a rollout that judges it ten times a second by errors and latency, a
+/// budget, a line of the outcome log for each exchange, and one of the access log for each that failed. `--features`
+/// leaves these out.
 #[derive(clap::Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Options {
     /// What the clients speak: h1 through wrk, h2 (prior knowledge, in clear) through h2load.
     #[arg(long, value_enum, default_value = "h1")]
     protocol: Protocol,
+    /// What they do; each case has targets of its own.
+    #[arg(long, value_enum, default_value = "keepalive")]
+    case: Case,
+    /// Requests per second; case rate only.
+    #[arg(long, default_value_t = 3000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+    /// What Serin does beside forwarding.
+    #[arg(long, value_enum, default_value = "all")]
+    features: Features,
     /// How often each proxy is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -51,7 +66,8 @@ pub(crate) struct Options {
     /// Which proxies; those that are not installed are named and left out.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Kind::ALL)]
     proxies: Vec<Kind>,
-    /// Exits with 1 when Serin's CPU per request is above its target against a peer, or a request failed.
+    /// Exits with 1 when Serin's CPU per request, or at a fixed rate its p50, is above its target against a peer, or a
+    /// request failed.
     #[arg(long)]
     check: bool,
     /// Writes all of it as JSON too.
@@ -65,8 +81,11 @@ pub(crate) struct Options {
 /// Runs all rounds, prints the table; `false` only under `--check`.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     let machine = Machine::read()?;
+    options.case.require(options.protocol)?;
     let load = Load {
         protocol: options.protocol,
+        case: options.case,
+        rate: options.rate,
         connections: options.connections,
         streams: options.streams,
     };
@@ -74,7 +93,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     options.cores.pin_load()?;
     let (peers, missing) = find(&options.proxies)?;
     let workdir = Workdir::create()?;
-    let backends = Backends::start(options.backend, options.cores, &workdir).await?;
+    let backends = Backends::start(options.backend, options.case.body_bytes(), options.cores, &workdir).await?;
 
     let mut rounds = Vec::new();
     for round in 1..=options.rounds {
@@ -87,9 +106,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
 
     let summary: Vec<Summary> = peers
         .iter()
-        .map(|peer| summarise(options.protocol, peer.kind, &rounds))
+        .map(|peer| summarise(options.case, options.protocol, peer.kind, &rounds))
         .collect();
-    print!("\n{}", render(&summary));
+    print!("\n{}", render(options.case, &summary));
     for line in &missing {
         println!("left out: {line}");
     }
@@ -142,6 +161,7 @@ async fn measure(
         weights: WEIGHTS,
         connections_max: 2000,
         timeout_s: 5,
+        features: options.features,
     };
     let process = peer.start(&site, options.cores, workdir).await?;
     if options.warmup > 0 {

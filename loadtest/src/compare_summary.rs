@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::case::Case;
 use crate::load::{Measured, Protocol};
 use crate::peer::Kind;
 use crate::report::{Condition, mib, number, table};
@@ -50,21 +51,16 @@ pub(crate) struct Summary {
     pub(crate) throughput_ratio: Option<f64>,
     /// What `cpu_ratio` should not exceed.
     pub(crate) cpu_ratio_max: Option<f64>,
-}
-
-/// What CPU per request may be at most, as a multiple of a peer's: the project's targets.
-fn cpu_ratio_max(protocol: Protocol, peer: Kind) -> Option<f64> {
-    match (protocol, peer) {
-        (Protocol::H1, Kind::Nginx) => Some(1.25),
-        (Protocol::H1, Kind::Haproxy) => Some(1.20),
-        (Protocol::H1, Kind::Envoy) => Some(0.37),
-        (Protocol::H2, Kind::Nginx) => Some(0.95),
-        (Protocol::H2, Kind::Haproxy | Kind::Envoy) | (_, Kind::Serin) => None,
-    }
+    /// Serin's median latency divided by this proxy's.
+    pub(crate) p50_ratio: Option<f64>,
+    /// What `p50_ratio` should not exceed.
+    pub(crate) p50_ratio_max: Option<f64>,
+    /// Serin's 99th percentile of the latency divided by this proxy's.
+    pub(crate) p99_ratio: Option<f64>,
 }
 
 /// Medians of `proxy`; ratios are taken within each round, and then their median.
-pub(crate) fn summarise(protocol: Protocol, proxy: Kind, rounds: &[Round]) -> Summary {
+pub(crate) fn summarise(case: Case, protocol: Protocol, proxy: Kind, rounds: &[Round]) -> Summary {
     let own: Vec<&Round> = rounds.iter().filter(|round| round.proxy == proxy).collect();
     let of =
         |value: fn(&Round) -> Option<f64>| median(&own.iter().filter_map(|round| value(round)).collect::<Vec<_>>());
@@ -89,7 +85,10 @@ pub(crate) fn summarise(protocol: Protocol, proxy: Kind, rounds: &[Round]) -> Su
         errors: own.iter().map(|round| round.load.errors).sum(),
         cpu_ratio: ratio(|round| round.cpu_us_per_request),
         throughput_ratio: ratio(|round| Some(round.requests_per_second)),
-        cpu_ratio_max: cpu_ratio_max(protocol, proxy),
+        cpu_ratio_max: case.cpu_ratio_max(protocol, proxy),
+        p50_ratio: ratio(|round| Some(round.load.p50_us)),
+        p50_ratio_max: case.p50_ratio_max(proxy),
+        p99_ratio: ratio(|round| Some(round.load.p99_us)),
     }
 }
 
@@ -103,20 +102,28 @@ pub(crate) fn conditions(summary: &[Summary]) -> Vec<Condition> {
             held: row.errors == 0 && row.requests_per_second.is_some_and(|rate| rate > 0.0),
             figures: format!("{} errors", row.errors),
         });
-    let targets = summary.iter().filter_map(|row| {
-        let maximum = row.cpu_ratio_max?;
-        Some(Condition {
-            name: format!("CPU per request at most {maximum} × {}", row.proxy.name()),
-            held: row.cpu_ratio.is_some_and(|ratio| ratio <= maximum),
-            figures: format!("{} ×", number(row.cpu_ratio, 2)),
-        })
+    let targets = summary.iter().flat_map(|row| {
+        let target = |what: &str, ratio: Option<f64>, maximum: Option<f64>| {
+            maximum.map(|maximum| Condition {
+                name: format!("{what} at most {maximum} × {}", row.proxy.name()),
+                held: ratio.is_some_and(|ratio| ratio <= maximum),
+                figures: format!("{} ×", number(ratio, 3)),
+            })
+        };
+        let cpu = target("CPU per request", row.cpu_ratio, row.cpu_ratio_max);
+        let p50 = target("p50", row.p50_ratio, row.p50_ratio_max);
+        cpu.into_iter().chain(p50)
     });
     errors.chain(targets).collect()
 }
 
-/// The table for people.
-pub(crate) fn render(summary: &[Summary]) -> String {
-    let headings = [
+/// The table for people. At a fixed rate all proxies have the same throughput, and latency is what differs.
+pub(crate) fn render(case: Case, summary: &[Summary]) -> String {
+    let (digits, last) = match case {
+        Case::Rate => (3, ["CPU serin÷", "p50 serin÷", "target", "p99 serin÷"].as_slice()),
+        Case::Keepalive | Case::Close | Case::Bodies64k => (2, ["CPU serin÷", "target", "req/s serin÷"].as_slice()),
+    };
+    let first = [
         "proxy",
         "req/s",
         "CPU µs/req",
@@ -126,31 +133,40 @@ pub(crate) fn render(summary: &[Summary]) -> String {
         "RSS MiB",
         "canary %",
         "errors",
-        "CPU serin÷",
-        "target",
-        "req/s serin÷",
     ];
     let rows: Vec<Vec<String>> = summary
         .iter()
         .map(|row| {
-            vec![
+            let mut cells = vec![
                 row.proxy.name().to_owned(),
                 number(row.requests_per_second, 0),
                 number(row.cpu_us_per_request, 2),
                 number(row.busy.map(|busy| busy * 100.0), 0),
-                number(row.p50_us.map(|us| us / 1e3), 2),
-                number(row.p99_us.map(|us| us / 1e3), 2),
+                number(row.p50_us.map(|us| us / 1e3), digits),
+                number(row.p99_us.map(|us| us / 1e3), digits),
                 number(row.resident_bytes.map(mib), 1),
                 number(row.canary_share.map(|share| share * 100.0), 2),
                 row.errors.to_string(),
                 number(row.cpu_ratio, 2),
-                row.cpu_ratio_max
-                    .map_or_else(|| "-".to_owned(), |maximum| format!("≤{maximum:.2}")),
-                number(row.throughput_ratio, 2),
-            ]
+            ];
+            cells.extend(match case {
+                Case::Rate => vec![
+                    number(row.p50_ratio, 2),
+                    target(row.p50_ratio_max),
+                    number(row.p99_ratio, 2),
+                ],
+                Case::Keepalive | Case::Close | Case::Bodies64k => {
+                    vec![target(row.cpu_ratio_max), number(row.throughput_ratio, 2)]
+                }
+            });
+            cells
         })
         .collect();
-    table(&headings, &rows)
+    table(&[first.as_slice(), last].concat(), &rows)
+}
+
+fn target(maximum: Option<f64>) -> String {
+    maximum.map_or_else(|| "-".to_owned(), |maximum| format!("≤{maximum:.2}"))
 }
 
 #[cfg(test)]
@@ -184,7 +200,7 @@ mod tests {
             .into_iter()
             .flat_map(|(n, us)| [round(n, Kind::Serin, us * 1.5), round(n, Kind::Nginx, us)])
             .collect();
-        let summary = summarise(Protocol::H1, Kind::Nginx, &rounds);
+        let summary = summarise(Case::Keepalive, Protocol::H1, Kind::Nginx, &rounds);
         assert_eq!(summary.cpu_ratio, Some(1.5));
         assert_eq!(summary.cpu_us_per_request, Some(10.0));
         assert_eq!(summary.errors, 3);
@@ -192,7 +208,12 @@ mod tests {
 
     #[test]
     fn a_missing_serin_gives_no_ratio_and_holds_no_target() {
-        let summary = summarise(Protocol::H1, Kind::Nginx, &[round(1, Kind::Nginx, 10.0)]);
+        let summary = summarise(
+            Case::Keepalive,
+            Protocol::H1,
+            Kind::Nginx,
+            &[round(1, Kind::Nginx, 10.0)],
+        );
         assert_eq!(summary.cpu_ratio, None);
         assert!(!conditions(&[summary])[0].held);
     }
@@ -202,12 +223,31 @@ mod tests {
         let check = |us, held| {
             let rounds = [round(1, Kind::Serin, us), round(1, Kind::Nginx, 10.0)];
             assert_eq!(
-                conditions(&[summarise(Protocol::H1, Kind::Nginx, &rounds)])[0].held,
+                conditions(&[summarise(Case::Keepalive, Protocol::H1, Kind::Nginx, &rounds)])[0].held,
                 held,
                 "{us}"
             );
         };
-        check(12.5, true);
-        check(12.6, false);
+        check(9.0, true);
+        check(9.1, false);
+    }
+
+    #[test]
+    fn at_a_fixed_rate_the_median_has_a_target_and_cpu_has_none() {
+        let check = |p50_us, held| {
+            let mut rounds = [round(1, Kind::Serin, 99.0), round(1, Kind::Nginx, 10.0)];
+            rounds[0].load.p50_us = p50_us;
+            let summary = [summarise(Case::Rate, Protocol::H1, Kind::Nginx, &rounds)];
+            assert_eq!(
+                conditions(&summary)
+                    .iter()
+                    .map(|target| target.held)
+                    .collect::<Vec<_>>(),
+                [held]
+            );
+            assert!(render(Case::Rate, &summary).contains("≤1.00"));
+        };
+        check(500.0, true);
+        check(506.0, false);
     }
 }

@@ -9,17 +9,18 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::backend::BODY_BYTES;
 use crate::client::Client;
 use crate::compare::find;
 use crate::load::{Protocol, get};
 use crate::machine::{Cores, Machine, allow_open_files};
-use crate::peer::{BackendKind, Backends, Kind, Peer, Site};
+use crate::peer::{BackendKind, Backends, Features, Kind, Peer, Site};
 use crate::procfs;
 use crate::report::{Condition, Report, mib, print_conditions, table};
 use crate::workdir::{Workdir, free_port};
 
-/// The most bytes that Serin may hold for an idle connection: the project's target.
-const SERIN_BYTES_MAX: f64 = 24.0 * 1024.0;
+/// The most bytes that Serin may hold for an idle HTTP/1.1 connection: the project's target.
+const SERIN_BYTES_MAX: f64 = 6.0 * 1024.0;
 
 /// Connections that open or speak at the same time; the rest waits its turn.
 const AT_ONCE: usize = 64;
@@ -31,7 +32,7 @@ const SILENCE: Duration = Duration::from_secs(4);
 const SETTLE_INTERVAL: Duration = Duration::from_millis(300);
 const SETTLE_LOOKS_MAX: u32 = 20;
 
-/// Asks: how much memory does a connection hold that says nothing?
+/// Asks: how much memory does an HTTP/1.1 connection hold that says nothing?
 ///
 /// After a warm-up of 512 requests on 64 connections the proxy's resident memory is read; then each connection opens,
 /// sends one request and stays open in silence, and the memory is read again: what counts is the difference, divided by
@@ -74,7 +75,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     options.cores.pin_load()?;
     let (peers, missing) = find(&options.proxies)?;
     let workdir = Workdir::create()?;
-    let backends = Backends::start(BackendKind::Own, options.cores, &workdir).await?;
+    let backends = Backends::start(BackendKind::Own, BODY_BYTES, options.cores, &workdir).await?;
 
     let mut rounds = Vec::new();
     for peer in &peers {
@@ -120,6 +121,7 @@ async fn measure(options: &Options, peer: &Peer, backends: &Backends, workdir: &
         weights: [50, 50],
         connections_max: options.connections + 1000,
         timeout_s: 5,
+        features: Features::All,
     };
     let process = peer.start(&site, options.cores, workdir).await?;
     // Pools and allocator get what any load needs before we look.
@@ -255,8 +257,8 @@ mod tests {
             };
             assert_eq!(judge(&round).map(|condition| condition.held), expected, "{kib} {lost}");
         };
-        check(24.0, 0, [true, true]);
-        check(24.1, 0, [false, true]);
+        check(6.0, 0, [true, true]);
+        check(6.1, 0, [false, true]);
         check(-1.0, 1, [true, false]);
     }
 }

@@ -1,4 +1,5 @@
-//! A closed-loop load for a stated time, by wrk (HTTP/1.1) or h2load (HTTP/2), and what it measured.
+//! A load for a stated time, and what it measured: in a closed loop by wrk (HTTP/1.1) or h2load (HTTP/2), at a fixed
+//! rate by our own `pace`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -8,6 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 use tokio::process::Command;
 
+use crate::case::Case;
 use crate::client::Client;
 use crate::process::find_on_path;
 use crate::stats::quantile;
@@ -16,8 +18,11 @@ use crate::workdir::Workdir;
 /// Beyond its own duration a load tool gets this long to start and to end.
 const MARGIN: Duration = Duration::from_secs(15);
 
+/// Different values of `x-user-id` that HTTP/1.1 clients send in turn.
+pub(crate) const USERS: usize = 1000;
+
 /// Makes wrk print its own counts on one line that is easy to read; `done` costs nothing while the load runs.
-const WRK_SCRIPT: &str = r#"done = function(summary, latency)
+const WRK_DONE: &str = r#"done = function(summary, latency)
   local e = summary.errors
   io.write(string.format("loadtest %d %d %d %d %d\n", summary.requests - e.status, summary.duration,
     e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50), latency:percentile(99)))
@@ -39,10 +44,14 @@ pub(crate) enum Protocol {
 pub(crate) struct Load {
     /// What the clients speak.
     pub(crate) protocol: Protocol,
-    /// Connections, all open for the whole time.
+    /// Connections at once.
     pub(crate) connections: u32,
     /// Streams at once on each connection; HTTP/2 only.
     pub(crate) streams: u32,
+    /// What the clients do.
+    pub(crate) case: Case,
+    /// Requests per second; [`Case::Rate`] only.
+    pub(crate) rate: u32,
 }
 
 /// What one load measured from the clients' side.
@@ -61,15 +70,33 @@ pub(crate) struct Measured {
     pub(crate) p99_us: f64,
 }
 
+impl Measured {
+    /// `loadtest REQUESTS DURATION ERRORS P50 P99`, times in microseconds.
+    pub(crate) fn to_line(self) -> String {
+        let Self {
+            requests,
+            errors,
+            seconds,
+            p50_us,
+            p99_us,
+        } = self;
+        format!(
+            "loadtest {requests} {:.0} {errors} {p50_us:.1} {p99_us:.1}",
+            seconds * 1e6
+        )
+    }
+}
+
 impl Load {
     /// The tool that this load needs, or what is missing.
     ///
     /// # Errors
     /// When it is not installed.
     pub(crate) fn require_tool(self) -> anyhow::Result<()> {
-        let (tool, package) = match self.protocol {
-            Protocol::H1 => ("wrk", "wrk"),
-            Protocol::H2 => ("h2load", "nghttp2-client"),
+        let (tool, package) = match (self.protocol, self.case) {
+            (Protocol::H1, Case::Rate) => return Ok(()),
+            (Protocol::H1, _) => ("wrk", "wrk"),
+            (Protocol::H2, _) => ("h2load", "nghttp2-client"),
         };
         find_on_path(tool)
             .map(|_| ())
@@ -81,14 +108,32 @@ impl Load {
     /// # Errors
     /// When the tool fails, hangs, or prints what we do not know.
     pub(crate) async fn run(self, port: u16, seconds: u32, workdir: &Workdir) -> anyhow::Result<Measured> {
-        match self.protocol {
-            Protocol::H1 => self.run_wrk(port, seconds, workdir).await,
-            Protocol::H2 => self.run_h2load(port, seconds, workdir).await,
+        match (self.protocol, self.case) {
+            (Protocol::H1, Case::Rate) => self.run_pace(port, seconds).await,
+            (Protocol::H1, _) => self.run_wrk(port, seconds, workdir).await,
+            (Protocol::H2, _) => self.run_h2load(port, seconds, workdir).await,
         }
     }
 
+    /// Our own program as a process: it is no more in the way of this runtime than the other tools.
+    async fn run_pace(self, port: u16, seconds: u32) -> anyhow::Result<Measured> {
+        let own = std::env::current_exe().context("cannot find our own program")?;
+        let mut command = Command::new(own);
+        command.arg("pace");
+        for (name, value) in [
+            ("--port", u32::from(port)),
+            ("--rate", self.rate),
+            ("--seconds", seconds),
+            ("--connections", self.connections),
+        ] {
+            command.arg(name).arg(value.to_string());
+        }
+        let output = run_tool(command, seconds).await?;
+        parse_counts(&output).with_context(|| format!("cannot read what pace printed:\n{output}"))
+    }
+
     async fn run_wrk(self, port: u16, seconds: u32, workdir: &Workdir) -> anyhow::Result<Measured> {
-        let script = workdir.write("wrk.lua", WRK_SCRIPT)?;
+        let script = workdir.write("wrk.lua", &wrk_script(self.case))?;
         let mut command = Command::new("wrk");
         command.args([
             "-t1",
@@ -100,7 +145,7 @@ impl Load {
         ]);
         command.arg(script).arg(format!("http://127.0.0.1:{port}/"));
         let output = run_tool(command, seconds).await?;
-        parse_wrk(&output).with_context(|| format!("cannot read what wrk printed:\n{output}"))
+        parse_counts(&output).with_context(|| format!("cannot read what wrk printed:\n{output}"))
     }
 
     async fn run_h2load(self, port: u16, seconds: u32, workdir: &Workdir) -> anyhow::Result<Measured> {
@@ -182,22 +227,41 @@ async fn run_tool(mut command: Command, seconds: u32) -> anyhow::Result<String> 
     Ok(text)
 }
 
-fn parse_wrk(output: &str) -> Option<Measured> {
+/// A request for each user, made once, and sent in turn.
+fn wrk_script(case: Case) -> String {
+    let connection = match case {
+        Case::Close => "  wrk.headers[\"Connection\"] = \"close\"\n",
+        Case::Keepalive | Case::Bodies64k | Case::Rate => "",
+    };
+    format!(
+        "local requests, turn = {{}}, 0
+init = function(args)
+{connection}  for user = 1, {USERS} do
+    wrk.headers[\"x-user-id\"] = \"user-\" .. user
+    requests[user] = wrk.format(\"GET\", \"/\")
+  end
+end
+request = function()
+  turn = turn % {USERS} + 1
+  return requests[turn]
+end
+{WRK_DONE}"
+    )
+}
+
+/// The line of [`Measured::to_line`], which our wrk script writes too.
+fn parse_counts(output: &str) -> Option<Measured> {
     let line = output.lines().find_map(|line| line.strip_prefix("loadtest "))?;
-    let numbers: Vec<u64> = line
-        .split_ascii_whitespace()
-        .map(|word| word.parse().ok())
-        .collect::<Option<_>>()?;
-    let [requests, duration_us, errors, p50, p99] = numbers[..] else {
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [requests, duration_us, errors, p50, p99] = words[..] else {
         return None;
     };
-    let seconds = duration_us as f64 / 1e6;
     Some(Measured {
-        requests,
-        errors,
-        seconds,
-        p50_us: p50 as f64,
-        p99_us: p99 as f64,
+        requests: requests.parse().ok()?,
+        errors: errors.parse().ok()?,
+        seconds: duration_us.parse::<f64>().ok()? / 1e6,
+        p50_us: p50.parse().ok()?,
+        p99_us: p99.parse().ok()?,
     })
 }
 
@@ -246,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wrk_tells_its_counts_on_one_line() {
+    fn counts_stand_on_one_line() {
         let output = "Running 1s test\n  Requests/sec: 1\nloadtest 45000 1000500 2 830 2100\n";
         let expected = Measured {
             requests: 45_000,
@@ -255,9 +319,19 @@ mod tests {
             p50_us: 830.0,
             p99_us: 2100.0,
         };
-        assert_eq!(parse_wrk(output), Some(expected));
-        assert_eq!(parse_wrk("loadtest 1 2 3\n"), None);
-        assert_eq!(parse_wrk("unable to connect\n"), None);
+        assert_eq!(parse_counts(output), Some(expected));
+        assert_eq!(parse_counts(&expected.to_line()), Some(expected));
+        assert_eq!(parse_counts("loadtest 1 2 3\n"), None);
+        assert_eq!(parse_counts("unable to connect\n"), None);
+    }
+
+    #[test]
+    fn only_the_case_close_asks_to_close() {
+        for case in [Case::Keepalive, Case::Close, Case::Bodies64k] {
+            let script = wrk_script(case);
+            assert_eq!(script.contains("\"close\""), case == Case::Close, "{script}");
+            assert!(script.contains("done = function"), "{script}");
+        }
     }
 
     #[test]

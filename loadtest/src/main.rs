@@ -9,6 +9,7 @@
 )]
 
 mod backend;
+mod case;
 mod client;
 mod compare;
 mod compare_summary;
@@ -16,6 +17,7 @@ mod demo_times;
 mod idle;
 mod load;
 mod machine;
+mod pace;
 mod peer;
 mod peer_config;
 mod process;
@@ -26,6 +28,8 @@ mod strictness;
 mod swap;
 mod swap_check;
 mod verdicts;
+
+mod wire;
 mod workdir;
 
 use std::process::ExitCode;
@@ -60,6 +64,7 @@ enum Scenario {
     DemoTimes(demo_times::Options),
     Strictness(strictness::Options),
     Backend(backend::Options),
+    Pace(pace::Options),
 }
 
 fn main() -> ExitCode {
@@ -103,6 +108,7 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
         Scenario::Strictness(options) => strictness::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
+        Scenario::Pace(options) => pace::run(&options),
     }
 }
 

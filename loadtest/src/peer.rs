@@ -55,6 +55,20 @@ pub(crate) struct Site {
     pub(crate) connections_max: u32,
     /// The whole time that one exchange may take, in seconds.
     pub(crate) timeout_s: u32,
+    /// What Serin does beside forwarding.
+    pub(crate) features: Features,
+}
+
+/// What Serin does beside what its peers do.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Features {
+    /// Two variants by weight, nothing more.
+    Plain,
+    /// A split by key with cohorts, and a rollout with analysis and budget that watches the canary.
+    Judged,
+    /// All that, and a line of the outcome log for each exchange.
+    All,
 }
 
 /// The services behind the proxies.
@@ -166,24 +180,35 @@ impl Peer {
 }
 
 impl Backends {
-    /// Starts both on the core of the load.
+    /// Starts both on the core of the load; their answers have bodies of `body_bytes`.
     ///
     /// # Errors
-    /// When they do not start.
-    pub(crate) async fn start(kind: BackendKind, cores: Cores, workdir: &Workdir) -> anyhow::Result<Self> {
+    /// When they do not start, or nginx is asked for longer answers than its file can hold.
+    pub(crate) async fn start(
+        kind: BackendKind,
+        body_bytes: usize,
+        cores: Cores,
+        workdir: &Workdir,
+    ) -> anyhow::Result<Self> {
         let ports = [free_port()?, free_port()?];
         let mut processes = Vec::new();
         match kind {
             BackendKind::Own => {
                 let own = std::env::current_exe().context("cannot find our own program")?;
                 for (port, name) in ports.iter().zip(["stable", "canary"]) {
-                    let arguments = ["backend", "--port", &port.to_string(), "--name", name];
+                    let (port, bytes) = (port.to_string(), body_bytes.to_string());
+                    let arguments = ["backend", "--port", &port, "--name", name, "--body-bytes", &bytes];
                     let log = workdir.path().join(format!("backend-{name}.log"));
                     processes.push(Process::start(name, cores.load_core, &own, &arguments, log)?);
                 }
             }
             BackendKind::Nginx => {
                 let program = find_on_path("nginx").context("--backend nginx: install the Debian package nginx")?;
+                anyhow::ensure!(
+                    body_bytes == backend::BODY_BYTES,
+                    "--backend nginx answers {} bytes only",
+                    backend::BODY_BYTES
+                );
                 let text = peer_config::nginx_backends(ports, workdir.path());
                 let file = workdir.write("backends.conf", &text)?;
                 let log = workdir.path().join("backends.log");

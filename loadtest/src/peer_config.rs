@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::backend::BODY_BYTES;
 use crate::load::Protocol;
-use crate::peer::Site;
+use crate::peer::{Features, Site};
 
 /// More requests than any run makes on one connection; nginx closes after 1,000 by default.
 const NGINX_KEEPALIVE_REQUESTS: u32 = 1_000_000_000;
@@ -31,6 +31,14 @@ pub(crate) fn serin(site: &Site, directory: &Path) -> String {
     } = site;
     let state = directory.join("state");
     let state = state.display();
+    let [key_and_cohorts, rollout] = match site.features {
+        Features::Plain => ["", ""],
+        Features::Judged | Features::All => [SERIN_COHORTS, SERIN_ROLLOUT],
+    };
+    let outcome_log = match site.features {
+        Features::Plain | Features::Judged => String::new(),
+        Features::All => format!("outcomeLog: {{ file: '{}/outcomes' }}\n", directory.display()),
+    };
     format!(
         "version: 1
 listeners:
@@ -39,9 +47,9 @@ listeners:
   timeouts: {{ idle: 10m }}
   limits: {{ connections: {connections_max} }}
 admin: {{ address: 127.0.0.1:{admin_port} }}
-log: {{ level: warn, access: off }}
+log: {{ level: warn, access: errors }}
 state: {{ directory: '{state}' }}
-backends:
+{outcome_log}backends:
 - name: stable
   endpoints: [127.0.0.1:{stable}]
   limits: {{ maxInFlight: {UPSTREAM_CONNECTIONS}, maxConnections: {UPSTREAM_CONNECTIONS} }}
@@ -56,9 +64,30 @@ routes:
     variants:
     - {{ name: stable, backend: stable, weight: {of_stable} }}
     - {{ name: canary, backend: canary, weight: {of_canary} }}
-"
+{key_and_cohorts}{rollout}"
     )
 }
+
+/// Below `split`: what keeps a user on one side, and who sees the canary by rule. Requests without the header draw anew.
+const SERIN_COHORTS: &str = "    key: { header: x-user-id }
+    cohorts:
+    - { name: staff, keys: [alice, bob, carol], variant: canary }
+    - { name: beta, headers: [{ name: x-canary, exact: \"true\" }], variant: canary }
+";
+
+/// A standing guard: it judges as long as the canary has weight. The budget is more than any healthy run uses.
+const SERIN_ROLLOUT: &str = "rollouts:
+- name: shop
+  route: shop
+  from: stable
+  to: canary
+  analysis:
+    compareWith: stable
+    errorRate: { warn: 0.5%, critical: 5% }
+    latencyP95: { warn: 500ms, critical: 1000ms }
+    latencyP99: { critical: 2s }
+  budget: { failedRequests: 1000, inFlight: 1000 }
+";
 
 /// The file for nginx as a proxy.
 pub(crate) fn nginx(site: &Site, directory: &Path) -> String {
@@ -268,6 +297,21 @@ mod tests {
             weights,
             connections_max: 2000,
             timeout_s: 5,
+            features: Features::Plain,
+        }
+    }
+
+    #[test]
+    fn serins_file_loads_with_any_features() {
+        for features in [Features::Plain, Features::Judged, Features::All] {
+            let site = Site {
+                features,
+                ..site(Protocol::H1)
+            };
+            let text = serin(&site, Path::new("/d"));
+            let spec = serin::config::load(&text, Path::new("serin.yaml"), &|_| None).expect("it loads");
+            assert_eq!(spec.rollouts.is_empty(), features == Features::Plain, "{text}");
+            assert_eq!(spec.outcome_log.is_some(), features == Features::All, "{text}");
         }
     }
 

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::MissedTickBehavior;
 
+use crate::backend::BODY_BYTES;
 use crate::client::{Broken, Client};
 use crate::load::{Protocol, get};
 use crate::machine::{Cores, Machine};
-use crate::peer::{BackendKind, Backends, Kind, Site};
+use crate::peer::{BackendKind, Backends, Features, Kind, Site};
 use crate::peer_config;
 use crate::report::{Report, print_conditions};
 use crate::swap_check::{Change, Ledger, Observation, WEIGHTS_AT_START, WEIGHTS_BY_HAND};
@@ -58,7 +59,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     options.cores.pin_load()?;
     let serin = Kind::Serin.find()?;
     let workdir = Workdir::create()?;
-    let backends = Backends::start(BackendKind::Own, options.cores, &workdir).await?;
+    let backends = Backends::start(BackendKind::Own, BODY_BYTES, options.cores, &workdir).await?;
     let site = Site {
         protocol: Protocol::H1,
         port: free_port()?,
@@ -67,6 +68,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
         weights: WEIGHTS_AT_START,
         connections_max: 2000,
         timeout_s: FILE_TIMEOUTS_S[1],
+        features: Features::Plain,
     };
     let process = serin.start(&site, options.cores, &workdir).await?;
 

@@ -68,6 +68,19 @@ record! {
         optional "timeouts" timeouts: ListenerTimeouts,
         /// Bounds of what clients may ask for.
         optional "limits" limits: ListenerLimits,
+        /// What becomes of paths that two readers could take for two places. Default: strict.
+        optional "paths" paths: Paths,
+    }
+    later []
+}
+
+words! {
+    /// What becomes of paths that two readers could take for two places.
+    Paths {
+        /// They are refused.
+        "strict" Strict,
+        /// They are brought into the form that they are an alias of.
+        "normalize" Normalize,
     }
     later []
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::analysis::AnalysisSpec;
 use crate::measure::FailureStatuses;
 use crate::name::Name;
+use crate::path::PathPolicy;
 use crate::rollout::Plan;
 use crate::route::{AccessLog, CohortSpec, KeySpec, LoadBalancing, Match};
 
@@ -49,6 +50,8 @@ pub struct Listener {
     pub timeouts: ListenerTimeouts,
     /// Bounds of what clients may ask for.
     pub limits: ListenerLimits,
+    /// What becomes of ambiguous paths.
+    pub paths: PathPolicy,
 }
 
 /// The simplest TLS: one certificate chain and its key, both PEM.

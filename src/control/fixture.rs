@@ -10,6 +10,7 @@ use crate::config::{
     Backend, BackendLimits, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Rollout, Route, Spec, Variant,
 };
 use crate::name::Name;
+use crate::path::PathPolicy;
 use crate::rollout::{Plan, Step};
 use crate::route::{AccessLog, LoadBalancing, Match, PathMatch};
 
@@ -76,6 +77,7 @@ pub(super) fn listener(text: &str) -> Listener {
             header_bytes: 65_536,
             uri_bytes: 16_384,
         },
+        paths: PathPolicy::Strict,
     }
 }
 

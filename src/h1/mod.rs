@@ -6,11 +6,21 @@
 //! was broken.
 
 mod body;
-mod decode;
+mod chunked;
 mod encode;
+mod framing;
+mod grammar;
+mod host;
 mod refusal;
+mod request;
+mod response;
+mod section;
 
 pub use body::{BodyDecoder, Framing, Part};
-pub use decode::{Asked, HeadLimits, Request, RequestDecoder, Response, ResponseDecoder};
-pub use encode::{put_chunk_size, put_end_of_head, put_field, put_last_chunk, put_request_line, put_status_line};
+pub use encode::{
+    is_forbidden_trailer, put_chunk_size, put_end_of_head, put_field, put_last_chunk, put_request_line, put_status_line,
+};
 pub use refusal::{Refusal, RefusalKind};
+pub use request::{Request, RequestDecoder};
+pub use response::{Asked, Response, ResponseDecoder};
+pub use section::HeadLimits;

@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
+use super::trace::RequestId;
 use crate::head::RequestHead;
 use crate::measure::Outcome;
 use crate::name::Name;
@@ -41,7 +42,7 @@ pub(super) struct AccessLine {
 pub(super) struct AccessNote {
     pub(super) head: Rc<RequestHead>,
     pub(super) client: IpAddr,
-    pub(super) request_id: Bytes,
+    pub(super) request_id: RequestId,
     /// Index in the route's cohorts.
     pub(super) cohort: Option<usize>,
     /// A line is due whatever the outcome.

@@ -7,6 +7,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 
 use super::forward::BackendBody;
+use super::h1_server::Conversation;
+use super::h2_server::StreamBody;
+use super::worker::Worker;
 use crate::head::Fields;
 
 /// A part of a body.
@@ -32,6 +35,79 @@ pub(super) enum Length {
     Known(u64),
     /// Until it ends.
     Unknown,
+}
+
+/// The body of a request on its way up.
+#[derive(Default)]
+pub(super) enum Outgoing {
+    /// None.
+    #[default]
+    Empty,
+    /// All of it came with the head: it can be sent again.
+    Whole(Bytes),
+    /// As the client sends it.
+    Client(ClientBody),
+}
+
+/// The body of a request as the client sends it.
+pub(super) struct ClientBody {
+    source: Source,
+    upload: Rc<Upload>,
+    worker: Rc<Worker>,
+}
+
+/// What a client's body is read from.
+pub(super) enum Source {
+    /// Its connection.
+    Http1(Rc<Conversation>),
+    /// One of its streams.
+    Http2(StreamBody),
+}
+
+impl ClientBody {
+    pub(super) fn new(source: Source, upload: &Rc<Upload>, worker: &Rc<Worker>) -> Self {
+        Self {
+            source,
+            upload: Rc::clone(upload),
+            worker: Rc::clone(worker),
+        }
+    }
+
+    /// The next part. Notes when we wait for the client, and when it breaks off.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
+        let polled = match &mut self.source {
+            Source::Http1(conversation) => conversation.poll_body(cx),
+            Source::Http2(stream) => stream.poll_frame(cx),
+        };
+        let Poll::Ready(frame) = polled else {
+            self.upload.wait(self.worker.now_us());
+            return Poll::Pending;
+        };
+        self.upload.arrived(|| self.worker.now_us());
+        match &frame {
+            Some(Err(_)) => self.upload.break_off(),
+            None | Some(Ok(Frame::Trailers(_))) => self.upload.complete(),
+            Some(Ok(Frame::Data(_))) if self.is_end() => self.upload.complete(),
+            Some(Ok(Frame::Data(_))) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_end(&self) -> bool {
+        match &self.source {
+            Source::Http1(conversation) => conversation.body_is_done(),
+            Source::Http2(stream) => stream.is_end(),
+        }
+    }
+
+    /// What is still to come.
+    pub(super) fn length(&self) -> Length {
+        match &self.source {
+            Source::Http1(conversation) => conversation.body_length(),
+            Source::Http2(stream) => stream.length(),
+        }
+    }
 }
 
 /// The body of an answer to a client.
@@ -81,8 +157,6 @@ pub(super) struct Upload {
     waited_for_head_us: Cell<Option<u64>>,
     /// The client's framing was broken, or it left.
     broken: Cell<bool>,
-    /// A byte of it has been taken: it cannot be sent again.
-    begun: Cell<bool>,
     /// All of it has come.
     complete: Cell<bool>,
 }
@@ -117,7 +191,6 @@ impl Upload {
             self.waited_us
                 .set(self.waited_us.get() + now_us().saturating_sub(since));
         }
-        self.begun.set(true);
     }
 
     /// It ended as its framing said.
@@ -133,11 +206,6 @@ impl Upload {
     /// Whether it broke: then what follows upstream is the client's fault.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.get()
-    }
-
-    /// Whether part of it is gone.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun.get()
     }
 
     /// Whether all of it has come.

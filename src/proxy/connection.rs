@@ -13,8 +13,7 @@ use crate::route::ListenerSettings;
 /// How old the reading of the clock may be that a phase is entered with: nobody is cut off early.
 const CLOCK_AGE_US: u64 = 100_000;
 
-/// How long a connection keeps its engine and buffers while nothing is asked. Making them anew costs
-/// some two microseconds, keeping them some 25 KiB.
+/// How long a connection keeps its buffers while nothing is asked.
 const REST_US: u64 = 100_000;
 
 /// What a connection waits for.
@@ -36,11 +35,7 @@ pub(super) struct ConnectionClock {
     since_us: Cell<u64>,
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
-    /// Part of an answer may be written that has not gone out.
-    owes: Cell<bool>,
     late: Cell<bool>,
-    /// Everything written has gone out.
-    flushed: Cell<bool>,
     /// Idle for so long that its engine may be put away.
     resting: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -77,9 +72,7 @@ impl ConnectionClock {
             phase: Cell::new(phase),
             since_us: Cell::new(now_us),
             blocked_since_us: Cell::new(0),
-            owes: Cell::new(false),
             late: Cell::new(false),
-            flushed: Cell::new(true),
             resting: Cell::new(false),
             waker: RefCell::new(None),
             offers: RefCell::default(),
@@ -91,16 +84,9 @@ impl ConnectionClock {
     }
 
     pub(super) fn enter(&self, phase: Phase, now_us: u64) {
-        // Between the request and the flush of its answer, what is written is that answer.
-        self.owes.set(self.owes.get() || phase == Phase::Busy);
         self.phase.set(phase);
         self.since_us.set(now_us);
         self.resting.set(false);
-    }
-
-    /// Whether an answer is due, or part of one may be on its way.
-    pub(super) fn owes(&self) -> bool {
-        self.owes.get()
     }
 
     /// Watches over what a stream offers, until it is forgotten.
@@ -122,21 +108,9 @@ impl ConnectionClock {
         self.blocked_since_us.set(0);
     }
 
-    /// Whether all that was written has gone out.
-    pub(super) fn set_flushed(&self, flushed: bool) {
-        self.flushed.set(flushed);
-        if flushed {
-            self.owes.set(self.phase.get() == Phase::Busy);
-        }
-    }
-
-    pub(super) fn is_flushed(&self) -> bool {
-        self.flushed.get()
-    }
-
-    /// Whether nothing has been asked for a while, and nothing is owed.
+    /// Whether nothing has been asked for a while.
     pub(super) fn rests(&self) -> bool {
-        self.resting.get() && self.phase.get() == Phase::Idle && self.flushed.get() && !self.owes.get()
+        self.resting.get() && self.phase.get() == Phase::Idle
     }
 
     /// How often to look: a quarter of the shortest limit, at most [`REST_US`].

@@ -21,6 +21,10 @@ pub(super) enum Fault {
     TooManyConnections,
     /// CONNECT and TRACE.
     MethodNotAllowed,
+    /// Chunk extensions beyond all reason.
+    ContentTooLarge,
+    /// An `Expect` other than `100-continue`.
+    Expectation,
     /// The client's body broke its own framing, or ended too early.
     ClientBody,
     /// The client's body did not come in time.
@@ -37,6 +41,8 @@ pub(super) enum Fault {
     Closed,
     /// What came is no HTTP response.
     Malformed,
+    /// The body of the backend's answer broke off, or broke its framing, and nothing had gone out.
+    Truncated,
     /// No response head in time.
     ResponseTimeout,
     /// Our own fault: a panic.
@@ -47,9 +53,12 @@ impl Fault {
     /// What it shows about the backend.
     pub(super) const fn outcome(self) -> Outcome {
         match self {
-            Self::Connect | Self::ConnectTimeout | Self::Closed | Self::Malformed | Self::ResponseTimeout => {
-                Outcome::Failure
-            }
+            Self::Connect
+            | Self::ConnectTimeout
+            | Self::Closed
+            | Self::Malformed
+            | Self::Truncated
+            | Self::ResponseTimeout => Outcome::Failure,
             Self::NoRoute
             | Self::BadRequest(_)
             | Self::UriTooLong
@@ -57,6 +66,8 @@ impl Fault {
             | Self::HeadTimeout
             | Self::TooManyConnections
             | Self::MethodNotAllowed
+            | Self::ContentTooLarge
+            | Self::Expectation
             | Self::ClientBody
             | Self::ClientBodyTimeout
             | Self::BackendFull
@@ -69,16 +80,21 @@ impl Fault {
     pub(super) const fn reject_reason(self) -> Option<RejectReason> {
         match self {
             Self::NoRoute => Some(RejectReason::NoRoute),
-            Self::BadRequest(_) | Self::ClientBody => Some(RejectReason::BadRequest),
+            Self::BadRequest(_) | Self::ContentTooLarge | Self::ClientBody => Some(RejectReason::BadRequest),
             Self::UriTooLong => Some(RejectReason::Uri),
             Self::HeadTooLarge => Some(RejectReason::Headers),
             Self::HeadTimeout => Some(RejectReason::HeadTimeout),
             Self::TooManyConnections | Self::Exhausted => Some(RejectReason::Connections),
-            Self::MethodNotAllowed => Some(RejectReason::Unsupported),
+            Self::MethodNotAllowed | Self::Expectation => Some(RejectReason::Unsupported),
             Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
             Self::BackendFull => Some(RejectReason::BackendLimit),
             Self::Panic => Some(RejectReason::Panic),
-            Self::Connect | Self::ConnectTimeout | Self::Closed | Self::Malformed | Self::ResponseTimeout => None,
+            Self::Connect
+            | Self::ConnectTimeout
+            | Self::Closed
+            | Self::Malformed
+            | Self::Truncated
+            | Self::ResponseTimeout => None,
         }
     }
 
@@ -87,12 +103,14 @@ impl Fault {
         match self {
             Self::NoRoute => 404,
             Self::BadRequest(_) | Self::ClientBody => 400,
+            Self::ContentTooLarge => 413,
             Self::UriTooLong => 414,
+            Self::Expectation => 417,
             Self::MethodNotAllowed => 405,
             Self::HeadTooLarge => 431,
             Self::ClientBodyTimeout | Self::HeadTimeout => 408,
             Self::BackendFull | Self::TooManyConnections | Self::Exhausted => 503,
-            Self::Connect | Self::Closed | Self::Malformed => 502,
+            Self::Connect | Self::Closed | Self::Malformed | Self::Truncated => 502,
             Self::ConnectTimeout | Self::ResponseTimeout => 504,
             Self::Panic => 500,
         }
@@ -107,6 +125,9 @@ impl Fault {
                 | Self::HeadTooLarge
                 | Self::HeadTimeout
                 | Self::TooManyConnections
+                | Self::MethodNotAllowed
+                | Self::ContentTooLarge
+                | Self::Expectation
                 | Self::ClientBody
                 | Self::ClientBodyTimeout
                 | Self::Panic
@@ -123,6 +144,8 @@ impl Fault {
             Self::HeadTimeout => "the request's head did not come in time",
             Self::TooManyConnections => "this listener has all the connections it may; try again",
             Self::MethodNotAllowed => "this method is not passed on",
+            Self::ContentTooLarge => "the request body has more chunk extensions than any sender needs",
+            Self::Expectation => "only 100-continue can be expected",
             Self::ClientBody => "the request body ended early or broke its framing",
             Self::ClientBodyTimeout => "the request body did not come in time",
             Self::BackendFull => "the backend has all the requests it may; try again",
@@ -131,6 +154,7 @@ impl Fault {
             Self::ConnectTimeout => "no connection to the backend in time",
             Self::Closed => "the backend closed the connection before its answer was complete",
             Self::Malformed => "the backend's answer is not valid HTTP",
+            Self::Truncated => "the backend's answer broke off, or broke its own framing",
             Self::ResponseTimeout => "the backend did not answer in time",
             Self::Panic => "an internal error; it has been counted and logged",
         }
@@ -143,12 +167,23 @@ impl Fault {
             404 => "Not Found",
             405 => "Method Not Allowed",
             408 => "Request Timeout",
+            413 => "Content Too Large",
             414 => "URI Too Long",
+            417 => "Expectation Failed",
             431 => "Request Header Fields Too Large",
             500 => "Internal Server Error",
             502 => "Bad Gateway",
             503 => "Service Unavailable",
             _ => "Gateway Timeout",
+        }
+    }
+
+    /// The field that goes with its status.
+    pub(super) const fn field(self) -> Option<(&'static str, &'static str)> {
+        match self.status() {
+            405 => Some(("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")),
+            503 => Some(("retry-after", "1")),
+            _ => None,
         }
     }
 

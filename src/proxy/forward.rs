@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use super::body::{Broken, Frame, Length, Upload};
+use super::body::{Broken, Frame, Length, Outgoing, Upload};
 use super::fault::Fault;
-use super::headers::{self, Forwarding};
-use super::hyper_client::{Connection, Outgoing, ResponseBody, SendFault, Socket};
+use super::h1_client::{BodyFault, Connection, Counted, SendFault};
+use super::headers::Forwarding;
 use super::ledger::{Late, Ledger};
 use super::worker::Worker;
 use crate::head::ResponseHead;
@@ -26,8 +26,8 @@ pub(super) struct Response {
 
 /// The body of a backend's response. Records the exchange when it ends, breaks or is dropped.
 pub(super) struct BackendBody {
-    /// `None` once the body has ended: the connection is back in the pool.
-    stream: Option<ResponseBody>,
+    /// What it comes on; `None` once it has ended: the connection is back in the pool.
+    connection: Option<Box<Connection>>,
     ledger: Option<Ledger>,
     upload: Option<Rc<Upload>>,
     endpoint: Arc<Endpoint>,
@@ -59,16 +59,16 @@ pub(super) async fn exchange(
     upload: Option<Rc<Upload>>,
 ) -> Result<Response, Missed> {
     match try_exchange(&ledger, backend, forwarding, body, upload.as_deref()).await {
-        Ok((head, stream, endpoint)) => {
+        Ok((head, connection, endpoint)) => {
             ledger.headed(head.status);
             let mut body = BackendBody {
-                stream: Some(stream),
+                connection: Some(connection),
                 ledger: Some(ledger),
                 upload,
                 endpoint,
             };
             // A response without a body ends with its head; a switch of protocols does not.
-            if head.status != 101 && body.stream.as_ref().is_some_and(ResponseBody::is_end) {
+            if head.status != 101 && body.connection.as_ref().is_some_and(|connection| connection.is_end()) {
                 body.finish();
             }
             Ok(Response { head, body })
@@ -90,11 +90,12 @@ async fn try_exchange(
     forwarding: &Forwarding<'_>,
     mut body: Outgoing,
     upload: Option<&Upload>,
-) -> Result<(Box<ResponseHead>, ResponseBody, Arc<Endpoint>), Missed> {
+) -> Result<(Box<ResponseHead>, Box<Connection>, Arc<Endpoint>), Missed> {
     let worker = ledger.worker();
     let endpoint = backend.pick(worker.id, worker.draw()).ok_or(Fault::BackendFull)?;
     ledger.set_endpoint(endpoint);
-    let mut kept = kept_connection(worker, endpoint);
+    let idempotent = forwarding.head.method().is_idempotent();
+    let mut kept = kept_connection(worker, endpoint, idempotent);
     loop {
         let reused = kept.is_some();
         let mut connection = match kept.take() {
@@ -109,34 +110,25 @@ async fn try_exchange(
             }
         };
         let host = match forwarding.head.authority() {
-            "" => Bytes::copy_from_slice(endpoint.authority.as_bytes()),
-            _ => forwarding.head.authority_shared(),
-        };
-        let had_body = matches!(body, Outgoing::Client(_));
-        let fields = |out: &mut dyn FnMut(&[u8], Bytes)| {
-            headers::request_fields(forwarding, &mut |name, value| out(name, value));
+            "" => &endpoint.authority, // HTTP/1.0 knows requests without
+            authority => authority,
         };
         let sent = connection
-            .send(forwarding.head, host, fields, body, |cx| ledger.poll_late(cx))
+            .send(&worker.buffers, forwarding, host.as_bytes(), body, |cx| {
+                ledger.poll_late(cx)
+            })
             .await;
         match sent {
-            Ok((head, _)) if head.status == 101 && !forwarding.upgrade => return Err(Fault::Malformed.into()),
-            Ok((head, incoming)) => {
-                return Ok((head, ResponseBody::new(incoming, connection), Arc::clone(endpoint)));
-            }
+            Ok(head) => return Ok((head, connection, Arc::clone(endpoint))),
             Err(SendFault::Closed {
                 unsent,
-                body: given_back,
-            }) => {
-                let untouched = !had_body || (given_back.is_some() && !upload.is_some_and(Upload::has_begun));
-                let harmless = unsent || forwarding.head.method().is_idempotent();
-                if !(reused && untouched && harmless) {
-                    return Err(blame_upload(upload, Fault::Closed).into());
-                }
-                body = given_back.unwrap_or(Outgoing::Empty);
+                body: Some(given_back),
+            }) if reused && (unsent || idempotent) => body = given_back,
+            Err(SendFault::Closed { .. } | SendFault::Truncated) => {
+                return Err(blame_upload(upload, Fault::Closed).into());
             }
-            Err(SendFault::Truncated) => return Err(blame_upload(upload, Fault::Closed).into()),
             Err(SendFault::Malformed) => return Err(blame_upload(upload, Fault::Malformed).into()),
+            Err(SendFault::Upload) => return Err(Fault::ClientBody.into()),
             Err(SendFault::Late(Late::Backend)) => return Err(Fault::ResponseTimeout.into()),
             Err(SendFault::Late(Late::Client)) => return Err(Fault::ClientBodyTimeout.into()),
         }
@@ -152,13 +144,17 @@ fn blame_upload(upload: Option<&Upload>, fault: Fault) -> Fault {
     }
 }
 
-/// A kept connection that still lives: it is read before it is used again.
-fn kept_connection(worker: &Worker, endpoint: &Endpoint) -> Option<Box<Connection>> {
-    // Who uses it will poll it again, and be woken then.
-    let mut quiet = Context::from_waker(Waker::noop());
+/// A kept connection that still lives: it is read before it is used again. Requests that may be repeated need no
+/// closer look.
+fn kept_connection(worker: &Worker, endpoint: &Endpoint, repeatable: bool) -> Option<Box<Connection>> {
     loop {
-        let mut connection = worker.pools.borrow_mut().take(endpoint)?;
-        if connection.is_ready(&mut quiet) {
+        let connection = worker.pools.borrow_mut().take(endpoint)?;
+        let quiet = if repeatable {
+            connection.is_quiet()
+        } else {
+            connection.is_quiet_now()
+        };
+        if quiet {
             return Some(connection);
         }
     }
@@ -183,9 +179,7 @@ async fn fresh_connection(
         };
         let tcp = tcp.map_err(|error| no_connection(&error))?;
         let _ = tcp.set_nodelay(true); // without it only slower
-        Connection::open(tcp, Arc::clone(endpoint), worker.id)
-            .await
-            .map_err(|_| Fault::Connect)
+        Ok(Connection::new(tcp, Arc::clone(endpoint), worker.id))
     };
     let mut connect = std::pin::pin!(tokio::time::timeout(backend.connect_timeout, connect));
     std::future::poll_fn(|cx| match connect.as_mut().poll(cx) {
@@ -231,26 +225,25 @@ async fn connect_by_name(authority: &str) -> std::io::Result<TcpStream> {
 impl BackendBody {
     /// The next part. Ends the exchange with the last one.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
-        let (Some(stream), Some(ledger)) = (&mut self.stream, &self.ledger) else {
+        let (Some(connection), Some(ledger)) = (&mut self.connection, &self.ledger) else {
             return Poll::Ready(None);
         };
-        match stream.poll_frame(cx) {
+        match connection.poll_frame(cx, &ledger.worker().buffers) {
             Poll::Ready(Some(Ok(frame))) => {
                 ledger.wait_for_backend(false);
                 // Nobody asks again after trailers.
-                if stream.is_end() || matches!(frame, Frame::Trailers(_)) {
+                if connection.is_end() || matches!(frame, Frame::Trailers(_)) {
                     self.finish();
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(broken))) => {
+            Poll::Ready(Some(Err(fault))) => {
                 let by_client = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
-                self.break_off(if by_client {
-                    Outcome::NoEvidence
-                } else {
-                    Outcome::Failure
+                self.break_off(match fault {
+                    BodyFault::Endpoint if !by_client => Outcome::Failure,
+                    BodyFault::Endpoint | BodyFault::Upload => Outcome::NoEvidence,
                 });
-                Poll::Ready(Some(Err(broken)))
+                Poll::Ready(Some(Err(Broken)))
             }
             Poll::Ready(None) => {
                 self.finish();
@@ -274,42 +267,42 @@ impl BackendBody {
 
     /// Whether nothing more comes.
     pub(super) fn is_end(&self) -> bool {
-        self.stream.is_none()
+        self.connection.is_none()
     }
 
     /// What is still to come.
     pub(super) fn length(&self) -> Length {
-        self.stream.as_ref().map_or(Length::Empty, ResponseBody::length)
+        self.connection
+            .as_ref()
+            .map_or(Length::Empty, |connection| connection.length())
     }
 
-    /// After a 101: the bare stream with what was read ahead, and the exchange's ledger.
-    pub(super) fn into_tunnel(mut self) -> Option<(Socket, Bytes, Ledger)> {
-        let (socket, ahead) = self.stream.take()?.into_connection().into_stream();
-        Some((socket, ahead, self.ledger.take()?))
+    /// After a 101: the bare stream with what was read ahead, what counts it, and the exchange's ledger.
+    pub(super) fn into_tunnel(mut self) -> Option<(TcpStream, Bytes, Counted, Ledger)> {
+        let (tcp, ahead, counted) = self.connection.take()?.into_stream();
+        Some((tcp, ahead, counted, self.ledger.take()?))
     }
 
     /// All is well: the exchange is over, and the connection may serve another.
     fn finish(&mut self) {
-        let (Some(stream), Some(ledger)) = (self.stream.take(), self.ledger.take()) else {
+        let (Some(mut connection), Some(ledger)) = (self.connection.take(), self.ledger.take()) else {
             return;
         };
         ledger.complete();
-        let uploaded = self.upload.as_ref().is_none_or(|upload| upload.is_complete());
-        let mut connection = stream.into_connection();
         let worker = ledger.worker();
-        // More idle ones than this worker's part of the limit would keep the others from any.
-        let part = ledger.max_connections() as usize / worker.count();
-        if uploaded && connection.is_ready(&mut Context::from_waker(Waker::noop())) {
+        if connection.end(&worker.buffers) {
+            // More idle ones than this worker's part of the limit would keep the others from any.
+            let part = ledger.max_connections() as usize / worker.count();
             let mut pools = worker.pools.borrow_mut();
             pools.put(self.endpoint.id, connection, worker.recent_us(), part);
         }
     }
 
     fn break_off(&mut self, outcome: Outcome) {
-        if let Some(ledger) = self.ledger.take() {
+        if let (Some(mut connection), Some(ledger)) = (self.connection.take(), self.ledger.take()) {
             ledger.blame(outcome);
+            connection.end(&ledger.worker().buffers);
         }
-        self.stream = None;
     }
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::access_log::{AccessLine, AccessNote};
-use super::body::{AnswerBody, Upload};
+use super::body::{AnswerBody, Outgoing, Upload};
 use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
-use super::headers::{Forwarding, Made, asks_for_websocket};
-use super::hyper_client::Outgoing;
+use super::headers::{Forwarding, asks_for_websocket};
 use super::ledger::{Ledger, Opening, Placed};
+use super::trace::Made;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
 use crate::measure::{Outcome, Track};
@@ -77,13 +77,7 @@ pub(super) async fn handle(
         Ok(course) => course,
         Err(fault) => return refuse(worker, client, &head, fault),
     };
-    let made = Made::new(
-        &head,
-        &client.peer_text,
-        course.peer_trusted,
-        client.https,
-        random(worker),
-    );
+    let made = Made::new(&head, random(worker));
     let request = Attempted {
         worker,
         client,
@@ -169,7 +163,9 @@ impl Attempted<'_> {
         };
         let forwarding = Forwarding {
             head,
+            peer: &client.peer_text,
             peer_trusted: course.peer_trusted,
+            https: client.https,
             upgrade: head.version() == Version::Http11 && upload.is_none() && asks_for_websocket(head),
             route: course.route.name.header(),
             variant: chosen.name.header(),

@@ -392,7 +392,7 @@ impl Exchange {
         }
         let note = self.access.take().filter(|_| !self.diverted);
         if let Some(note) = note.filter(|note| note.always || outcome != Outcome::Success) {
-            let mut line = AccessLine::new(&note.head, note.client, note.request_id);
+            let mut line = AccessLine::new(&note.head, note.client, note.request_id.to_bytes());
             let latency_us = (self.stage != Stage::Head).then_some(self.latency_us);
             let duration_us = worker.now_us().saturating_sub(self.start_us);
             line.finish(outcome, self.status, latency_us, duration_us);

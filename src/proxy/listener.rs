@@ -13,9 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::answer::put_problem_head;
 use super::fault::Fault;
+use super::h1_server::{End, serve_http1};
+use super::h2_server::serve_http2;
 use super::handle::Client;
-use super::hyper_server::{End, serve_http1, serve_http2};
 use super::stream::Stream;
 use super::tunnel;
 use super::worker::{Stage, Worker};
@@ -92,7 +94,6 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
         worker.cells().reject(RejectReason::Connections);
         return turn_away(worker, tcp, acceptor.is_some());
     }
-    let _ = tcp.set_nodelay(true); // without it only slower
     let peer = peer.ip().to_canonical();
     let client = Rc::new(Client {
         peer,
@@ -114,12 +115,12 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
 /// Tells a client in clear text that there are too many; others, and those who come while many are
 /// being told, are closed without a word.
 fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool) {
-    let told = Rc::clone(&worker.turned_away);
+    let (worker, told) = (Rc::clone(worker), Rc::clone(&worker.turned_away));
     if tls || Rc::strong_count(&told) > TURNED_AWAY_MAX {
         return;
     }
     tokio::task::spawn_local(async move {
-        refuse(Stream::clear(tcp, Bytes::new()), Fault::TooManyConnections).await;
+        refuse(&worker, Stream::clear(tcp), Fault::TooManyConnections).await;
         drop(told);
     });
 }
@@ -129,12 +130,14 @@ async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, 
         worker.cells().reject(RejectReason::Handshake);
         return;
     };
-    let http2 = tls.get_ref().1.alpn_protocol() == Some(b"h2");
-    serve(worker, Stream::tls(tls), client, http2).await;
+    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        return Box::pin(serve_http2(worker, Stream::tls(tls), client)).await;
+    }
+    let ahead = worker.buffers.borrow_mut().input();
+    converse(worker, Stream::tls(tls), ahead, client).await;
 }
 
-async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>) {
-    // No buffer is kept for a client that says nothing yet.
+async fn serve_clear(worker: &Rc<Worker>, tcp: TcpStream, client: Rc<Client>) {
     let patience = async {
         let closing = async {
             worker.drain.reached(Stage::Closing).await;
@@ -145,99 +148,97 @@ async fn serve_clear(worker: &Rc<Worker>, mut tcp: TcpStream, client: Rc<Client>
             () = tokio::time::sleep(client.settings.idle) => {}
         }
     };
-    let mut first = [0; PREFACE.len()];
-    let n = tokio::select! {
+    let mut stream = Stream::clear(tcp);
+    let first = tokio::select! {
         biased;
-        n = tcp.read(&mut first) => n,
+        first = stream.first_bytes(&worker.buffers) => first,
         () = patience => return,
     };
-    let Ok(n @ 1..) = n else { return };
-    let ahead = match timeout(client.settings.request_head, read_preface(&mut tcp, &first[..n])).await {
-        Ok(Ok(ahead)) => ahead,
-        Ok(Err(_)) => return,
-        Err(_) => {
-            worker.cells().reject(RejectReason::HeadTimeout);
-            return Box::pin(refuse(Stream::clear(tcp, Bytes::new()), Fault::HeadTimeout)).await;
+    let Ok(mut ahead) = first else { return };
+    if PREFACE.starts_with(&ahead) {
+        match timeout(client.settings.request_head, read_preface(&mut stream, &mut ahead)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return worker.buffers.borrow_mut().give_input(ahead),
+            Err(_) => {
+                worker.cells().reject(RejectReason::HeadTimeout);
+                return Box::pin(refuse(worker, stream, Fault::HeadTimeout)).await;
+            }
         }
-    };
-    let http2 = ahead.as_ref() == PREFACE;
-    serve(worker, Stream::clear(tcp, ahead), client, http2).await;
-}
-
-/// Reads on until it is plain whether the client speaks HTTP/2.
-async fn read_preface(tcp: &mut TcpStream, first: &[u8]) -> io::Result<Bytes> {
-    let mut ahead = BytesMut::from(first);
-    while ahead.len() < PREFACE.len() && PREFACE.starts_with(&ahead) {
-        let mut part = [0; PREFACE.len()];
-        let want = PREFACE.len() - ahead.len();
-        let n = tcp.read(&mut part[..want]).await?;
-        if n == 0 {
-            break;
-        }
-        ahead.extend_from_slice(&part[..n]);
     }
-    Ok(ahead.freeze())
-}
-
-/// What comes after the serving, and what few connections need, is boxed: a connection's task is as
-/// large as the largest thing it may do.
-async fn serve(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>, http2: bool) {
-    if http2 {
+    if ahead.starts_with(PREFACE) {
+        stream.unread(Bytes::copy_from_slice(&ahead));
+        worker.buffers.borrow_mut().give_input(ahead);
         return Box::pin(serve_http2(worker, stream, client)).await;
     }
+    converse(worker, stream, ahead, client).await;
+}
+
+/// Reads until it is plain whether the client speaks HTTP/2.
+async fn read_preface(stream: &mut Stream, ahead: &mut BytesMut) -> io::Result<()> {
+    while ahead.len() < PREFACE.len() && PREFACE.starts_with(ahead) {
+        if stream.read_buf(ahead).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    Ok(())
+}
+
+/// Speaks HTTP/1 until the connection is over. What comes after the serving, and what few connections need, is boxed:
+/// a connection's task is as large as the largest thing it may do.
+async fn converse(worker: &Rc<Worker>, mut stream: Stream, mut ahead: BytesMut, client: Rc<Client>) {
     let idle = client.settings.idle;
-    let mut stream = stream;
     loop {
-        match Box::pin(serve_http1(worker, stream, Rc::clone(&client))).await {
+        match Box::pin(serve_http1(worker, stream, ahead, Rc::clone(&client))).await {
             End::Resting(resting) => match rest(worker, resting, idle).await {
-                Some(woken) => stream = woken,
+                Some(woken) => (stream, ahead) = woken,
                 None => return,
             },
             End::Gone => return,
+            End::Done(stream) => return finish(stream).await,
             End::Closed(stream) => return Box::pin(linger(stream)).await,
-            End::Refused(stream, fault) => return Box::pin(refuse(stream, fault)).await,
+            End::Refused(stream, fault) => return Box::pin(refuse(worker, stream, fault)).await,
             End::Switched(stream, body) => return Box::pin(tunnel::run(worker, stream, body, idle)).await,
         }
     }
 }
 
-/// Waits for the next request without an engine or its buffers: an idle connection is little more
-/// than its socket. `None`: it is over, and closed.
-async fn rest(worker: &Worker, mut stream: Stream, idle: Duration) -> Option<Stream> {
-    let mut first = [0; PREFACE.len()];
-    let n = tokio::select! {
+/// Waits for the next request without any buffer: an idle connection is little more than its socket. `None`: it
+/// is over, and closed.
+async fn rest(worker: &Worker, mut stream: Stream, idle: Duration) -> Option<(Stream, BytesMut)> {
+    let woken = tokio::select! {
         biased;
-        n = stream.read(&mut first) => n.ok().filter(|&n| n > 0)?,
-        () = worker.drain.reached(Stage::Closing) => 0,
-        () = tokio::time::sleep(idle) => 0,
+        first = stream.first_bytes(&worker.buffers) => Some(first.ok()?),
+        () = worker.drain.reached(Stage::Closing) => None,
+        () = tokio::time::sleep(idle) => None,
     };
-    if n == 0 {
-        Box::pin(linger(stream)).await;
-        return None;
+    match woken {
+        Some(first) if first.is_empty() => {
+            worker.buffers.borrow_mut().give_input(first);
+            None
+        }
+        Some(first) => Some((stream, first)),
+        None => {
+            Box::pin(linger(stream)).await;
+            None
+        }
     }
-    stream.unread(Bytes::copy_from_slice(&first[..n]));
-    Some(stream)
 }
 
 /// Answers a head that we refuse, and closes.
-async fn refuse(mut stream: Stream, fault: Fault) {
-    let problem = fault.problem();
-    let mut answer = format!(
-        "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\nserver: serin\r\nconnection: close\r\n\
-         {}content-length: {}\r\n\r\n",
-        fault.status(),
-        fault.title(),
-        if fault.status() == 503 {
-            "retry-after: 1\r\n"
-        } else {
-            ""
-        },
-        problem.len()
-    )
-    .into_bytes();
-    answer.extend_from_slice(&problem);
+async fn refuse(worker: &Worker, mut stream: Stream, fault: Fault) {
+    let mut answer = Vec::new();
+    put_problem_head(&mut answer, worker, fault);
+    answer.extend_from_slice(b"connection: close\r\n\r\n");
+    answer.extend_from_slice(&fault.problem());
     if matches!(timeout(LINGER, stream.write_all(&answer)).await, Ok(Ok(()))) {
         linger(stream).await;
+    }
+}
+
+/// Closes a connection of which the client wants nothing more.
+async fn finish(mut stream: Stream) {
+    if stream.is_tls() {
+        let _ = timeout(LINGER, stream.shutdown()).await; // a farewell, if the client takes it
     }
 }
 

@@ -1,16 +1,21 @@
 //! The data plane: workers that serve requests by the live table. Knows nothing of control.
 
 mod access_log;
+mod answer;
 mod batch;
 mod body;
+mod buffers;
 mod client_io;
 mod connection;
+mod date;
 mod fault;
 mod forward;
+mod h1_client;
+mod h1_send;
+mod h1_server;
+mod h2_server;
 mod handle;
 mod headers;
-mod hyper_client;
-mod hyper_server;
 mod ledger;
 mod listener;
 mod log_file;
@@ -18,6 +23,7 @@ mod outcome_log;
 mod pool;
 mod stream;
 mod tls;
+mod trace;
 mod tunnel;
 mod wheel;
 mod worker;

@@ -1,9 +1,8 @@
 //! One worker's idle connections to endpoints: last in, first out; bounded in number and age.
 
 use std::sync::Arc;
-use std::task::{Context, Waker};
 
-use super::hyper_client::Connection;
+use super::h1_client::Connection;
 use crate::route::{Endpoint, EndpointId};
 
 /// Idle connections that a worker keeps to one endpoint.
@@ -69,12 +68,11 @@ impl Pools {
         }
     }
 
-    /// Closes what was closed from the other side, and what has been idle too long.
+    /// Closes what was closed from the other side or has spoken unasked, and what has been idle too long.
     pub(super) fn sweep(&mut self, now_us: u64) {
-        let mut cx = Context::from_waker(Waker::noop());
         for pool in &mut self.by_endpoint {
             pool.retain_mut(|idle| {
-                let keep = now_us.saturating_sub(idle.since_us) < IDLE_US && idle.connection.is_alive(&mut cx);
+                let keep = now_us.saturating_sub(idle.since_us) < IDLE_US && idle.connection.is_quiet();
                 if !keep {
                     idle.connection.set_idle(false);
                     self.len -= 1;

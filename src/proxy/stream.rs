@@ -1,13 +1,17 @@
 //! A client's byte stream: clear or TLS, with bytes that were read ahead given back first.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use super::buffers::Buffers;
 
 /// A client's byte stream.
 pub(super) struct Stream {
@@ -22,9 +26,9 @@ enum Inner {
 }
 
 impl Stream {
-    pub(super) fn clear(tcp: TcpStream, ahead: Bytes) -> Self {
+    pub(super) const fn clear(tcp: TcpStream) -> Self {
         Self {
-            ahead,
+            ahead: Bytes::new(),
             inner: Inner::Clear(tcp),
         }
     }
@@ -33,6 +37,51 @@ impl Stream {
         Self {
             ahead: Bytes::new(),
             inner: Inner::Tls(Box::new(tls)),
+        }
+    }
+
+    /// Whether it is encrypted.
+    pub(super) const fn is_tls(&self) -> bool {
+        matches!(self.inner, Inner::Tls(_))
+    }
+
+    /// Has the end of the connection look like a break.
+    pub(super) fn reset_on_close(&self) {
+        // Encrypted streams end with a farewell, whose absence shows.
+        if let Inner::Clear(tcp) = &self.inner {
+            let _ = socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO)); // or it just ends
+        }
+    }
+
+    /// Waits for bytes and reads them into a buffer of the worker's, which is taken only when they have come;
+    /// an empty one at the end of the stream.
+    pub(super) async fn first_bytes(&mut self, buffers: &RefCell<Buffers>) -> io::Result<BytesMut> {
+        if !self.ahead.is_empty() {
+            let mut first = buffers.borrow_mut().input();
+            first.extend_from_slice(&std::mem::take(&mut self.ahead));
+            return Ok(first);
+        }
+        match &mut self.inner {
+            Inner::Clear(tcp) => loop {
+                // No more than a hint: a fresh socket counts as readable until it is asked.
+                tcp.readable().await?;
+                let mut first = buffers.borrow_mut().input();
+                match tcp.try_read_buf(&mut first) {
+                    Ok(_) => return Ok(first),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        buffers.borrow_mut().give_input(first);
+                    }
+                    Err(error) => return Err(error),
+                }
+            },
+            Inner::Tls(tls) => {
+                // What the socket shows may be no more than a part of a record.
+                let mut few = [0; 32];
+                let n = tls.read(&mut few).await?;
+                let mut first = buffers.borrow_mut().input();
+                first.extend_from_slice(&few[..n]);
+                Ok(first)
+            }
         }
     }
 
@@ -67,6 +116,21 @@ impl AsyncWrite for Stream {
             Inner::Clear(tcp) => Pin::new(tcp).poll_write(cx, buf),
             Inner::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, buf),
         }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.inner {
+            Inner::Clear(tcp) => Pin::new(tcp).poll_write_vectored(cx, bufs),
+            Inner::Tls(tls) => Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

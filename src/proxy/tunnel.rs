@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::forward::BackendBody;
@@ -21,7 +22,7 @@ const BUFFER: usize = 16 * 1024;
 
 /// Passes bytes until both sides have ended. However it ends, the backend has done its part.
 pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBody, idle: Duration) {
-    let Some((mut backend, ahead, ledger)) = body.into_tunnel() else {
+    let Some((mut backend, ahead, _counted, ledger)) = body.into_tunnel() else {
         return;
     };
     let _ = tokio::select! {
@@ -31,15 +32,10 @@ pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBo
     ledger.complete();
 }
 
-async fn pass(
-    client: &mut Stream,
-    backend: &mut super::hyper_client::Socket,
-    ahead: &[u8],
-    patience: Duration,
-) -> io::Result<()> {
+async fn pass(client: &mut Stream, backend: &mut TcpStream, ahead: &[u8], patience: Duration) -> io::Result<()> {
     client.write_all(ahead).await?;
     let (client_read, client_write) = tokio::io::split(client);
-    let (backend_read, backend_write) = tokio::io::split(backend);
+    let (backend_read, backend_write) = backend.split();
     let heard = Cell::new(Instant::now());
     // Each way on its own: a side that does not read must not keep us from reading the other.
     let both = async {

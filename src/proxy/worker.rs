@@ -9,7 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, watch};
 
 use super::access_log::{AccessLine, AccessLogWriter};
+use super::buffers::Buffers;
 use super::connection::ConnectionClock;
+use super::date::Date;
 use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
@@ -79,6 +81,7 @@ pub(super) struct Worker {
     pub(super) id: usize,
     pub(super) live: Arc<Live>,
     pub(super) pools: RefCell<Pools>,
+    pub(super) buffers: RefCell<Buffers>,
     pub(super) drain: Arc<Drain>,
     /// Its clones are the connections that are being turned away.
     pub(super) turned_away: Rc<()>,
@@ -97,6 +100,7 @@ pub(super) struct Worker {
     outcome_log: Option<OutcomeLogWriter>,
     /// What worker microseconds must be added to for Unix time.
     unix_epoch_us: u64,
+    date: RefCell<Date>,
 }
 
 impl Worker {
@@ -116,6 +120,7 @@ impl Worker {
             reader: RefCell::new(live.reader()),
             live,
             pools: RefCell::new(Pools::default()),
+            buffers: RefCell::default(),
             drain,
             turned_away: Rc::new(()),
             all_cells,
@@ -128,6 +133,7 @@ impl Worker {
             access_log,
             outcome_log,
             unix_epoch_us: unix_us.saturating_sub(now_us),
+            date: RefCell::default(),
         }
     }
 
@@ -223,6 +229,12 @@ impl Worker {
         }
     }
 
+    /// Writes the `date` of this second (RFC 9110 §6.6.1).
+    pub(super) fn put_date(&self, out: &mut Vec<u8>) {
+        let second = (self.unix_epoch_us + self.recent_us()) / 1_000_000;
+        self.date.borrow_mut().put(second, out);
+    }
+
     fn insert(&self, due: u64, timed: Timed) -> Key {
         if self.tick_sleeps.get() {
             self.tick_wanted.notify_one();
@@ -263,6 +275,7 @@ impl Worker {
             if now_us >= next_sweep_us {
                 next_sweep_us = now_us + 1_000_000;
                 self.pools.borrow_mut().sweep(now_us);
+                self.buffers.borrow_mut().sweep();
             }
         }
     }

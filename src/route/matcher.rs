@@ -4,7 +4,7 @@
 //! host (exact, longest wildcard, any), the path (exact, longest prefix, regular expression, any),
 //! the number of conditions. A list of methods is one condition, each header and each query
 //! parameter is one. Of regular expressions the longer one comes first, of equally long ones the
-//! first by text. Paths are compared as received, nothing in them is decoded.
+//! first by text. Paths are compared byte for byte, in the canonical form of [`crate::path`].
 
 use regex::Regex;
 

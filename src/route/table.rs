@@ -16,6 +16,7 @@ use super::votes::Votes;
 use crate::head::RequestHead;
 use crate::measure::{FailureStatuses, Recorder, Track};
 use crate::name::Name;
+use crate::path::PathPolicy;
 
 /// One generation of everything a request needs to know.
 #[derive(Debug)]
@@ -60,6 +61,7 @@ pub struct ListenerSettings {
     pub headers: u32,
     pub header_bytes: u32,
     pub uri_bytes: u32,
+    pub paths: PathPolicy,
 }
 
 /// A route, ready to serve.

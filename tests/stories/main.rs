@@ -16,6 +16,7 @@ mod drain;
 mod h2;
 mod harness;
 mod limits;
+mod paths;
 mod peers;
 mod rehearse;
 mod reload;

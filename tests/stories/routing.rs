@@ -84,16 +84,6 @@ fn the_most_specific_route_wins() {
 }
 
 #[test]
-fn a_target_that_is_a_host_and_a_query_keeps_its_query() {
-    let app = Backend::ok("x");
-    let serin = Serin::start(&one(app.address()));
-    let mut client = Client::connect(serin.address());
-    client.send("GET http://a?x=1 HTTP/1.1\r\nhost: a\r\n\r\n");
-    assert_eq!(client.response("GET").status, 200);
-    assert_eq!(last(&app).head.start, "GET /?x=1 HTTP/1.1");
-}
-
-#[test]
 fn a_request_without_a_route_gets_a_problem_document() {
     let app = Backend::ok("x");
     let config = one(app.address()).replace("pathPrefix: /", "hosts: [app.test]");

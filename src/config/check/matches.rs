@@ -1,15 +1,18 @@
 //! Conditions of routes and cohorts: regular expressions are compiled, alternatives exclude each other.
 
+use crate::config::address::UrlPath;
 use crate::config::file::{self, HeaderCondition, QueryCondition};
 use crate::config::read::{Reader, Slot};
 use crate::config::scalar::Text;
+use crate::config::tree::{NodeId, quote};
+use crate::path::{PathPolicy, canonical};
 use crate::route::{FieldMatch, FieldTest, Match, PathMatch};
 
-/// The match of a route.
-pub(super) fn route_match(written: &file::Match, reader: &mut Reader<'_>) -> Option<Match> {
+/// The match of a route; its path must be one that requests have under `paths`.
+pub(super) fn route_match(written: &file::Match, paths: PathPolicy, reader: &mut Reader<'_>) -> Option<Match> {
     let hosts: Option<Vec<_>> = written.hosts.items().map(|slot| slot.get().cloned()).collect();
     let methods: Option<Vec<_>> = written.methods.items().map(|slot| slot.get().cloned()).collect();
-    let path = path_match(written, reader);
+    let path = path_match(written, paths, reader);
     let headers = headers(written.headers.items(), reader);
     let query: Vec<_> = written.query.items().map(|slot| query_match(slot, reader)).collect();
     Some(Match {
@@ -97,7 +100,7 @@ fn field_test<T>(
     present.value.map(FieldTest::Present)
 }
 
-fn path_match(written: &file::Match, reader: &mut Reader<'_>) -> Option<PathMatch> {
+fn path_match(written: &file::Match, paths: PathPolicy, reader: &mut Reader<'_>) -> Option<PathMatch> {
     let (path, prefix, regex) = (&written.path, &written.path_prefix, &written.path_regex);
     let mut given = [
         (!path.left_out).then_some(path.at),
@@ -114,9 +117,11 @@ fn path_match(written: &file::Match, reader: &mut Reader<'_>) -> Option<PathMatc
         return None;
     }
     if let Some(path) = path.get() {
+        check_canonical(written.path.at, path, paths, reader);
         return Some(PathMatch::Exact(path.0.clone()));
     }
     if let Some(prefix) = prefix.get() {
+        check_canonical(written.path_prefix.at, prefix, paths, reader);
         // `/api/` and `/api` say the same: whole segments.
         let trimmed = prefix.0.trim_end_matches('/');
         return Some(PathMatch::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.into()));
@@ -128,6 +133,29 @@ fn path_match(written: &file::Match, reader: &mut Reader<'_>) -> Option<PathMatc
             None
         }
     }
+}
+
+/// Requests are matched in canonical form: a path in another form would match none.
+fn check_canonical(at: NodeId, path: &UrlPath, paths: PathPolicy, reader: &mut Reader<'_>) {
+    let form = |policy| {
+        let mut form = path.0.clone().into_bytes();
+        canonical(&mut form, policy).map(|found| {
+            form.truncate(found.len);
+            form
+        })
+    };
+    let written = path.0.as_bytes();
+    let why = match (form(paths), form(PathPolicy::Normalize)) {
+        (Ok(form), _) if form == written => return,
+        (Err(problem), Ok(form)) if form == written => {
+            format!("{problem}, which only a listener with `paths: normalize` takes")
+        }
+        // What a variable holds is not shown.
+        (_, Ok(_)) if reader.tree.is_expanded(at) => "it is not in canonical form".to_owned(),
+        (_, Ok(form)) => format!("write it as {}", quote(&String::from_utf8_lossy(&form))),
+        (_, Err(problem)) => problem.to_string(),
+    };
+    reader.refuse_text(at, &format!("matches no request; {why}"));
 }
 
 /// Compiles `pattern` so that it must match the whole of a text. It is compiled alone first: put

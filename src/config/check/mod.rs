@@ -13,10 +13,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::file::{self, Access, Balancing, File, LogFormat, LogLevel, Protocol, TlsVersion};
+use super::file::{self, Access, Balancing, File, LogFormat, LogLevel, Paths, Protocol, TlsVersion};
 use super::read::{Reader, Slot};
 use super::spec::{Backend, BackendLimits, Listener, ListenerLimits, ListenerTimeouts, Log, OutcomeLog, Spec, Tls};
 use super::units::{Limit, Size};
+use crate::path::PathPolicy;
 use crate::route::{AccessLog, LoadBalancing};
 
 use names::{Names, check_unique};
@@ -94,6 +95,10 @@ fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>)
                 .and_then(|l| l.header_bytes.value)
                 .map_or(64 << 10, Size::in_memory),
             uri_bytes: limits.and_then(|l| l.uri_bytes.value).map_or(16 << 10, Size::in_memory),
+        },
+        paths: match written.paths.or(Paths::Strict) {
+            Paths::Strict => PathPolicy::Strict,
+            Paths::Normalize => PathPolicy::Normalize,
         },
     })
 }

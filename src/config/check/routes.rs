@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::matches::{headers, route_match};
 use super::names::{Names, check_unique};
 use super::{ambiguity, duration_or};
-use crate::config::file::{self, Fallback, File};
+use crate::config::file::{self, Fallback, File, Paths};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::{Route, Variant};
 use crate::measure::FailureStatuses;
+use crate::path::PathPolicy;
 use crate::route::{CohortSpec, KeyFallback, KeySource, KeySpec, Match};
 
 /// All routes; `None` when one does not come about, which is then reported.
@@ -18,6 +19,7 @@ pub(super) fn check(file: &File, backends: &Names<'_>, reader: &mut Reader<'_>) 
         "route",
         file.routes.items().filter_map(Slot::get).map(|route| &route.name),
     );
+    let paths = widest_policy(file);
     let mut routes = Vec::new();
     let mut matches = Vec::new();
     for slot in file.routes.items() {
@@ -26,7 +28,7 @@ pub(super) fn check(file: &File, backends: &Names<'_>, reader: &mut Reader<'_>) 
             continue;
         };
         let matched = match (&written.matches.value, written.matches.left_out) {
-            (Some(written), _) => route_match(written, reader),
+            (Some(written), _) => route_match(written, paths, reader),
             (None, true) => Some(Match::default()),
             (None, false) => None,
         };
@@ -37,6 +39,18 @@ pub(super) fn check(file: &File, backends: &Names<'_>, reader: &mut Reader<'_>) 
     }
     ambiguity::check(&matches, reader);
     routes.into_iter().collect()
+}
+
+/// What every path that a request can have passes: routes serve all listeners.
+fn widest_policy(file: &File) -> PathPolicy {
+    let mut listeners = file.listeners.items().filter_map(Slot::get);
+    // A value that does not fit may have meant either.
+    let strict = listeners.all(|listener| listener.paths.known_or(Paths::Strict) == Some(Paths::Strict));
+    if strict {
+        PathPolicy::Strict
+    } else {
+        PathPolicy::Normalize
+    }
 }
 
 fn route(

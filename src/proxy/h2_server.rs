@@ -1,8 +1,7 @@
-//! Adapter: hyper speaks HTTP/1.1 and HTTP/2 to clients. Requests and answers cross here into the
-//! types of the seam and back.
+//! Adapter: hyper speaks HTTP/2 to clients. Requests and answers cross here into the types of the seam
+//! and back.
 
-use std::borrow::Cow;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -15,130 +14,26 @@ use futures_util::FutureExt as _;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use smallvec::SmallVec;
 use tokio::task::AbortHandle;
 
 use super::batch::gather;
-use super::body::{AnswerBody, Broken, Frame, Length, Upload};
+use super::body::{AnswerBody, Broken, ClientBody, Frame, Length, Outgoing, Source, Upload};
 use super::client_io::ClientIo;
 use super::connection::{ConnectionClock, Offer, Phase};
 use super::fault::Fault;
-use super::forward::BackendBody;
 use super::handle::{Answer, Client, handle};
 use super::headers;
-use super::hyper_client::{Outgoing, length, size_hint, to_frame};
 use super::stream::Stream;
 use super::worker::{Stage, Worker};
-use crate::head::{Fields, HeadBuilder, Method, RequestHead, Version};
+use crate::h1::is_forbidden_trailer;
+use crate::head::{Fields, HeadBuilder, Method, RequestHead, ResponseHead, Version};
 use crate::measure::RejectReason;
+use crate::path::{PathPolicy, canonical};
 use crate::route::ListenerSettings;
-
-/// How a connection ended.
-pub(super) enum End {
-    /// Nothing more is owed to the client; close it.
-    Closed(Stream),
-    /// Closed from the other side, or broken: nothing to say.
-    Gone,
-    /// We refuse what came and say so.
-    Refused(Stream, Fault),
-    /// Bytes pass both ways from here on.
-    Switched(Stream, BackendBody),
-    /// Idle for a while: the next request needs an engine of its own.
-    Resting(Stream),
-}
-
-/// Serves HTTP/1.1 on `stream` until it ends.
-pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>) -> End {
-    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Head, worker.now_us()));
-    let key = worker.watch_connection(Rc::clone(&clock));
-    let switched: Rc<RefCell<Option<BackendBody>>> = Rc::default();
-    let io = ClientIo {
-        stream,
-        worker: Rc::clone(worker),
-        clock: Rc::clone(&clock),
-        http1: true,
-        refusal: None,
-        ended: false,
-    };
-    let service = service_fn(|request: http::Request<Incoming>| {
-        clock.enter(Phase::Busy, 0);
-        let (worker, client, clock, switched) = (worker, &client, &clock, &switched);
-        async move {
-            let (answer, http10) = answer(worker, client, request).await;
-            let close = worker.stage() >= Stage::Announcing;
-            let response = match answer {
-                Answer::Switched { head, tunnel, stamp } => {
-                    *switched.borrow_mut() = Some(tunnel);
-                    to_response(
-                        Answer::Backend {
-                            head,
-                            body: AnswerBody::Own(None),
-                            stamp,
-                        },
-                        None,
-                        close,
-                        http10,
-                    )
-                }
-                other => to_response(other, Some((Rc::clone(worker), Rc::clone(clock))), close, http10),
-            };
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut builder = http1::Builder::new();
-    builder
-        .writev(false)
-        .max_buf_size((client.settings.header_bytes as usize).max(8192));
-    if client.settings.headers != 100 {
-        builder.max_headers(client.settings.headers as usize); // hyper's own default costs no allocation
-    }
-    let mut connection = builder.serve_connection(TokioIo::new(io), service);
-    let (mut told, mut rests) = (false, false);
-    let ended = std::future::poll_fn(|cx| {
-        if clock.poll_late(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        let ended = Pin::new(&mut connection).poll(cx);
-        // What was readable has been read: who is idle now has not asked for anything.
-        if ended.is_pending() && !told && clock.phase() == Phase::Idle && worker.stage() == Stage::Closing {
-            told = true;
-            Pin::new(&mut connection).graceful_shutdown();
-            return Pin::new(&mut connection).poll(cx).map(Some);
-        }
-        if ended.is_pending() && clock.rests() {
-            rests = true;
-            return Poll::Ready(None);
-        }
-        ended.map(Some)
-    })
-    .await;
-    worker.forget_connection(key);
-    let parts = connection.into_parts();
-
-    let mut io = parts.io.into_inner();
-    io.stream.unread(parts.read_buf);
-    match ended {
-        None if rests => End::Resting(io.stream),
-        None if clock.phase() == Phase::Head => {
-            worker.cells().reject(RejectReason::HeadTimeout);
-            End::Refused(io.stream, Fault::HeadTimeout)
-        }
-        None => End::Closed(io.stream),
-        Some(_) => match (switched.take(), io.refusal) {
-            (Some(tunnel), _) => End::Switched(io.stream, tunnel),
-            (None, Some(fault)) => {
-                if let Some(reason) = fault.reject_reason() {
-                    worker.cells().reject(reason);
-                }
-                End::Refused(io.stream, fault)
-            }
-            (None, None) if io.ended => End::Gone,
-            (None, None) => End::Closed(io.stream),
-        },
-    }
-}
 
 /// Serves HTTP/2 on `stream` until it ends.
 pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>) {
@@ -148,9 +43,6 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
         stream,
         worker: Rc::clone(worker),
         clock: Rc::clone(&clock),
-        http1: false,
-        refusal: None,
-        ended: false,
     };
     let (io, sender) = gather(io);
     let streams = Rc::new(Cell::new(0usize));
@@ -164,9 +56,9 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
             let mut open = OpenStream::new(&worker, &clock, &streams);
             // Boxed where it is made: the task that serves it is moved about, and stays small.
             Box::pin(async move {
-                let (answer, _) = answer(&worker, &client, request).await;
+                let answer = answer(&worker, &client, request).await;
                 open.offer(task.get().cloned());
-                let mut response = to_response(answer, None, false, false);
+                let mut response = to_response(answer);
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)
             })
@@ -207,10 +99,8 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
 /// Streams that one HTTP/2 client may have open.
 const STREAMS: u32 = 256;
 
-/// From a hyper request to an answer. A panic on the way costs this request only. Also says
-/// whether the client speaks HTTP/1.0.
-async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Incoming>) -> (Answer, bool) {
-    let http10 = request.version() == http::Version::HTTP_10;
+/// From a hyper request to an answer. A panic on the way costs this request only.
+async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Incoming>) -> Answer {
     let (parts, incoming) = request.into_parts();
     let head = match to_head(&parts, &client.settings) {
         Ok(head) => head,
@@ -218,39 +108,28 @@ async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Inc
             if let Some(reason) = fault.reject_reason() {
                 worker.cells().reject(reason);
             }
-            return (Answer::Own(fault, None), http10);
+            return Answer::Own(fault, None);
         }
     };
     let (body, upload) = if incoming.is_end_stream() {
         (Outgoing::Empty, None)
     } else {
         let upload = Upload::new();
-        let body = ClientBody {
-            incoming,
-            upload: Rc::clone(&upload),
-            worker: Rc::clone(worker),
-        };
+        let body = ClientBody::new(Source::Http2(StreamBody(incoming)), &upload, worker);
         (Outgoing::Client(body), Some(upload))
     };
     let handled = AssertUnwindSafe(handle(worker, client, Rc::new(head), body, upload))
         .catch_unwind()
         .await;
-    let answer = handled.unwrap_or_else(|_| {
+    handled.unwrap_or_else(|_| {
         worker.cells().reject(RejectReason::Panic);
         Answer::Own(Fault::Panic, None)
-    });
-    (answer, http10)
+    })
 }
 
 /// The head of a request, or what is wrong with it.
 fn to_head(parts: &http::request::Parts, settings: &ListenerSettings) -> Result<RequestHead, Fault> {
-    let version = match parts.version {
-        http::Version::HTTP_10 => Version::Http10,
-        http::Version::HTTP_2 => Version::Http2,
-        _ => Version::Http11,
-    };
-    // HTTP/1 heads are counted as they are read.
-    if version == Version::Http2 && parts.headers.len() > settings.headers as usize {
+    if parts.headers.len() > settings.headers as usize {
         return Err(Fault::HeadTooLarge);
     }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
@@ -270,27 +149,14 @@ fn to_head(parts: &http::request::Parts, settings: &ListenerSettings) -> Result<
         Some(authority) => authority.as_str(),
         None => host,
     };
-    if authority.is_empty() && version != Version::Http10 {
-        return Err(Fault::BadRequest("no Host field"));
+    if authority.is_empty() {
+        return Err(Fault::BadRequest("no :authority and no Host field"));
     }
     if !authority.bytes().all(is_host_byte) {
         return Err(Fault::BadRequest("the host holds bytes that no host has"));
     }
-    // hyper undoes chunks and no other coding; a backend would take what is left for the content.
-    let codings = parts.headers.get_all(header::TRANSFER_ENCODING);
-    let mut codings = codings.iter().map(HeaderValue::as_bytes);
-    if codings
-        .next()
-        .is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
-    {
-        return Err(Fault::BadRequest("a transfer coding other than chunked"));
-    }
-    let target = match parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str) {
-        "" => Cow::Borrowed("/"),
-        query if query.starts_with('?') => Cow::Owned(format!("/{query}")), // of `http://host?query`
-        target => Cow::Borrowed(target),
-    };
+    let mut room = SmallVec::new();
+    let target = target(parts, settings.paths, &mut room)?;
     let bytes: usize = parts
         .headers
         .iter()
@@ -299,7 +165,7 @@ fn to_head(parts: &http::request::Parts, settings: &ListenerSettings) -> Result<
     let mut head = HeadBuilder::with_capacity(bytes + authority.len() + target.len());
     let mut cookies = Vec::new();
     for (name, value) in &parts.headers {
-        if version == Version::Http2 && name == header::COOKIE {
+        if name == header::COOKIE {
             // HTTP/2 may split cookies; HTTP/1.1 has one field (RFC 9113 §8.2.3).
             cookies.extend_from_slice(if cookies.is_empty() { b"" } else { b"; " });
             cookies.extend_from_slice(value.as_bytes());
@@ -310,7 +176,27 @@ fn to_head(parts: &http::request::Parts, settings: &ListenerSettings) -> Result<
     if !cookies.is_empty() {
         head.field(b"cookie", &cookies);
     }
-    Ok(head.request(Method::parse(parts.method.as_str()), version, authority, &target))
+    Ok(head.request(Method::parse(parts.method.as_str()), Version::Http2, authority, target))
+}
+
+/// The target in origin form, canonical, in `room`; or `*`, which asks about the server itself
+/// (RFC 9110 §9.3.7).
+fn target<'r>(
+    parts: &http::request::Parts,
+    policy: PathPolicy,
+    room: &'r mut SmallVec<[u8; 256]>,
+) -> Result<&'r str, Fault> {
+    let written = parts.uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
+    if written == "*" && parts.method == http::Method::OPTIONS {
+        return Ok("*");
+    }
+    // Of `http://host` and `http://host?query`.
+    if written.is_empty() || written.starts_with('?') {
+        room.push(b'/');
+    }
+    room.extend_from_slice(written.as_bytes());
+    let form = canonical(room, policy).map_err(|problem| Fault::BadRequest(problem.detail()))?;
+    Ok(std::str::from_utf8(&room[..form.len]).expect("a canonical target is ASCII"))
 }
 
 /// Bytes of RFC 3986 `host` and `port`; no userinfo.
@@ -340,81 +226,65 @@ const fn is_host_byte(b: u8) -> bool {
 }
 
 /// An answer as hyper writes it.
-fn to_response(
-    answer: Answer,
-    http1: Option<(Rc<Worker>, Rc<ConnectionClock>)>,
-    close: bool,
-    http10: bool,
-) -> http::Response<Responding> {
-    let (mut response, stamp, close) = match answer {
+fn to_response(answer: Answer) -> http::Response<Responding> {
+    let (mut response, stamp) = match answer {
         Answer::Backend { head, body, stamp } => {
-            let mut response = http::Response::new(Responding {
-                body,
-                http1,
-                open: None,
-            });
+            let mut response = http::Response::new(Responding::new(body));
             *response.status_mut() = http::StatusCode::from_u16(head.status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+            let length = declared_length(&head, response.body().body.length());
             let map = response.headers_mut();
-            map.reserve(head.fields.len() + 3);
-            headers::response_fields(&head, &mut |name, value| {
-                if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {
-                    map.append(name, value);
-                }
-            });
-            (response, stamp, close)
+            map.reserve(head.fields.len() + 4);
+            headers::response_fields(&head, |name, value| append(map, name, head.fields.share(value)));
+            if let Some(length) = length {
+                map.insert(header::CONTENT_LENGTH, length);
+            }
+            (response, stamp)
         }
         Answer::Own(fault, stamp) => {
-            let body = AnswerBody::Own(Some(fault.problem()));
-            let mut response = http::Response::new(Responding {
-                body,
-                http1,
-                open: None,
-            });
+            let mut response = http::Response::new(Responding::new(AnswerBody::Own(Some(fault.problem()))));
             *response.status_mut() = http::StatusCode::from_u16(fault.status()).unwrap_or_default();
             let map = response.headers_mut();
-            map.insert(
-                header::CONTENT_TYPE,
-                HeaderValue::from_static("application/problem+json"),
-            );
+            let problem = HeaderValue::from_static("application/problem+json");
+            map.insert(header::CONTENT_TYPE, problem);
             map.insert(header::SERVER, HeaderValue::from_static("serin"));
-            if fault.status() == 503 {
-                map.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            if let Some((name, value)) = fault.field() {
+                map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
             }
-            if fault.status() == 405 {
-                map.insert(
-                    header::ALLOW,
-                    HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-                );
-            }
-            (response, stamp, close || fault.closes())
+            (response, stamp)
         }
-        Answer::Switched { .. } => unreachable!("switches are taken out before"),
+        Answer::Switched { .. } => unreachable!("HTTP/2 requests are not passed on as upgrades"),
     };
-    let on_http1 = response.body().http1.is_some();
-    let map = response.headers_mut();
     if let Some(stamp) = stamp {
+        let map = response.headers_mut();
         let value = |bytes| HeaderValue::from_maybe_shared(bytes).ok();
         if let (Some(variant), Some(generation)) = (value(stamp.variant), value(stamp.generation)) {
             map.insert(VARIANT, variant);
             map.insert(GENERATION, generation);
         }
     }
-    if close && on_http1 {
-        map.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    } else if http10 && on_http1 && response.body().body.length() == Length::Unknown {
-        // HTTP/1.0 knows no chunks: the end of the connection is the end of the body.
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
     response
+}
+
+/// What `content-length` says: of the body, or of the one that a HEAD or a 304 only describes.
+fn declared_length(head: &ResponseHead, length: Length) -> Option<HeaderValue> {
+    match length {
+        Length::Known(n) => Some(n.into()),
+        Length::Unknown => None,
+        Length::Empty => HeaderValue::from_bytes(head.fields.get("content-length")?).ok(),
+    }
+}
+
+fn append(map: &mut HeaderMap, name: &[u8], value: Bytes) {
+    if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {
+        map.append(name, value);
+    }
 }
 
 const VARIANT: HeaderName = HeaderName::from_static("x-serin-variant");
 const GENERATION: HeaderName = HeaderName::from_static("x-serin-generation");
 
 /// Fields of a hyper map as ours.
-pub(super) fn to_fields(map: &HeaderMap) -> Fields {
+fn to_fields(map: &HeaderMap) -> Fields {
     let mut head = HeadBuilder::default();
     for (name, value) in map {
         head.field(name.as_str().as_bytes(), value.as_bytes());
@@ -423,74 +293,68 @@ pub(super) fn to_fields(map: &HeaderMap) -> Fields {
 }
 
 /// Our trailer fields as a hyper map, without those that trailers must not hold (RFC 9110 §6.5.1).
-pub(super) fn to_header_map(fields: &Fields) -> HeaderMap {
+fn to_header_map(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::with_capacity(fields.len());
-    for (name, value) in fields.iter_shared() {
-        let framing: [&[u8]; 8] = [
-            b"content-length",
-            b"transfer-encoding",
-            b"host",
-            b"connection",
-            b"trailer",
-            b"content-encoding",
-            b"content-type",
-            b"content-range",
-        ];
-        if framing.contains(&name) || name.starts_with(b"x-serin-") {
-            continue;
-        }
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_maybe_shared(value)) {
-            map.append(name, value);
+    for (name, value) in fields.iter() {
+        if !is_forbidden_trailer(name) {
+            append(&mut map, name, fields.share(value));
         }
     }
     map
 }
 
-/// The body of a request as the client sends it.
-pub(super) struct ClientBody {
-    incoming: Incoming,
-    upload: Rc<Upload>,
-    worker: Rc<Worker>,
-}
+/// The body of a request as it comes on its stream.
+pub(super) struct StreamBody(Incoming);
 
-impl ClientBody {
-    /// The next part. Notes when we wait for the client, and when it breaks off.
+impl StreamBody {
+    /// The next part.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Pending => {
-                self.upload.wait(self.worker.now_us());
-                Poll::Pending
-            }
-            Poll::Ready(frame) => {
-                self.upload.arrived(|| self.worker.now_us());
-                let frame = frame.map(to_frame);
-                match &frame {
-                    Some(Err(_)) => self.upload.break_off(),
-                    None => self.upload.complete(),
-                    Some(Ok(Frame::Trailers(_))) => self.upload.complete(),
-                    Some(Ok(_)) if self.incoming.is_end_stream() => self.upload.complete(),
-                    Some(Ok(_)) => {}
-                }
-                Poll::Ready(frame)
-            }
+        Pin::new(&mut self.0).poll_frame(cx).map(|next| next.map(to_frame))
+    }
+
+    /// Whether nothing more comes.
+    pub(super) fn is_end(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    /// What is still to come.
+    pub(super) fn length(&self) -> Length {
+        match self.0.size_hint().exact() {
+            _ if self.is_end() => Length::Empty,
+            Some(n) => Length::Known(n),
+            None => Length::Unknown,
         }
     }
+}
 
-    pub(super) fn is_end(&self) -> bool {
-        self.incoming.is_end_stream()
-    }
+/// A part of a hyper body as ours.
+fn to_frame(frame: Result<http_body::Frame<Bytes>, hyper::Error>) -> Result<Frame, Broken> {
+    let frame = frame.map_err(|_| Broken)?;
+    Ok(match frame.into_data() {
+        Ok(data) => Frame::Data(data),
+        Err(frame) => Frame::Trailers(Box::new(to_fields(&frame.into_trailers().unwrap_or_default()))),
+    })
+}
 
-    pub(super) fn length(&self) -> Length {
-        length(&self.incoming)
+/// A length as hyper wants it.
+fn size_hint(length: Length) -> http_body::SizeHint {
+    match length {
+        Length::Empty => http_body::SizeHint::with_exact(0),
+        Length::Known(n) => http_body::SizeHint::with_exact(n),
+        Length::Unknown => http_body::SizeHint::default(),
     }
 }
 
 /// The body of an answer, as hyper pulls it.
 struct Responding {
     body: AnswerBody,
-    /// Back to idle when the body is done.
-    http1: Option<(Rc<Worker>, Rc<ConnectionClock>)>,
     open: Option<OpenStream>,
+}
+
+impl Responding {
+    const fn new(body: AnswerBody) -> Self {
+        Self { body, open: None }
+    }
 }
 
 impl http_body::Body for Responding {
@@ -519,14 +383,6 @@ impl http_body::Body for Responding {
 
     fn size_hint(&self) -> http_body::SizeHint {
         size_hint(self.body.length())
-    }
-}
-
-impl Drop for Responding {
-    fn drop(&mut self) {
-        if let Some((worker, clock)) = self.http1.take() {
-            clock.enter(Phase::Idle, worker.recent_us());
-        }
     }
 }
 

@@ -1,0 +1,408 @@
+//! Serves HTTP/1 to a client: reads a head, has it handled, writes the answer, and again.
+//!
+//! No task and no channel: one future polls the client's side and, within [`handle`], the backend's. What a
+//! connection holds while it waits for a request is given back by ending with [`End::Resting`].
+
+use std::cell::RefCell;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt as _;
+use tokio::io::AsyncWrite as _;
+
+use super::answer::{Sending, Sent};
+use super::body::{Broken, ClientBody, Frame, Length, Outgoing, Source, Upload};
+use super::buffers::SMALL;
+use super::connection::{ConnectionClock, Phase};
+use super::fault::Fault;
+use super::forward::BackendBody;
+use super::handle::{Answer, Client, handle};
+use super::stream::Stream;
+use super::worker::{Stage, Worker};
+use crate::h1::{BodyDecoder, Framing, HeadLimits, Part, Refusal, Request, RequestDecoder};
+use crate::head::{Method, RequestHead, Version};
+use crate::measure::RejectReason;
+
+/// How a conversation ended.
+pub(super) enum End {
+    /// Nothing more is owed to the client, who may still send: close it so that the answer arrives.
+    Closed(Stream),
+    /// Nothing more is owed to the client, who knows it and has sent nothing more.
+    Done(Stream),
+    /// Closed from the other side, or broken: nothing to say.
+    Gone,
+    /// We refuse what came and say so.
+    Refused(Stream, Fault),
+    /// Bytes pass both ways from here on.
+    Switched(Stream, BackendBody),
+    /// Idle for a while: nothing is held for it any more.
+    Resting(Stream),
+}
+
+/// Room for what is read of a large body at once.
+const LARGE: usize = 64 * 1024;
+
+/// Less room than this is not read into.
+const ROOM_MIN: usize = 4 * 1024;
+
+/// A client's connection, shared by the loop that serves it and the body of a request on its way up.
+pub(super) struct Conversation {
+    worker: Rc<Worker>,
+    clock: Rc<ConnectionClock>,
+    wire: RefCell<Wire>,
+}
+
+/// Both directions of the connection, and what is buffered of them.
+pub(super) struct Wire {
+    /// `None` once the conversation has ended.
+    stream: Option<Stream>,
+    /// Read, and not taken.
+    input: BytesMut,
+    /// To be written, from `written` on.
+    pub(super) output: Vec<u8>,
+    written: usize,
+    /// Of the present request.
+    body: BodyDecoder,
+    /// The client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
+    continue_due: bool,
+}
+
+/// What reading a head came to.
+#[allow(clippy::large_enum_variant)] // moved once, from where it is made to where it is used
+enum Next {
+    Request(Request),
+    Refused(Fault),
+    /// Nothing is asked, and nothing more will be served.
+    Closing,
+    Resting,
+    Gone,
+}
+
+/// Serves HTTP/1 on `stream`, of which `ahead` was read already, until it ends.
+pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, ahead: BytesMut, client: Rc<Client>) -> End {
+    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Head, worker.now_us()));
+    let key = worker.watch_connection(Rc::clone(&clock));
+    let conversation = Rc::new(Conversation::new(worker, clock, stream, ahead));
+    let end = conversation.serve(&client).await;
+    worker.forget_connection(key);
+    conversation.give_back();
+    end
+}
+
+impl Conversation {
+    fn new(worker: &Rc<Worker>, clock: Rc<ConnectionClock>, stream: Stream, ahead: BytesMut) -> Self {
+        let wire = RefCell::new(Wire {
+            stream: Some(stream),
+            input: ahead,
+            output: worker.buffers.borrow_mut().output(),
+            written: 0,
+            body: BodyDecoder::new(Framing::Empty),
+            continue_due: false,
+        });
+        let worker = Rc::clone(worker);
+        Self { worker, clock, wire }
+    }
+
+    fn give_back(&self) {
+        let mut wire = self.wire.borrow_mut();
+        let mut buffers = self.worker.buffers.borrow_mut();
+        buffers.give_input(std::mem::take(&mut wire.input));
+        buffers.give_output(std::mem::take(&mut wire.output));
+    }
+
+    async fn serve(self: &Rc<Self>, client: &Client) -> End {
+        let settings = &client.settings;
+        let limits = HeadLimits {
+            bytes: settings.header_bytes as usize,
+            fields: settings.headers as usize,
+            target_bytes: settings.uri_bytes as usize,
+        };
+        let mut decoder = RequestDecoder::new(limits, settings.paths);
+        // Made once for each connection; used again as long as nobody else keeps it.
+        let mut kept_head: Option<Rc<RequestHead>> = None;
+        loop {
+            let request = match std::future::poll_fn(|cx| self.poll_request(cx, &mut decoder)).await {
+                Next::Request(request) => request,
+                Next::Refused(fault) => {
+                    if let Some(reason) = fault.reject_reason() {
+                        self.worker.cells().reject(reason);
+                    }
+                    return self.end_with(|stream| End::Refused(stream, fault));
+                }
+                Next::Closing => return self.end_with(End::Closed),
+                Next::Resting => return self.end_with(End::Resting),
+                Next::Gone => return End::Gone,
+            };
+            self.clock.enter(Phase::Busy, 0);
+            let (body, upload) = self.take_body(&request);
+            let mut sending = Sending {
+                head_only: *request.head.method() == Method::Head,
+                http10: request.head.version() == Version::Http10,
+                keep_alive: request.keep_alive,
+                client_closes: !request.keep_alive,
+                upload: upload.clone(),
+            };
+            let head = keep(&mut kept_head, request.head);
+            let Some(answer) = self.ask(client, head, body, upload).await else {
+                return End::Gone;
+            };
+            sending.keep_alive &= self.worker.stage() < Stage::Announcing;
+            match sending.send(self, answer).await {
+                Sent::Kept => self.clock.enter(Phase::Idle, self.worker.recent_us()),
+                Sent::Close if sending.client_closes && self.wire.borrow().input.is_empty() => {
+                    return self.end_with(End::Done);
+                }
+                Sent::Close => return self.end_with(End::Closed),
+                Sent::Switched(tunnel) => return self.end_with(|stream| End::Switched(stream, tunnel)),
+                Sent::Broken => return End::Gone,
+            }
+        }
+    }
+
+    /// Has a request handled. A panic on the way costs this request only. `None`: the client has left.
+    async fn ask(
+        &self,
+        client: &Client,
+        head: Rc<RequestHead>,
+        body: Outgoing,
+        upload: Option<Rc<Upload>>,
+    ) -> Option<Answer> {
+        let handled = AssertUnwindSafe(handle(&self.worker, client, head, body, upload)).catch_unwind();
+        let mut handled = pin!(handled);
+        std::future::poll_fn(|cx| match handled.as_mut().poll(cx) {
+            Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
+            Poll::Ready(Err(_)) => {
+                self.worker.cells().reject(RejectReason::Panic);
+                Poll::Ready(Some(Answer::Own(Fault::Panic, None)))
+            }
+            Poll::Pending => self.poll_left(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// The next head.
+    fn poll_request(&self, cx: &mut Context<'_>, decoder: &mut RequestDecoder) -> Poll<Next> {
+        let wire = &mut *self.wire.borrow_mut();
+        loop {
+            match decoder.decode(&mut wire.input) {
+                Ok(Some(request)) => return Poll::Ready(Next::Request(request)),
+                Ok(None) => {}
+                Err(refusal) => return Poll::Ready(Next::Refused(Fault::of(refusal))),
+            }
+            let begun = !wire.input.is_empty();
+            if begun && self.clock.phase() == Phase::Idle {
+                self.clock.enter(Phase::Head, self.worker.recent_us());
+            }
+            if self.clock.poll_late(cx).is_ready() {
+                return Poll::Ready(if begun {
+                    Next::Refused(Fault::HeadTimeout)
+                } else {
+                    Next::Closing
+                });
+            }
+            match wire.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::Gone),
+                Poll::Ready(Ok(_)) => {}
+                // What was readable has been read: who is idle now has not asked for anything.
+                Poll::Pending if !begun && self.worker.stage() == Stage::Closing => {
+                    return Poll::Ready(Next::Closing);
+                }
+                Poll::Pending if !begun && self.clock.rests() => return Poll::Ready(Next::Resting),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The body of a request, as it is passed on: at once if all of it is there.
+    fn take_body(self: &Rc<Self>, request: &Request) -> (Outgoing, Option<Rc<Upload>>) {
+        let wire = &mut *self.wire.borrow_mut();
+        wire.continue_due = false;
+        match request.framing {
+            Framing::Empty | Framing::Close => {
+                wire.body = BodyDecoder::new(Framing::Empty);
+                return (Outgoing::Empty, None);
+            }
+            Framing::Length(n) if wire.input.len() as u64 >= n => {
+                wire.body = BodyDecoder::new(Framing::Empty);
+                let len = usize::try_from(n).expect("it is in the buffer");
+                return (Outgoing::Whole(wire.input.split_to(len).freeze()), None);
+            }
+            Framing::Length(_) | Framing::Chunked => {}
+        }
+        wire.body = BodyDecoder::new(request.framing);
+        wire.continue_due = request.expects_continue;
+        let upload = Upload::new();
+        let body = ClientBody::new(Source::Http1(Rc::clone(self)), &upload, &self.worker);
+        (Outgoing::Client(body), Some(upload))
+    }
+
+    /// The next part of the present request's body.
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
+        let wire = &mut *self.wire.borrow_mut();
+        loop {
+            match wire.body.decode(&mut wire.input) {
+                Ok(Some(Part::Data(data))) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
+                Ok(Some(Part::Trailers(fields))) => return Poll::Ready(Some(Ok(Frame::Trailers(fields)))),
+                Ok(None) if wire.body.is_done() => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(_) => return Poll::Ready(Some(Err(Broken))),
+            }
+            if std::mem::take(&mut wire.continue_due) {
+                wire.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            // Nothing but a 100 can be in the output before the answer; with it, the rest goes out then.
+            if let Poll::Ready(Err(_)) = wire.poll_flush(cx) {
+                return Poll::Ready(Some(Err(Broken)));
+            }
+            match ready!(wire.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(Broken))),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether all of the present request's body has come.
+    pub(super) fn body_is_done(&self) -> bool {
+        self.wire.borrow().body.is_done()
+    }
+
+    /// What is still to come of the present request's body.
+    pub(super) fn body_length(&self) -> Length {
+        let wire = self.wire.borrow();
+        match wire.body.remaining() {
+            _ if wire.body.is_done() => Length::Empty,
+            Some(n) => Length::Known(n),
+            None => Length::Unknown,
+        }
+    }
+
+    /// Ready when the client has ended its side, as far as that can be known: what it sends ahead is read, so
+    /// much and no more; while it owes us a body, whoever reads that will notice.
+    pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let wire = &mut *self.wire.borrow_mut();
+        while wire.body.is_done() && wire.input.len() < SMALL {
+            match ready!(wire.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The wire, for writing the answer.
+    pub(super) fn wire(&self) -> std::cell::RefMut<'_, Wire> {
+        self.wire.borrow_mut()
+    }
+
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    pub(super) fn clock(&self) -> &ConnectionClock {
+        &self.clock
+    }
+
+    /// Ends the conversation; what was read and not used goes back to the stream.
+    fn end_with(&self, end: impl FnOnce(Stream) -> End) -> End {
+        let wire = &mut *self.wire.borrow_mut();
+        match wire.stream.take() {
+            Some(mut stream) => {
+                if !wire.input.is_empty() {
+                    stream.unread(Bytes::copy_from_slice(&wire.input));
+                }
+                end(stream)
+            }
+            None => End::Gone,
+        }
+    }
+}
+
+impl Wire {
+    /// Reads what there is room for; 0 at the end of the stream.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Ok(0));
+        };
+        if self.input.capacity() - self.input.len() < ROOM_MIN {
+            let large = self.body.remaining().is_some_and(|left| left >= LARGE as u64);
+            self.input.reserve(if large { LARGE } else { SMALL });
+        }
+        tokio_util::io::poll_read_buf(Pin::new(stream), cx, &mut self.input)
+    }
+
+    /// Writes the output, then `more`, from which what was written is taken.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, more: &mut Bytes) -> Poll<io::Result<()>> {
+        let Some(stream) = &mut self.stream else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let mut stream = Pin::new(stream);
+        while self.written < self.output.len() || !more.is_empty() {
+            let head = &self.output[self.written..];
+            let n = if more.is_empty() {
+                ready!(stream.as_mut().poll_write(cx, head))?
+            } else if head.is_empty() {
+                ready!(stream.as_mut().poll_write(cx, more))?
+            } else {
+                let both = [io::IoSlice::new(head), io::IoSlice::new(more)];
+                ready!(stream.as_mut().poll_write_vectored(cx, &both))?
+            };
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_head = n.min(head.len());
+            self.written += of_head;
+            bytes::Buf::advance(more, n - of_head);
+        }
+        self.output.clear();
+        self.written = 0;
+        stream.poll_flush(cx)
+    }
+
+    /// Writes the output.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.output.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_write(cx, &mut Bytes::new())
+    }
+
+    /// Whether part of the output is gone.
+    pub(super) fn has_written(&self) -> bool {
+        self.written > 0
+    }
+
+    /// Has the end of the connection look like the break that it is: to a client who reads until then, an
+    /// orderly end would look whole.
+    pub(super) fn reset_on_close(&self) {
+        if let Some(stream) = &self.stream {
+            stream.reset_on_close();
+        }
+    }
+}
+
+impl Fault {
+    fn of(refusal: Refusal) -> Self {
+        use crate::h1::RefusalKind;
+        match refusal.kind() {
+            RefusalKind::Malformed => Self::BadRequest(refusal.detail()),
+            RefusalKind::Method => Self::MethodNotAllowed,
+            RefusalKind::ContentTooLarge => Self::ContentTooLarge,
+            RefusalKind::TargetTooLong => Self::UriTooLong,
+            RefusalKind::HeadTooLarge => Self::HeadTooLarge,
+            RefusalKind::Expectation => Self::Expectation,
+        }
+    }
+}
+
+/// Puts a head where the last one was, unless somebody still holds that.
+fn keep(kept: &mut Option<Rc<RequestHead>>, head: RequestHead) -> Rc<RequestHead> {
+    match kept.as_mut().and_then(Rc::get_mut) {
+        Some(place) => *place = head,
+        None => *kept = Some(Rc::new(head)),
+    }
+    Rc::clone(kept.as_ref().expect("it has just been filled"))
+}

@@ -13,7 +13,7 @@ use serin::path::PathPolicy;
 
 use crate::load::Protocol;
 use crate::machine::Cores;
-use crate::peer::{Kind, Site};
+use crate::peer::{Features, Kind, Site};
 use crate::workdir::{Workdir, free_port};
 
 #[allow(unreachable_pub, missing_docs, reason = "shared with the stories")]
@@ -24,7 +24,7 @@ mod recorder;
 mod table;
 
 use recorder::{Message, Recorder};
-use table::{Case, FILES, Outcome, Step, Theme, escape};
+use table::{Case, FILES, Outcome, Step, Theme, Then, escape};
 
 /// A proxy that says nothing for so long waits for more of the request.
 const QUIET: Duration = Duration::from_millis(250);
@@ -65,14 +65,13 @@ enum Class {
 impl Class {
     const ALL: [Self; 3] = [Self::Required, Self::Choice, Self::Legal];
 
-    /// `None`: no other proxy has to do the same.
+    /// By the last outcome.
     fn of(case: &Case) -> Option<Self> {
         match case.outcomes.last()? {
             Outcome::Passed { .. } => Some(Self::Legal),
             Outcome::Refused { by_choice, .. } | Outcome::Broken { by_choice, .. } => {
                 Some(if *by_choice { Self::Choice } else { Self::Required })
             }
-            Outcome::Declined { .. } => None,
         }
     }
 }
@@ -118,6 +117,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
             weights: [99, 1],
             connections_max: 100,
             timeout_s: 5,
+            features: Features::Plain,
         };
         let _process = peer.start(&site, options.cores, &workdir).await?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -189,7 +189,13 @@ fn ask(address: SocketAddr, case: &Case) -> anyhow::Result<()> {
             break; // It has refused, or it waits; the answers tell.
         }
     }
-    let goes_on = matches!(case.outcomes.last(), Some(Outcome::Passed { closed: false, .. }));
+    let goes_on = matches!(
+        case.outcomes.last(),
+        Some(Outcome::Passed {
+            then: Then::Open | Then::Kept,
+            ..
+        })
+    );
     let deadline = Instant::now() + CASE_MAX;
     loop {
         // One answer more than is due may follow, unless all was legal.

@@ -10,15 +10,14 @@ use std::time::{Duration, Instant};
 use crate::common::{Metrics, Options, PATIENCE, Serin, one};
 use exchange::{Answer, Manner, Talk};
 use recorder::{Message, Recorder};
-use table::{Case, FILES, Outcome, Theme, escape};
+use table::{Case, FILES, Outcome, Theme, Then, escape};
 
 /// What goes through after a case whose connection stays open.
 const PROBE: &[u8] = b"GET /probe HTTP/1.1\r\nHost: probe.test\r\n\r\n";
 const PROBE_PATTERN: &[u8] = b"GET /probe HTTP/1.1\r\nhost: probe.test\r\n{added}\r\n\r\n";
 
 /// So many failures are told.
-const SHORT: Duration = Duration::from_millis(500);
-const TOLD: usize = 400;
+const TOLD: usize = 40;
 
 macro_rules! themes {
     ($($name:ident)*) => {
@@ -109,35 +108,34 @@ struct Stage<'a> {
 impl Stage<'_> {
     /// Runs one case; what a refusal said, or what is not as the table says.
     fn run(&self, case: &Case, manner: Manner) -> Result<String, String> {
-        let mut talk = Talk::open(self.serin.address(), SHORT).map_err(|e| format!("no connection: {e}"))?;
+        let mut talk = Talk::open(self.serin.address(), PATIENCE).map_err(|e| format!("no connection: {e}"))?;
         talk.perform(&case.steps, manner)?;
         let mut detail = String::new();
         let mut patterns = Vec::new();
         for outcome in &case.outcomes {
             match outcome {
-                Outcome::Passed { pattern, closed } => {
+                Outcome::Passed { pattern, then } => {
                     patterns.push(pattern.as_slice());
-                    passed(&talk.answer(pattern.starts_with(b"HEAD "))?, *closed)?;
+                    passed(&talk.answer(pattern.starts_with(b"HEAD "))?, *then)?;
                 }
-                Outcome::Declined { status } => detail = problem(&talk.answer(false)?, *status, false)?,
-                Outcome::Refused { status, .. }
-                | Outcome::Broken {
-                    status: Some(status), ..
-                } => {
-                    detail = problem(&talk.answer(false)?, *status, true)?;
-                }
-                Outcome::Broken { status: None, .. } => {}
+                Outcome::Refused { status, .. } => detail = problem(&talk.answer(false)?, *status, &[])?,
+                Outcome::Broken { status, .. } => detail = problem(&talk.answer(false)?, *status, &STAMP)?,
             }
         }
         let last = case.outcomes.last();
-        if let Some(Outcome::Passed { closed: false, .. } | Outcome::Declined { .. }) = last {
-            talk.send(PROBE)
-                .map_err(|e| format!("the connection takes no probe: {e}"))?;
-            patterns.push(PROBE_PATTERN);
-            passed(&talk.answer(false).map_err(|e| format!("probe: {e}"))?, false)
-                .map_err(|e| format!("probe: {e}"))?;
-        } else {
-            talk.ended()?;
+        match last {
+            Some(Outcome::Passed {
+                then: Then::Open | Then::Kept,
+                ..
+            }) => {
+                talk.send(PROBE)
+                    .map_err(|e| format!("the connection takes no probe: {e}"))?;
+                patterns.push(PROBE_PATTERN);
+                let answer = talk.answer(false);
+                let right = answer.and_then(|answer| passed(&answer, Then::Open));
+                right.map_err(|e| format!("probe: {e}"))?;
+            }
+            _ => talk.ended()?,
         }
         self.check_counts(case, patterns.len() as u64)?;
         self.check_messages(&patterns, matches!(last, Some(Outcome::Broken { .. })))?;
@@ -201,8 +199,8 @@ impl Stage<'_> {
     /// The counters have moved by what the outcomes say, and by nothing else.
     fn check_counts(&self, case: &Case, passed: u64) -> Result<(), String> {
         let (reason, broken) = match case.outcomes.last() {
-            Some(Outcome::Declined { status } | Outcome::Refused { status, .. }) => (reject_reason(*status), false),
-            Some(Outcome::Broken { status, .. }) => (status.and_then(reject_reason), true),
+            Some(Outcome::Refused { status, .. }) => (reject_reason(*status), false),
+            Some(Outcome::Broken { status, .. }) => (reject_reason(*status), true),
             Some(Outcome::Passed { .. }) | None => (None, false),
         };
         let moved = || Counts::of(self.serin).since(&self.before);
@@ -270,39 +268,46 @@ impl Counts {
 /// The label under which a refusal with this status is counted.
 fn reject_reason(status: u16) -> Option<&'static str> {
     match status {
-        400 | 413 | 417 => Some("bad_request"),
-        404 => Some("no_route"),
-        405 => Some("unsupported"),
+        400 | 413 => Some("bad_request"),
+        405 | 417 => Some("unsupported"),
         414 => Some("uri"),
         431 => Some("headers"),
         _ => None,
     }
 }
 
+/// What each answer to a request that has a route tells of its way.
+const STAMP: [&str; 2] = ["x-serin-generation: 1", "x-serin-variant: stable"];
+
 /// Fails unless this is the backend's answer as Serin passes it on.
-fn passed(answer: &Answer, closed: bool) -> Result<(), String> {
-    let mut fields = vec!["content-length: 2", "x-serin-generation: 1", "x-serin-variant: stable"];
-    if closed {
-        fields.push("connection: close");
-    }
+fn passed(answer: &Answer, then: Then) -> Result<(), String> {
+    let connection = match then {
+        Then::Open => None,
+        Then::Kept => Some("connection: keep-alive"),
+        Then::Closed => Some("connection: close"),
+    };
+    let fields: Vec<_> = ["content-length: 2"]
+        .into_iter()
+        .chain(STAMP)
+        .chain(connection)
+        .collect();
     let right = answer.start == "HTTP/1.1 200 OK" && answer.has_only(&fields);
     right
         .then_some(())
-        .ok_or_else(|| format!("not the backend's answer ({closed}): {answer:?}"))
+        .ok_or_else(|| format!("not the backend's answer ({then:?}): {answer:?}"))
 }
 
-/// Fails unless this is a problem document of Serin's with this status; its detail.
-fn problem(answer: &Answer, status: u16, closed: bool) -> Result<String, String> {
+/// Fails unless this is a problem document of Serin's with this status, which closes; its detail.
+fn problem(answer: &Answer, status: u16, stamp: &[&str]) -> Result<String, String> {
     let wrong = || format!("no problem {status} as it should be: {answer:?}");
     let length = format!("content-length: {}", answer.body.len());
-    let mut fields = vec![
+    let mut fields = stamp.to_vec();
+    fields.extend([
         "content-type: application/problem+json",
         "server: serin",
-        length.as_str(),
-    ];
-    if closed {
-        fields.push("connection: close");
-    }
+        "connection: close",
+        &length,
+    ]);
     if status == 405 {
         fields.push("allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     }
@@ -356,7 +361,7 @@ fn show(messages: &[Message]) -> String {
 
 /// What `look` finds, or `None` when that is nothing for [`PATIENCE`].
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + SHORT;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match look() {
             None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)), // between two looks

@@ -14,11 +14,10 @@
 //! < POST /x HTTP/1.1             the backend sees this line and CRLF
 //! <| hello                       it sees this and no line end
 //! passed                         that was a whole request, it was answered 200 by the backend
-//! passed, closed                 ... and Serin closes
-//! declined 404                   Serin answers by itself, and the connection goes on
+//! passed, kept                   the same, and the answer says `connection: keep-alive`
+//! passed, closed                 the same, and Serin says `connection: close` and closes
 //! refused 400                    Serin answers with a problem and closes; nothing reaches the backend
 //! broken 400                     the same, but a head had been accepted: what has reached the backend breaks off
-//! broken off                     the same without an answer: the client itself has broken off
 //! ```
 //!
 //! One outcome for each request of the connection, in order. `by choice` behind a refusal says that the RFCs let a
@@ -60,7 +59,7 @@ pub struct Case {
     /// Line of the file on which it begins, from 1.
     pub line: usize,
     pub steps: Vec<Step>,
-    /// One for each request; all but the last are `Passed` or `Declined`, and not closed.
+    /// One for each request; all but the last are passed, and leave the connection open.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -77,13 +76,21 @@ pub enum Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It reaches the backend as this pattern says, and is answered 200.
-    Passed { pattern: Vec<u8>, closed: bool },
-    /// Serin answers it with this status, and the connection goes on.
-    Declined { status: u16 },
+    Passed { pattern: Vec<u8>, then: Then },
     /// Serin answers with this status and closes; nothing of it reaches the backend.
     Refused { status: u16, by_choice: bool },
-    /// Its head was fit to be passed on, its body is not. What reached the backend breaks off; `None`: no answer.
-    Broken { status: Option<u16>, by_choice: bool },
+    /// Its head was fit to be passed on, its body is not. Serin answers with this status and closes; what reached
+    /// the backend breaks off.
+    Broken { status: u16, by_choice: bool },
+}
+
+/// What becomes of the connection, and whether the answer says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Open,
+    /// It stays open, and the answer says so.
+    Kept,
+    Closed,
 }
 
 impl Theme {
@@ -177,12 +184,16 @@ impl Draft {
 
     fn outcome(&mut self, words: &str) -> Result<Outcome, String> {
         let pattern = std::mem::take(&mut self.pattern);
-        if let "passed" | "passed, closed" = words {
-            if pattern.is_empty() {
-                return Err("nothing has reached the backend".to_owned());
-            }
-            let closed = words != "passed";
-            return Ok(Outcome::Passed { pattern, closed });
+        let then = match words {
+            "passed" => Some(Then::Open),
+            "passed, kept" => Some(Then::Kept),
+            "passed, closed" => Some(Then::Closed),
+            _ => None,
+        };
+        match then {
+            Some(_) if pattern.is_empty() => return Err("nothing has reached the backend".to_owned()),
+            Some(then) => return Ok(Outcome::Passed { pattern, then }),
+            None => {}
         }
         if !pattern.is_empty() {
             return Err("what reaches the backend is passed".to_owned());
@@ -191,12 +202,6 @@ impl Draft {
             Some(words) => (words, true),
             None => (words, false),
         };
-        if words == "broken off" {
-            return Ok(Outcome::Broken {
-                status: None,
-                by_choice,
-            });
-        }
         let (word, status) = words
             .split_once(' ')
             .ok_or_else(|| format!("{words:?} is no outcome"))?;
@@ -207,11 +212,7 @@ impl Draft {
             .ok_or_else(|| format!("{status:?} is no status of a refusal"))?;
         match word {
             "refused" => Ok(Outcome::Refused { status, by_choice }),
-            "broken" => Ok(Outcome::Broken {
-                status: Some(status),
-                by_choice,
-            }),
-            "declined" => Ok(Outcome::Declined { status }),
+            "broken" => Ok(Outcome::Broken { status, by_choice }),
             _ => Err(format!("{word:?} is no outcome")),
         }
     }
@@ -219,7 +220,8 @@ impl Draft {
     /// Fails when the connection ended with the outcome before.
     fn open(&self) -> Result<(), String> {
         match self.case.outcomes.last() {
-            None | Some(Outcome::Passed { closed: false, .. } | Outcome::Declined { .. }) => Ok(()),
+            None => Ok(()),
+            Some(Outcome::Passed { then, .. }) if *then != Then::Closed => Ok(()),
             Some(_) => Err("the connection is closed already".to_owned()),
         }
     }
@@ -337,11 +339,11 @@ mod tests {
             ]
         );
         let pattern = b"GET {hex16}\r\n\r\n".to_vec();
-        let (closed, by_choice, status) = (false, true, 400);
+        let (then, by_choice, status) = (Then::Open, true, 400);
         assert_eq!(
             case.outcomes,
             [
-                Outcome::Passed { pattern, closed },
+                Outcome::Passed { pattern, then },
                 Outcome::Refused { status, by_choice }
             ]
         );

@@ -108,17 +108,17 @@ impl RequestDecoder {
         }
         let longest = METHOD_BYTES_MAX + 1 + self.limits.target_bytes + AFTER_TARGET;
         let limit = longest.min(self.limits.bytes);
-        match self.section.next_line(buf, limit, Refusal::TargetTooLong) {
+        match self.section.read_start_line(buf, limit, Refusal::TargetTooLong) {
             Ok(None) => Ok(None),
             Ok(Some(line)) => {
-                let line = &mut buf[line];
+                let line = &mut buf[..line];
                 let parts = split_line(line, self.limits.target_bytes, self.policy);
                 parts.map(Some).map_err(|problem| match line.contains(&b'\r') {
                     true => Refusal::LineEnd,
                     false => problem,
                 })
             }
-            Err(Refusal::TargetTooLong) if !buf[..=METHOD_BYTES_MAX.min(limit - 1)].contains(&b' ') => {
+            Err(Refusal::TargetTooLong) if !buf[..limit.min(METHOD_BYTES_MAX + 1)].contains(&b' ') => {
                 Err(Refusal::MethodName)
             }
             Err(refusal) => Err(refusal),

@@ -4,7 +4,7 @@ use bytes::{Buf, BytesMut};
 
 use super::body::Framing;
 use super::framing::Control;
-use super::grammar::is_text;
+use super::grammar::text_len;
 use super::refusal::Refusal;
 use super::section::{HeadLimits, Section};
 use crate::head::{Fields, ResponseHead, Version};
@@ -109,8 +109,8 @@ impl ResponseDecoder {
                 return Err(Refusal::Version);
             }
             let limit = self.limits.bytes;
-            if let Some(line) = self.section.next_line(buf, limit, Refusal::HeadTooLarge)? {
-                self.line = Some(split_line(&buf[line])?);
+            if let Some(line) = self.section.read_start_line(buf, limit, Refusal::HeadTooLarge)? {
+                self.line = Some(split_line(&buf[..line])?);
             }
         }
         Ok(self.line)
@@ -141,7 +141,10 @@ fn split_line(line: &[u8]) -> Result<(Version, u16), Refusal> {
         _ => return Err(Refusal::Version),
     };
     let ([a, b, c], reason) = rest.split_first_chunk().ok_or(Refusal::StatusLine)?;
-    if ![a, b, c].iter().all(|digit| digit.is_ascii_digit()) || !matches!(reason, [] | [b' ', ..]) || !is_text(reason) {
+    if ![a, b, c].iter().all(|digit| digit.is_ascii_digit())
+        || !matches!(reason, [] | [b' ', ..])
+        || text_len(reason) < reason.len()
+    {
         return Err(Refusal::StatusLine);
     }
     let digit = |byte: &u8| u16::from(byte - b'0');

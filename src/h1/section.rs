@@ -1,10 +1,8 @@
-//! Reads lines and sections of field lines that come in pieces (RFC 9112 §2.2 and §5).
-
-use std::ops::Range;
+//! Reads the lines of a head or a trailer section as they come, in pieces of any size (RFC 9112 §2.2 and §5).
 
 use memchr::memchr;
 
-use super::grammar::{TOKEN_LOWER, is_space, is_text, trim_ows};
+use super::grammar::{is_space, lower_token, text_len, trim_ows, trim_start};
 use super::refusal::Refusal;
 use crate::head::{FieldSpans, Span};
 
@@ -31,40 +29,40 @@ pub(super) struct FieldLine<'a> {
     pub(super) span: Span,
 }
 
-/// What has been read of a section: lines that lie one behind the other from the front of a buffer, to which
-/// bytes are only added. Each byte is searched once.
+/// What has been read of a section that begins a buffer to which bytes are only added. Each byte is looked at once.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Section {
-    /// Where the line begins that is not complete yet.
+    /// What lies before has been looked at.
+    at: usize,
+    /// Where the field line begins that is not complete yet.
     line: usize,
-    /// The bytes before hold no line end behind `line`.
-    searched: usize,
+    /// Where its colon is, once that has come.
+    colon: Option<usize>,
     entries: FieldSpans,
 }
 
 impl Section {
-    /// The next line without its CRLF; `None` when it is not complete yet. With its CRLF it must end within the first
-    /// `limit` bytes of `buf`: as soon as it cannot, it is refused as `too_long`.
-    pub(super) fn next_line(
+    /// The length of the start line without its CRLF; `None` when it is not complete yet. With its CRLF it must end within
+    /// the first `limit` bytes: as soon as it cannot, it is refused as `too_long`.
+    pub(super) fn read_start_line(
         &mut self,
         buf: &[u8],
         limit: usize,
         too_long: Refusal,
-    ) -> Result<Option<Range<usize>>, Refusal> {
+    ) -> Result<Option<usize>, Refusal> {
         let end = buf.len().min(limit);
-        let Some(found) = memchr(b'\n', &buf[self.searched..end]) else {
-            self.searched = end;
+        let Some(found) = memchr(b'\n', &buf[self.at..end]) else {
+            self.at = end;
             return if buf.len() < limit { Ok(None) } else { Err(too_long) };
         };
-        let line_feed = self.searched + found;
+        let line_feed = self.at + found;
         // RFC 9112 §2.2 lets a recipient take a bare LF for a line end. Two readers that differ in it see two messages.
-        let [.., b'\r'] = buf[self.line..line_feed] else {
+        let [line @ .., b'\r'] = &buf[..line_feed] else {
             return Err(Refusal::LineEnd);
         };
-        let line = self.line..line_feed - 1;
-        self.line = line_feed + 1;
-        self.searched = self.line;
-        Ok(Some(line))
+        self.at = line_feed + 1;
+        self.line = self.at;
+        Ok(Some(line.len()))
     }
 
     /// Reads field lines up to the empty line, and shows each to `note`. False when the section is not complete yet.
@@ -74,79 +72,77 @@ impl Section {
         limits: HeadLimits,
         mut note: impl FnMut(&FieldLine<'_>) -> Result<(), Refusal>,
     ) -> Result<bool, Refusal> {
-        while let Some(line) = self.next_line(buf, limits.bytes, Refusal::HeadTooLarge)? {
-            if line.is_empty() {
-                return Ok(true);
+        let (incomplete, end) = match buf.len() < limits.bytes {
+            true => (Ok(false), buf.len()),
+            false => (Err(Refusal::HeadTooLarge), limits.bytes),
+        };
+        let buf = &mut buf[..end];
+        loop {
+            let colon = match self.colon {
+                Some(colon) => colon,
+                None => {
+                    self.at += lower_token(&mut buf[self.at..]);
+                    match buf[self.at..] {
+                        [b':', ..] if self.at > self.line => {}
+                        [b'\r', b'\n', ..] if self.at == self.line => {
+                            self.at += 2;
+                            return Ok(true);
+                        }
+                        [] => return incomplete,
+                        [b'\r'] if self.at == self.line => return incomplete,
+                        [byte, ..] => return Err(name_problem(byte, self.at == self.line)),
+                    }
+                    self.colon = Some(self.at);
+                    self.at += 1;
+                    self.at - 1
+                }
+            };
+            self.at += text_len(&buf[self.at..]);
+            match buf[self.at..] {
+                [b'\r', b'\n', ..] => {}
+                [] | [b'\r'] => return incomplete,
+                [b'\r' | b'\n', ..] => return Err(Refusal::LineEnd),
+                _ => return Err(Refusal::Value),
             }
             if self.entries.len() == limits.fields {
                 return Err(Refusal::TooManyFields);
             }
-            let name_len = lower_name(&mut buf[line.clone()])?;
-            let name = line.start..line.start + name_len;
-            let field = split_field(buf, name.clone(), line.end)?;
-            note(&field)?;
-            self.entries.push((Span::new(name.start, name.end), field.span));
+            let padded = &buf[colon + 1..self.at];
+            let value = trim_ows(padded);
+            let value_start = self.at - trim_start(padded).len();
+            let span = Span::new(value_start, value_start + value.len());
+            note(&FieldLine {
+                name: &buf[self.line..colon],
+                padded,
+                value,
+                span,
+            })?;
+            self.entries.push((Span::new(self.line, colon), span));
+            self.at += 2;
+            self.line = self.at;
+            self.colon = None;
         }
-        Ok(false)
     }
 
     /// The section's length in bytes with all its line ends, and where its fields lie. The next section is as new.
     pub(super) fn take(&mut self) -> (usize, FieldSpans) {
-        let len = std::mem::take(&mut self.line);
-        self.searched = 0;
-        (len, std::mem::take(&mut self.entries))
+        self.line = 0;
+        self.colon = None;
+        (std::mem::take(&mut self.at), std::mem::take(&mut self.entries))
     }
 }
 
-/// Brings the name of a field line into lower case, and gives its length; the colon follows at once
-/// (RFC 9112 §5.1).
-fn lower_name(line: &mut [u8]) -> Result<usize, Refusal> {
-    let mut len = 0;
-    for byte in line.iter_mut() {
-        let lower = TOKEN_LOWER[usize::from(*byte)];
-        if lower == 0 {
-            break;
-        }
-        *byte = lower;
-        len += 1;
-    }
-    match line.get(len) {
-        Some(b':') if len > 0 => Ok(len),
-        _ => Err(name_problem(line, len)),
-    }
-}
-
-/// Why the name of a field line is none; `len` bytes of it are token characters.
+/// Why a field name does not go on with `byte`, or does not begin with it (RFC 9112 §5).
 #[cold]
-fn name_problem(line: &[u8], len: usize) -> Refusal {
-    match &line[len..] {
-        // Before the first field line too (RFC 9112 §2.2): it would belong to no field.
-        [first, ..] if len == 0 && is_space(*first) => Refusal::Fold,
-        [b':', ..] => Refusal::NameEmpty,
-        [] => Refusal::NoColon,
-        rest if trim_ows(rest).first() == Some(&b':') => Refusal::SpaceBeforeColon,
+const fn name_problem(byte: u8, begins: bool) -> Refusal {
+    match byte {
+        b'\n' => Refusal::LineEnd,
+        b'\r' if begins => Refusal::LineEnd,
+        b'\r' => Refusal::NoColon,
+        // Before the first field line too (§2.2): it would belong to no field.
+        _ if is_space(byte) && begins => Refusal::Fold,
+        _ if is_space(byte) => Refusal::SpaceBeforeColon,
+        b':' => Refusal::NameEmpty,
         _ => Refusal::Name,
     }
-}
-
-/// The field whose name is `name`, and whose line ends before `end`.
-fn split_field(buf: &[u8], name: Range<usize>, end: usize) -> Result<FieldLine<'_>, Refusal> {
-    let after_colon = name.end + 1;
-    let padded = &buf[after_colon..end];
-    if !is_text(padded) {
-        return Err(if padded.contains(&b'\r') {
-            Refusal::LineEnd
-        } else {
-            Refusal::Value
-        });
-    }
-    let leading = padded.iter().take_while(|&&byte| is_space(byte)).count();
-    let value = trim_ows(&padded[leading..]);
-    let start = after_colon + leading;
-    Ok(FieldLine {
-        name: &buf[name],
-        padded,
-        value,
-        span: Span::new(start, start + value.len()),
-    })
 }

@@ -247,6 +247,7 @@ impl Passing {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::Broken)),
                 Poll::Pending => {
                     clock.blocked(|| worker.now_us());
+                    self.body.poll_upload(cx);
                     return clock.poll_late(cx).map(|()| Err(Halt::Broken));
                 }
             }

@@ -127,6 +127,13 @@ impl AnswerBody {
         }
     }
 
+    /// Goes on with the request while the client takes no more of the answer.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let Self::Backend(body) = self {
+            body.poll_upload(cx);
+        }
+    }
+
     /// Whether nothing more comes.
     pub(super) fn is_end(&self) -> bool {
         match self {

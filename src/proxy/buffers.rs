@@ -8,11 +8,14 @@ use crate::head::{Fields, ResponseHead};
 /// Room for what is read at once: heads, and bodies that are not large.
 pub(super) const SMALL: usize = 16 * 1024;
 
-/// Room for what is read at once of a large body.
-pub(super) const LARGE: usize = 64 * 1024;
+/// Room for what is read at once of a large body: 64 KiB together with their head.
+pub(super) const LARGE: usize = 68 * 1024;
 
 /// Spare buffers that a worker keeps at most, of each kind.
 const SPARE_MAX: usize = 256;
+
+/// The same, of large ones.
+const SPARE_LARGE_MAX: usize = 64;
 
 /// One worker's spare buffers and heads.
 #[derive(Debug, Default)]
@@ -57,12 +60,12 @@ impl Buffers {
 
     /// Takes a buffer of the usual size back. What was read into it may still be in use.
     pub(super) fn give_input(&mut self, buffer: BytesMut) {
-        give(&mut self.input, buffer, SMALL);
+        give(&mut self.input, buffer, SMALL, SPARE_MAX);
     }
 
     /// Takes a buffer for large bodies back. What was read into it may still be in use.
     pub(super) fn give_large_input(&mut self, buffer: BytesMut) {
-        give(&mut self.large, buffer, LARGE);
+        give(&mut self.large, buffer, LARGE, SPARE_LARGE_MAX);
     }
 
     /// Takes a buffer back. It is kept if it is of the usual size.
@@ -103,8 +106,8 @@ fn take(spare: &mut Vec<BytesMut>, size: usize) -> BytesMut {
     BytesMut::with_capacity(size)
 }
 
-fn give(spare: &mut Vec<BytesMut>, mut buffer: BytesMut, size: usize) {
-    if spare.len() < SPARE_MAX && buffer.capacity() <= size {
+fn give(spare: &mut Vec<BytesMut>, mut buffer: BytesMut, size: usize, enough: usize) {
+    if spare.len() < enough && buffer.capacity() <= size {
         buffer.clear();
         spare.push(buffer);
     }

@@ -265,6 +265,14 @@ impl BackendBody {
         }
     }
 
+    /// Goes on with the request while the client takes no more of the response: it may read only once it has sent
+    /// everything.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
+        if let (Some(connection), Some(ledger)) = (&mut self.connection, &self.ledger) {
+            connection.poll_upload(cx, &ledger.worker().buffers);
+        }
+    }
+
     /// Whether nothing more comes.
     pub(super) fn is_end(&self) -> bool {
         self.connection.is_none()

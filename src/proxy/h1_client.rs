@@ -187,6 +187,11 @@ impl Connection {
         }
     }
 
+    /// Goes on with the request while nobody takes the response. What goes wrong is told with the next part.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>, buffers: &RefCell<Buffers>) {
+        let _ = self.poll_send(cx, buffers); // told again
+    }
+
     /// Whether the response's body is over.
     pub(super) fn is_end(&self) -> bool {
         self.body.is_done()
@@ -290,21 +295,25 @@ impl Connection {
 
     /// Reads once. `Ok(0)` is the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffers: &RefCell<Buffers>) -> Poll<io::Result<usize>> {
-        // Memory is taken only when there is something to put into it: who waits holds none.
-        match self.tcp.poll_read_ready(cx) {
-            Poll::Pending if self.input.is_empty() => {
-                self.give_input(buffers);
-                return Poll::Pending;
+        loop {
+            // Memory is taken only when there is something to put into it: who waits holds none.
+            match self.tcp.poll_read_ready(cx) {
+                Poll::Pending if self.input.is_empty() => {
+                    self.give_input(buffers);
+                    return Poll::Pending;
+                }
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(ready) => ready?,
             }
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(ready) => ready?,
+            self.make_room(buffers);
+            let room = self.input.capacity() - self.input.len();
+            // Readiness is no more than a hint.
+            if let Poll::Ready(n) = poll_read_buf(Pin::new(&mut self.tcp), cx, &mut self.input)? {
+                // There is probably more where a read has filled the room.
+                self.flows |= n >= SMALL || (n == room && n >= ROOM_MIN);
+                return Poll::Ready(Ok(n));
+            }
         }
-        self.make_room(buffers);
-        let room = self.input.capacity() - self.input.len();
-        let n = ready!(poll_read_buf(Pin::new(&mut self.tcp), cx, &mut self.input))?;
-        // There is probably more where a read has filled the room.
-        self.flows |= n >= SMALL || (n == room && n >= ROOM_MIN);
-        Poll::Ready(Ok(n))
     }
 
     /// Sees to it that a read is worth its while.

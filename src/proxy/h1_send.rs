@@ -42,6 +42,8 @@ pub(super) struct Sending {
     begun: bool,
     /// The endpoint takes no more.
     failed: bool,
+    /// The client's body broke off.
+    broken: bool,
 }
 
 impl Sending {
@@ -91,14 +93,17 @@ impl Sending {
     /// nothing is left to do, also because the endpoint takes no more.
     ///
     /// # Errors
-    /// When the client's body breaks off, or is not as long as it said.
+    /// When the client's body has broken off, or is not as long as it said.
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         socket: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<Result<(), Broken>> {
         while !self.failed {
-            self.gather(cx)?;
+            if self.broken || self.gather(cx).is_err() {
+                self.broken = true;
+                return Poll::Ready(Err(Broken));
+            }
             if self.is_written() {
                 return if self.taken { Poll::Ready(Ok(())) } else { Poll::Pending };
             }

@@ -1,6 +1,7 @@
 //! Bodies stream through byte for byte, in every framing, both ways, and never pile up in Serin.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -377,4 +378,50 @@ fn a_request_with_both_chunks_and_a_slow_drip_arrives_whole() {
     }
     assert_eq!(client.response("POST").status, 201);
     assert_eq!(app.seen()[0].body, b"ab");
+}
+
+#[test]
+fn a_client_may_send_everything_before_it_reads() {
+    // More than all buffers on the way hold.
+    const LENGTH: usize = 64 * MIB;
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let backend = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {LENGTH}\r\n\r\n");
+        stream.write_all(head.as_bytes()).expect("it is open");
+        let patience = Some(Duration::from_millis(300));
+        stream.set_write_timeout(patience).expect("a timeout above 0");
+        let answer = vec![b'd'; LENGTH];
+        let mut sent = 0;
+        // It reads once the way down is full, and goes on with both.
+        while let Ok(n) = stream.write(&answer[sent..]) {
+            sent += n;
+        }
+        assert!(sent < LENGTH, "nobody reads that yet");
+        stream.set_write_timeout(None).expect("a socket");
+        let mut reader = stream.try_clone().expect("a second handle");
+        let reading = thread::spawn(move || {
+            let (mut taken, mut buffer) = (0, vec![0; 64 * 1024]);
+            while taken < LENGTH {
+                taken += match reader.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(n) => n,
+                };
+            }
+            taken >= LENGTH
+        });
+        stream.write_all(&answer[sent..]).expect("it is open");
+        reading.join().expect("no panic")
+    });
+    let serin = Serin::start(&one(address));
+    let mut client = Client::connect(serin.address());
+    client.send(format!(
+        "POST / HTTP/1.1\r\nhost: serin.test\r\ncontent-length: {LENGTH}\r\n\r\n"
+    ));
+    client.send(vec![b'u'; LENGTH]);
+    let head = client.wire().head().expect("a head").expect("a head");
+    assert_eq!(head.status().ok(), Some(200));
+    client.wire().skip(LENGTH).expect("all of it");
+    assert!(backend.join().expect("no panic"), "all of it arrived");
 }

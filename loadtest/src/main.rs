@@ -26,6 +26,7 @@ mod procfs;
 mod report;
 mod stale;
 mod stats;
+mod strictness;
 mod swap;
 mod swap_check;
 mod unruly;
@@ -66,6 +67,7 @@ enum Scenario {
     Stale(stale::Options),
     Crosstalk(crosstalk::Options),
     DemoTimes(demo_times::Options),
+    Strictness(strictness::Options),
     Backend(backend::Options),
     Unruly(unruly::Options),
     Pace(pace::Options),
@@ -112,6 +114,7 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Stale(options) => stale::run(&options).await,
         Scenario::Crosstalk(options) => crosstalk::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
+        Scenario::Strictness(options) => strictness::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
         Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),

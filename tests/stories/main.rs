@@ -21,6 +21,7 @@ mod paths;
 mod peers;
 mod rehearse;
 mod reload;
+mod requests;
 mod rollback;
 mod routing;
 mod staleness;

@@ -48,6 +48,18 @@ impl Metrics {
             .sum()
     }
 
+    /// The counts of `name` above 0, by the value of a label.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small counters
+    pub fn by_label(&self, name: &str, label: &str) -> Vec<(String, u64)> {
+        let samples = self.samples.iter().filter(|(n, _, count)| n == name && *count > 0.0);
+        samples
+            .filter_map(|(_, own, count)| {
+                let (_, value) = own.iter().find(|(l, _)| l == label)?;
+                Some((value.clone(), *count as u64))
+            })
+            .collect()
+    }
+
     /// Whether there is any sample of `name`.
     pub fn has(&self, name: &str) -> bool {
         self.samples.iter().any(|(n, _, _)| n == name)

@@ -1,0 +1,371 @@
+//! Requests byte for byte: what each becomes at the backend, in the answer and in the counters, whether it comes in
+//! one piece or in many. The table stands in `requests/`; `requests/table.rs` says how it is read.
+
+mod exchange;
+mod recorder;
+mod table;
+
+use std::time::{Duration, Instant};
+
+use crate::common::{Metrics, Options, PATIENCE, Serin, one};
+use exchange::{Answer, Manner, Talk};
+use recorder::{Message, Recorder};
+use table::{Case, FILES, Outcome, Theme, Then, escape};
+
+/// What goes through after a case whose connection stays open.
+const PROBE: &[u8] = b"GET /probe HTTP/1.1\r\nHost: probe.test\r\n\r\n";
+const PROBE_PATTERN: &[u8] = b"GET /probe HTTP/1.1\r\nhost: probe.test\r\n{added}\r\n\r\n";
+
+/// So many failures are told.
+const TOLD: usize = 40;
+
+macro_rules! themes {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            run(stringify!($name));
+        })*
+
+        #[test]
+        fn each_file_is_run() {
+            assert_eq!(FILES.map(|(name, _)| name), [$(stringify!($name)),*]);
+        }
+    };
+}
+
+themes! {
+    start_line target path host fields line_ends content_length transfer_encoding chunks bodies expect pipelining
+    hop_by_hop forwarding limits
+}
+
+#[test]
+fn the_table_is_large() {
+    let themes = FILES.map(|(_, text)| Theme::parse(text).unwrap_or_else(|e| panic!("{e}")));
+    let outcomes = || {
+        themes
+            .iter()
+            .flat_map(|theme| &theme.cases)
+            .map(|case| case.outcomes.last())
+    };
+    let passed = outcomes()
+        .filter(|last| matches!(last, Some(Outcome::Passed { .. })))
+        .count();
+    assert!(outcomes().count() >= 250, "{} cases", outcomes().count());
+    assert!(passed >= 90, "{passed} cases are passed on");
+}
+
+/// Runs a theme on a Serin of its own, one case after the other, each in both manners.
+#[track_caller]
+fn run(file: &str) {
+    let (_, text) = FILES.iter().find(|(name, _)| *name == file).expect("it is a file");
+    let theme = Theme::parse(text).unwrap_or_else(|e| panic!("{e}"));
+    let recorder = Recorder::start().expect("loopback has a free port");
+    let options = Options {
+        workers: 1,
+        ..Options::default()
+    };
+    let serin = Serin::with(options, &one(recorder.address()));
+    let mut failures = Vec::new();
+    for case in &theme.cases {
+        let mut details = Vec::new();
+        for manner in [Manner::Whole, Manner::Pieces] {
+            let stage = Stage {
+                serin: &serin,
+                recorder: &recorder,
+                before: Counts::of(&serin),
+            };
+            recorder.forget();
+            match stage.run(case, manner) {
+                Ok(detail) => details.push(detail),
+                Err(why) => failures.push(format!("{file}.txt:{} {:?}, {manner:?}: {why}", case.line, case.name)),
+            }
+        }
+        if let [whole, pieces] = &details[..]
+            && whole != pieces
+        {
+            failures.push(format!(
+                "{file}.txt:{} {:?}: {whole:?}, but in pieces {pieces:?}",
+                case.line, case.name
+            ));
+        }
+    }
+    let told = failures.iter().take(TOLD).cloned().collect::<Vec<_>>().join("\n");
+    assert!(
+        failures.is_empty(),
+        "{} of {} failed\n{told}",
+        failures.len(),
+        2 * theme.cases.len()
+    );
+}
+
+/// Where a case is run.
+struct Stage<'a> {
+    serin: &'a Serin,
+    recorder: &'a Recorder,
+    before: Counts,
+}
+
+impl Stage<'_> {
+    /// Runs one case; what a refusal said, or what is not as the table says.
+    fn run(&self, case: &Case, manner: Manner) -> Result<String, String> {
+        let mut talk = Talk::open(self.serin.address(), PATIENCE).map_err(|e| format!("no connection: {e}"))?;
+        talk.perform(&case.steps, manner)?;
+        let mut detail = String::new();
+        let mut patterns = Vec::new();
+        for outcome in &case.outcomes {
+            match outcome {
+                Outcome::Passed { pattern, then } => {
+                    patterns.push(pattern.as_slice());
+                    passed(&talk.answer(pattern.starts_with(b"HEAD "))?, *then)?;
+                }
+                Outcome::Refused { status, .. } => detail = problem(&talk.answer(false)?, *status, &[])?,
+                Outcome::Broken { status, .. } => detail = problem(&talk.answer(false)?, *status, &STAMP)?,
+            }
+        }
+        let last = case.outcomes.last();
+        match last {
+            Some(Outcome::Passed {
+                then: Then::Open | Then::Kept,
+                ..
+            }) => {
+                talk.send(PROBE)
+                    .map_err(|e| format!("the connection takes no probe: {e}"))?;
+                patterns.push(PROBE_PATTERN);
+                let answer = talk.answer(false);
+                let right = answer.and_then(|answer| passed(&answer, Then::Open));
+                right.map_err(|e| format!("probe: {e}"))?;
+            }
+            _ => talk.ended()?,
+        }
+        self.check_counts(case, patterns.len() as u64)?;
+        self.check_messages(&patterns, matches!(last, Some(Outcome::Broken { .. })))?;
+        Ok(detail)
+    }
+
+    /// What has reached the backend is what the patterns say, and nothing else but for a request that broke off.
+    fn check_messages(&self, patterns: &[&[u8]], broken: bool) -> Result<(), String> {
+        let settled = || {
+            let messages = self.recorder.messages();
+            messages
+                .iter()
+                .all(|message| message.whole || message.cut)
+                .then_some(messages)
+        };
+        let mut messages = until(settled).ok_or_else(|| {
+            let messages = self.recorder.messages();
+            format!(
+                "a request is neither whole nor broken off at the backend: {}",
+                show(&messages)
+            )
+        })?;
+        if broken {
+            messages.retain(|message| message.whole);
+        }
+        if messages.len() != patterns.len() {
+            return Err(format!(
+                "{} requests at the backend, not {}: {}",
+                messages.len(),
+                patterns.len(),
+                show(&messages)
+            ));
+        }
+        for (message, pattern) in messages.iter().zip(patterns) {
+            if !message.whole || message.flawed {
+                return Err(format!("not whole, or oddly chunked: {}", show(&messages)));
+            }
+            if !matches_pattern(&self.written_out(pattern), &message.joined) {
+                let (expected, got) = (escape(pattern, 2000), escape(&message.joined, 2000));
+                return Err(format!("the backend saw\n    {got}\n  not\n    {expected}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The pattern with `{backend}` and the line `{added}` written out.
+    fn written_out(&self, pattern: &[u8]) -> Vec<u8> {
+        let backend = self.recorder.address().to_string();
+        let pattern = replaced(pattern, b"{backend}", backend.as_bytes());
+        let text = String::from_utf8_lossy(&pattern);
+        let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+        let host = host.filter(|host| *host != backend);
+        let host = host.map_or(String::new(), |host| format!("x-forwarded-host: {host}\r\n"));
+        let added = format!(
+            "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\n{host}x-request-id: {{hex32}}\r\n\
+             traceparent: 00-{{hex32}}-{{hex16}}-00\r\nx-serin-route: app\r\nx-serin-variant: stable\r\n"
+        );
+        replaced(&pattern, b"{added}\r\n", added.as_bytes())
+    }
+
+    /// The counters have moved by what the outcomes say, and by nothing else.
+    fn check_counts(&self, case: &Case, passed: u64) -> Result<(), String> {
+        let (reason, broken) = match case.outcomes.last() {
+            Some(Outcome::Refused { status, .. }) => (reject_reason(*status), false),
+            Some(Outcome::Broken { status, .. }) => (reject_reason(*status), true),
+            Some(Outcome::Passed { .. }) | None => (None, false),
+        };
+        let moved = || Counts::of(self.serin).since(&self.before);
+        let right = |moved: &Counts| {
+            // A body may be seen to be broken before a backend is chosen.
+            let no_evidence = if broken {
+                moved.no_evidence <= 1
+            } else {
+                moved.no_evidence == 0
+            };
+            let rejected = match reason {
+                Some(reason) => moved.rejected == [(reason.to_owned(), 1)],
+                None => moved.rejected.is_empty(),
+            };
+            (moved.success, moved.failure) == (passed, 0) && no_evidence && rejected
+        };
+        until(|| right(&moved()).then_some(()))
+            .ok_or_else(|| format!("recorded {:?}, not {passed} successes and {reason:?}", moved()))
+    }
+}
+
+/// What Serin has counted.
+#[derive(Debug)]
+struct Counts {
+    success: u64,
+    failure: u64,
+    no_evidence: u64,
+    /// By reason; those above 0.
+    rejected: Vec<(String, u64)>,
+}
+
+impl Counts {
+    fn of(serin: &Serin) -> Self {
+        let metrics = Metrics::of(serin);
+        let (success, failure, no_evidence) = metrics.requests("app", "stable");
+        Self {
+            success,
+            failure,
+            no_evidence,
+            rejected: metrics.by_label("serin_rejected_total", "reason"),
+        }
+    }
+
+    fn since(&self, before: &Self) -> Self {
+        let was = |reason: &str| {
+            before
+                .rejected
+                .iter()
+                .find(|(own, _)| own == reason)
+                .map_or(0, |(_, count)| *count)
+        };
+        let rejected = self
+            .rejected
+            .iter()
+            .map(|(reason, count)| (reason.clone(), count - was(reason)));
+        Self {
+            success: self.success - before.success,
+            failure: self.failure - before.failure,
+            no_evidence: self.no_evidence - before.no_evidence,
+            rejected: rejected.filter(|(_, count)| *count > 0).collect(),
+        }
+    }
+}
+
+/// The label under which a refusal with this status is counted.
+fn reject_reason(status: u16) -> Option<&'static str> {
+    match status {
+        400 | 413 => Some("bad_request"),
+        405 | 417 => Some("unsupported"),
+        414 => Some("uri"),
+        431 => Some("headers"),
+        _ => None,
+    }
+}
+
+/// What each answer to a request that has a route tells of its way.
+const STAMP: [&str; 2] = ["x-serin-generation: 1", "x-serin-variant: stable"];
+
+/// Fails unless this is the backend's answer as Serin passes it on.
+fn passed(answer: &Answer, then: Then) -> Result<(), String> {
+    let connection = match then {
+        Then::Open => None,
+        Then::Kept => Some("connection: keep-alive"),
+        Then::Closed => Some("connection: close"),
+    };
+    let fields: Vec<_> = ["content-length: 2"]
+        .into_iter()
+        .chain(STAMP)
+        .chain(connection)
+        .collect();
+    let right = answer.start == "HTTP/1.1 200 OK" && answer.has_only(&fields);
+    right
+        .then_some(())
+        .ok_or_else(|| format!("not the backend's answer ({then:?}): {answer:?}"))
+}
+
+/// Fails unless this is a problem document of Serin's with this status, which closes; its detail.
+fn problem(answer: &Answer, status: u16, stamp: &[&str]) -> Result<String, String> {
+    let wrong = || format!("no problem {status} as it should be: {answer:?}");
+    let length = format!("content-length: {}", answer.body.len());
+    let mut fields = stamp.to_vec();
+    fields.extend([
+        "content-type: application/problem+json",
+        "server: serin",
+        "connection: close",
+        &length,
+    ]);
+    if status == 405 {
+        fields.push("allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+    }
+    let document: serde_json::Value = serde_json::from_slice(&answer.body).map_err(|_| wrong())?;
+    let detail = document["detail"].as_str().unwrap_or_default();
+    let start = format!("HTTP/1.1 {status} ");
+    let right = answer.start.starts_with(&start) && answer.has_only(&fields) && document["status"] == status;
+    if right && !detail.is_empty() {
+        Ok(detail.to_owned())
+    } else {
+        Err(wrong())
+    }
+}
+
+/// Whether `text` is `pattern` with digits in the place of `{hex16}` and `{hex32}`.
+fn matches_pattern(mut pattern: &[u8], mut text: &[u8]) -> bool {
+    while !pattern.is_empty() {
+        let digits = match pattern {
+            [b'{', b'h', b'e', b'x', b'1', b'6', b'}', ..] => 16,
+            [b'{', b'h', b'e', b'x', b'3', b'2', b'}', ..] => 32,
+            [first, rest @ ..] => {
+                if text.first() != Some(first) {
+                    return false;
+                }
+                (pattern, text) = (rest, &text[1..]);
+                continue;
+            }
+            [] => break,
+        };
+        let is_digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        match text.get(..digits) {
+            Some(word) if word.iter().all(is_digit) => (pattern, text) = (&pattern[7..], &text[digits..]),
+            _ => return false,
+        }
+    }
+    text.is_empty()
+}
+
+/// `text` with the first `mark` replaced.
+fn replaced(text: &[u8], mark: &[u8], by: &[u8]) -> Vec<u8> {
+    match text.windows(mark.len()).position(|window| window == mark) {
+        Some(at) => [&text[..at], by, &text[at + mark.len()..]].concat(),
+        None => text.to_vec(),
+    }
+}
+
+fn show(messages: &[Message]) -> String {
+    let one = |message: &Message| format!("\n    {}", escape(&message.raw, 400));
+    messages.iter().map(one).collect()
+}
+
+/// What `look` finds, or `None` when that is nothing for [`PATIENCE`].
+fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match look() {
+            None if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(2)), // between two looks
+            found => return found,
+        }
+    }
+}

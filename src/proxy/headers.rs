@@ -151,14 +151,16 @@ type Named<'f> = SmallVec<[&'f [u8]; 4]>;
 
 /// The fields that `Connection` names beside the usual words.
 fn named_by_connection(fields: &Fields) -> Named<'_> {
-    fields
-        .get_all("connection")
-        .flat_map(tokens)
-        .filter(|token| {
-            let usual: [&[u8]; 4] = [b"close", b"keep-alive", b"upgrade", b"te"];
-            !usual.iter().any(|word| token.eq_ignore_ascii_case(word))
-        })
-        .collect()
+    let mut named = Named::new();
+    for (name, value) in fields.iter() {
+        if name == b"connection" {
+            named.extend(tokens(value).filter(|token| {
+                let usual: [&[u8]; 4] = [b"close", b"keep-alive", b"upgrade", b"te"];
+                !usual.iter().any(|word| token.eq_ignore_ascii_case(word))
+            }));
+        }
+    }
+    named
 }
 
 fn is_named(named: &Named<'_>, name: &[u8]) -> bool {

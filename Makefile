@@ -9,7 +9,11 @@ ARGS ?=
 # What the stories put behind and in front of Serin: program and Debian package.
 TEST_TOOLS := nginx:nginx-light curl:curl python3:python3 h2load:nghttp2-client
 
-.PHONY: build demo test tools lint fmt bench
+# How long `make fuzz` spends on each target, and which ones it runs.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= request_head request_hyper response_head response_hyper body round_trip path
+
+.PHONY: build demo test tools lint fmt bench fuzz
 
 build:
 	cargo build --release
@@ -33,6 +37,16 @@ fmt:
 
 bench:
 	cargo bench
+
+# Needs cargo-fuzz. No sanitizer: there is no `unsafe` to watch, and so the stable compiler does. New inputs go to
+# fuzz/found/, findings to fuzz/artifacts/; what is worth keeping moves to fuzz/corpus/, which `make test` replays.
+fuzz:
+	@cd fuzz && for target in $(FUZZ_TARGETS); do \
+	  case $$target in path) words=path.dict;; *) words=http.dict;; esac; \
+	  mkdir -p found/$$target && \
+	  cargo fuzz run -s none $$target found/$$target corpus/$$target -- \
+	    -dict=$$words -max_len=4096 -timeout=10 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done
 
 # Installs what is missing of TEST_TOOLS; without anything missing it needs no rights and no network.
 tools:

@@ -140,6 +140,12 @@ impl Fields {
             .map(|(name, value)| (name.of(&self.buf), value.of(&self.buf)))
     }
 
+    /// The bytes that all names and values lie in, and where.
+    #[must_use]
+    pub fn parts(&self) -> (&[u8], &[(Span, Span)]) {
+        (&self.buf, &self.entries)
+    }
+
     /// A cheap slice of the shared buffer that is `part`, one of the names or values.
     ///
     /// # Panics
@@ -280,10 +286,10 @@ impl RequestHead {
         self.text(self.authority)
     }
 
-    /// [`RequestHead::authority`], sharing the head's buffer.
+    /// [`RequestHead::authority`] as bytes, for those who only pass it on.
     #[must_use]
-    pub fn authority_shared(&self) -> Bytes {
-        self.shared(self.authority)
+    pub fn authority_bytes(&self) -> &[u8] {
+        self.authority.of(&self.fields.buf)
     }
 
     /// The authority without its port.
@@ -298,10 +304,10 @@ impl RequestHead {
         self.text(self.target)
     }
 
-    /// [`RequestHead::target`], sharing the head's buffer.
+    /// [`RequestHead::target`] as bytes, for those who only pass it on.
     #[must_use]
-    pub fn target_shared(&self) -> Bytes {
-        self.shared(self.target)
+    pub fn target_bytes(&self) -> &[u8] {
+        self.target.of(&self.fields.buf)
     }
 
     /// The target without its query.
@@ -320,11 +326,6 @@ impl RequestHead {
     #[must_use]
     pub const fn fields(&self) -> &Fields {
         &self.fields
-    }
-
-    fn shared(&self, span: Span) -> Bytes {
-        let start = span.start as usize;
-        self.fields.buf.slice(start..start + span.len as usize)
     }
 
     fn text(&self, span: Span) -> &str {

@@ -13,6 +13,7 @@ mod case;
 mod client;
 mod compare;
 mod compare_summary;
+mod crosstalk;
 mod demo_times;
 mod idle;
 mod load;
@@ -23,10 +24,12 @@ mod peer_config;
 mod process;
 mod procfs;
 mod report;
+mod stale;
 mod stats;
 mod strictness;
 mod swap;
 mod swap_check;
+mod unruly;
 mod verdicts;
 
 mod wire;
@@ -61,9 +64,12 @@ enum Scenario {
     Compare(compare::Options),
     Swap(swap::Options),
     Idle(idle::Options),
+    Stale(stale::Options),
+    Crosstalk(crosstalk::Options),
     DemoTimes(demo_times::Options),
     Strictness(strictness::Options),
     Backend(backend::Options),
+    Unruly(unruly::Options),
     Pace(pace::Options),
 }
 
@@ -105,9 +111,12 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Compare(options) => compare::run(&options).await,
         Scenario::Swap(options) => swap::run(&options).await,
         Scenario::Idle(options) => idle::run(&options).await,
+        Scenario::Stale(options) => stale::run(&options).await,
+        Scenario::Crosstalk(options) => crosstalk::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
         Scenario::Strictness(options) => strictness::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
+        Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),
     }
 }

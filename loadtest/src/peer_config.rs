@@ -31,13 +31,13 @@ pub(crate) fn serin(site: &Site, directory: &Path) -> String {
     } = site;
     let state = directory.join("state");
     let state = state.display();
-    let [key_and_cohorts, rollout] = match site.features {
-        Features::Plain => ["", ""],
-        Features::Judged | Features::All => [SERIN_COHORTS, SERIN_ROLLOUT],
+    let [access, key_and_cohorts, rollout] = match site.features {
+        Features::Plain => ["off", "", ""],
+        Features::Judged | Features::All => ["errors", SERIN_COHORTS, SERIN_ROLLOUT],
     };
     let outcome_log = match site.features {
         Features::Plain | Features::Judged => String::new(),
-        Features::All => format!("outcomeLog: {{ file: '{}/outcomes' }}\n", directory.display()),
+        Features::All => format!("outcomeLog: {{ file: '{}/logs/outcomes' }}\n", directory.display()),
     };
     format!(
         "version: 1
@@ -47,7 +47,7 @@ listeners:
   timeouts: {{ idle: 10m }}
   limits: {{ connections: {connections_max} }}
 admin: {{ address: 127.0.0.1:{admin_port} }}
-log: {{ level: warn, access: errors }}
+log: {{ level: warn, access: {access} }}
 state: {{ directory: '{state}' }}
 {outcome_log}backends:
 - name: stable

@@ -67,6 +67,20 @@ impl<'a> Head<'a> {
         values.next().is_none().then_some(first)
     }
 
+    /// Whether its sender closes the connection after this message.
+    pub(crate) fn closes(&self) -> bool {
+        self.only_value("connection")
+            .is_some_and(|value| value.eq_ignore_ascii_case("close"))
+    }
+
+    /// How the body of this request is framed (RFC 9112 §6.3).
+    ///
+    /// # Errors
+    /// When length or coding is not readable.
+    pub(crate) fn request_body(&self) -> Result<Body, Malformed> {
+        Ok(self.framed()?.unwrap_or(Body::Over))
+    }
+
     /// How the body of this response is framed, which answers HEAD or another method (RFC 9112 §6.3).
     ///
     /// # Errors
@@ -246,6 +260,7 @@ mod tests {
         check("transfer-encoding: gzip\r\n", 200, false, Err("transfer-encoding"));
         let both = "transfer-encoding: chunked\r\ncontent-length: 5\r\n";
         check(both, 200, false, Err("transfer-encoding"));
+        assert_eq!(head("GET / HTTP/1.1\r\n\r\n").request_body(), Ok(Body::Over));
     }
 
     /// Content and bytes left after reading `input` in pieces of each length.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context;
 
-/// A fresh directory below the system's temporary one; removed on drop.
+/// A fresh directory below the system's temporary one, with a directory `logs` in it; removed on drop.
 #[derive(Debug)]
 pub(crate) struct Workdir {
     path: PathBuf,
@@ -21,7 +21,10 @@ impl Workdir {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let (process, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(format!("serin-loadtest-{process}-{number}"));
-        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        // Serin watches the directory of its configuration for changes: what it logs goes elsewhere.
+        std::fs::create_dir(&path)
+            .and_then(|()| std::fs::create_dir(path.join("logs")))
+            .with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { path })
     }
 

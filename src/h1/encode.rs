@@ -3,10 +3,10 @@
 use crate::head::{Fields, Method};
 
 /// `GET /path HTTP/1.1`.
-pub fn put_request_line(out: &mut Vec<u8>, method: &Method, target: &str) {
+pub fn put_request_line(out: &mut Vec<u8>, method: &Method, target: &[u8]) {
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
+    out.extend_from_slice(target);
     out.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
@@ -28,6 +28,33 @@ pub fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// The fields that `keep` says, in order. Neighbours that lie in their buffer as they are written go over together.
+pub fn put_fields<'f>(out: &mut Vec<u8>, fields: &'f Fields, mut keep: impl FnMut(&'f [u8], &'f [u8]) -> bool) {
+    let (buf, entries) = fields.parts();
+    let mut run = 0..0;
+    for (name, value) in entries {
+        let (name_bytes, value_bytes) = (name.of(buf), value.of(buf));
+        if !keep(name_bytes, value_bytes) {
+            continue;
+        }
+        let as_written = buf[name.end()..value.end()].starts_with(b": ")
+            && value.start() == name.end() + 2
+            && buf[value.end()..].starts_with(b"\r\n");
+        if as_written && run.end == name.start() {
+            run.end = value.end() + 2;
+            continue;
+        }
+        out.extend_from_slice(&buf[run]);
+        run = 0..0;
+        if as_written {
+            run = name.start()..value.end() + 2;
+        } else {
+            put_field(out, name_bytes, value_bytes);
+        }
+    }
+    out.extend_from_slice(&buf[run]);
 }
 
 /// The empty line.
@@ -173,7 +200,7 @@ mod tests {
     #[test]
     fn start_lines_have_three_parts() {
         check(
-            |out| put_request_line(out, &Method::Other("M-SEARCH".into()), "/a?b"),
+            |out| put_request_line(out, &Method::Other("M-SEARCH".into()), b"/a?b"),
             "M-SEARCH /a?b HTTP/1.1\r\n",
         );
         check(|out| put_status_line(out, 200), "HTTP/1.1 200 OK\r\n");

@@ -18,7 +18,8 @@ mod section;
 
 pub use body::{BodyDecoder, Framing, Part};
 pub use encode::{
-    is_forbidden_trailer, put_chunk_size, put_end_of_head, put_field, put_last_chunk, put_request_line, put_status_line,
+    is_forbidden_trailer, put_chunk_size, put_end_of_head, put_field, put_fields, put_last_chunk, put_request_line,
+    put_status_line,
 };
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{Request, RequestDecoder};

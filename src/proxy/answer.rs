@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::forward::BackendBody;
 use super::h1_server::{Conversation, Wire};
 use super::handle::{Answer, Stamp};
-use super::headers::response_fields;
+use super::headers::put_response_fields;
 use super::worker::Worker;
 use crate::h1::{put_chunk_size, put_end_of_head, put_field, put_last_chunk, put_status_line};
 use crate::head::ResponseHead;
@@ -56,6 +56,7 @@ impl Sending {
     pub(super) async fn send(&mut self, conversation: &Conversation, answer: Answer) -> Sent {
         self.keep_alive &= self.upload.as_ref().is_none_or(|upload| upload.is_complete());
         let worker = conversation.worker();
+        let mut kept_stamp = None;
         let (body, delimited) = match answer {
             Answer::Own(fault, stamp) => {
                 self.put_own(conversation, fault, stamp.as_ref());
@@ -64,6 +65,7 @@ impl Sending {
             Answer::Backend { head, body, stamp } => {
                 let delimited = self.put_head(&mut conversation.wire(), worker, &head, &body, stamp.as_ref());
                 worker.buffers.borrow_mut().give_head(head);
+                kept_stamp = stamp;
                 (body, delimited)
             }
             Answer::Switched { head, tunnel, stamp } => {
@@ -84,7 +86,8 @@ impl Sending {
                 let by_client = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
                 let fault = if by_client { Fault::ClientBody } else { Fault::Truncated };
                 self.keep_alive = false;
-                self.put_own(conversation, fault, None);
+                passing.body.retract(fault);
+                self.put_own(conversation, fault, kept_stamp.as_ref());
                 let mut passing = Passing::new(AnswerBody::Own(None), Delimited::Length);
                 match std::future::poll_fn(|cx| passing.poll(conversation, cx)).await {
                     Ok(()) => Sent::Close,
@@ -122,12 +125,7 @@ impl Sending {
     ) -> Delimited {
         let out = &mut wire.output;
         put_status_line(out, head.status);
-        let mut dated = false;
-        response_fields(head, |name, value| {
-            dated |= name == b"date";
-            put_field(out, name, value);
-        });
-        if !dated {
+        if !put_response_fields(head, out) {
             worker.put_date(out);
         }
         put_stamp(out, stamp);
@@ -188,7 +186,7 @@ fn put_stamp(out: &mut Vec<u8>, stamp: Option<&Stamp>) {
 /// The head of a granted upgrade.
 fn put_switch(out: &mut Vec<u8>, head: &ResponseHead, stamp: Option<&Stamp>) {
     put_status_line(out, head.status);
-    response_fields(head, |name, value| put_field(out, name, value));
+    put_response_fields(head, out);
     put_stamp(out, stamp);
     put_field(out, b"connection", b"upgrade");
     put_field(out, b"upgrade", b"websocket");

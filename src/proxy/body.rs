@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
+use super::fault::Fault;
 use super::forward::BackendBody;
 use super::h1_server::Conversation;
 use super::h2_server::StreamBody;
@@ -139,6 +140,13 @@ impl AnswerBody {
         match self {
             Self::Own(bytes) => bytes.is_none(),
             Self::Backend(body) => body.is_end(),
+        }
+    }
+
+    /// It broke before anything of the answer had gone out: the client is told of `fault` instead.
+    pub(super) fn retract(&self, fault: Fault) {
+        if let Self::Backend(body) = self {
+            body.retract(fault);
         }
     }
 

@@ -109,14 +109,12 @@ async fn try_exchange(
                 fresh
             }
         };
-        let host = match forwarding.head.authority() {
-            "" => &endpoint.authority, // HTTP/1.0 knows requests without
+        let host = match forwarding.head.authority_bytes() {
+            b"" => endpoint.authority.as_bytes(), // HTTP/1.0 knows requests without
             authority => authority,
         };
         let sent = connection
-            .send(&worker.buffers, forwarding, host.as_bytes(), body, |cx| {
-                ledger.poll_late(cx)
-            })
+            .send(&worker.buffers, forwarding, host, body, |cx| ledger.poll_late(cx))
             .await;
         match sent {
             Ok(head) => return Ok((head, connection, Arc::clone(endpoint))),
@@ -306,10 +304,18 @@ impl BackendBody {
         }
     }
 
+    /// The exchange is over; it is recorded when the body is dropped, with what the client was sent.
     fn break_off(&mut self, outcome: Outcome) {
-        if let (Some(mut connection), Some(ledger)) = (self.connection.take(), self.ledger.take()) {
+        if let (Some(mut connection), Some(ledger)) = (self.connection.take(), &self.ledger) {
             ledger.blame(outcome);
             connection.end(&ledger.worker().buffers);
+        }
+    }
+
+    /// The client is sent `fault` instead of an answer that broke.
+    pub(super) fn retract(&self, fault: Fault) {
+        if let Some(ledger) = &self.ledger {
+            ledger.fault(fault);
         }
     }
 }

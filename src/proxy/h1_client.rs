@@ -4,23 +4,22 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::mem::{MaybeUninit, take};
-use std::pin::Pin;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio_util::io::poll_read_buf;
 
 use super::body::{Frame, Length, Outgoing};
-use super::buffers::{Buffers, LARGE, SMALL};
+use super::buffers::Buffers;
+use super::h1_input::Input;
 use super::h1_send::Sending;
-use super::headers::Forwarding;
+use super::headers::{Forwarding, names_upgrade};
 use super::ledger::Late;
 use crate::h1::{Asked, BodyDecoder, Framing, HeadLimits, Part, Response, ResponseDecoder};
-use crate::head::{Method, ResponseHead};
+use crate::head::{Method, ResponseHead, Version};
 use crate::route::Endpoint;
 
 /// Heads of responses: more than any server sends in earnest, and what one exchange may cost us at most.
@@ -30,12 +29,6 @@ const LIMITS: HeadLimits = HeadLimits {
     target_bytes: 0, // of requests only
 };
 
-/// A body of which so much is still to come is read in large pieces.
-const LARGE_BODY: u64 = 32 * 1024;
-
-/// Less room than this is not worth a read of its own.
-const ROOM_MIN: usize = 4 * 1024;
-
 /// A connection to an endpoint.
 pub(super) struct Connection {
     tcp: TcpStream,
@@ -44,14 +37,7 @@ pub(super) struct Connection {
     heads: ResponseDecoder,
     body: BodyDecoder,
     framing: Framing,
-    /// What was read and not used yet. Without memory while nothing comes.
-    input: BytesMut,
-    /// The room that the memory of `input` was made with: [`SMALL`], [`LARGE`], or 0 where there is none.
-    input_size: usize,
-    /// Whether to read in large pieces: the last exchange did well to.
-    large: bool,
-    /// Whether the present exchange does well to.
-    flows: bool,
+    input: Input,
     /// A byte has come since the present request was begun.
     heard: bool,
     /// Another request may follow, as far as the response says.
@@ -92,10 +78,7 @@ impl Connection {
             heads: ResponseDecoder::new(LIMITS),
             body: BodyDecoder::new(Framing::Empty),
             framing: Framing::Empty,
-            input: BytesMut::new(),
-            input_size: 0,
-            large: false,
-            flows: false,
+            input: Input::default(),
             heard: false,
             keep_alive: false,
         }
@@ -133,7 +116,7 @@ impl Connection {
         let out = buffers.borrow_mut().output();
         self.sending.begin(out, forwarding, host, body);
         self.heard = false;
-        self.flows = false;
+        self.input.begin();
         let asked = Asked {
             head: *forwarding.head.method() == Method::Head,
             upgrade: forwarding.upgrade,
@@ -162,9 +145,9 @@ impl Connection {
     ) -> Poll<Option<Result<Frame, BodyFault>>> {
         self.poll_send(cx, buffers)?;
         loop {
-            if !self.input.is_empty() {
-                match self.body.decode(&mut self.input) {
-                    Ok(part) if self.body.is_done() && !self.input.is_empty() => {
+            if !self.input.bytes.is_empty() {
+                match self.body.decode(&mut self.input.bytes) {
+                    Ok(part) if self.body.is_done() && !self.input.bytes.is_empty() => {
                         // Bytes behind the end belong to nobody: neither end nor body can be trusted.
                         drop(part);
                         return Poll::Ready(Some(Err(BodyFault::Endpoint)));
@@ -178,8 +161,8 @@ impl Connection {
             if self.body.is_done() {
                 return Poll::Ready(None);
             }
-            self.flows |= self.body.remaining().is_some_and(|n| n >= LARGE_BODY);
-            match ready!(self.poll_read(cx, buffers)) {
+            self.input.expect(self.body.remaining().unwrap_or(0));
+            match ready!(self.input.poll_read(cx, &mut self.tcp, buffers)) {
                 Ok(n) if n > 0 => {}
                 Ok(_) if self.body.end().is_ok() => return Poll::Ready(None),
                 Ok(_) | Err(_) => return Poll::Ready(Some(Err(BodyFault::Endpoint))),
@@ -208,19 +191,18 @@ impl Connection {
 
     /// Ends an exchange: gives the buffers back. `true` when another one may follow on this connection.
     pub(super) fn end(&mut self, buffers: &RefCell<Buffers>) -> bool {
-        let reusable = self.keep_alive && self.body.is_done() && self.sending.is_complete() && self.input.is_empty();
-        self.large = self.flows;
+        let over = self.body.is_done() && self.input.bytes.is_empty() && self.sending.is_complete();
         let out = self.sending.end();
         if out.capacity() > 0 {
             buffers.borrow_mut().give_output(out);
         }
-        self.give_input(buffers);
-        reusable
+        self.input.end(buffers);
+        over && self.keep_alive
     }
 
     /// After a 101: the bare stream, what was read of it already, and what counts it for as long as it is kept.
     pub(super) fn into_stream(self) -> (TcpStream, Bytes, Counted) {
-        (self.tcp, self.input.freeze(), self.counted)
+        (self.tcp, self.input.bytes.freeze(), self.counted)
     }
 
     /// Goes on with the request, as far as that is possible now.
@@ -246,7 +228,7 @@ impl Connection {
         asked: Asked,
     ) -> Poll<Result<Box<ResponseHead>, SendFault>> {
         loop {
-            let ended = match ready!(self.poll_read(cx, buffers)) {
+            let ended = match ready!(self.input.poll_read(cx, &mut self.tcp, buffers)) {
                 Ok(n) => n == 0,
                 Err(_) => true,
             };
@@ -261,7 +243,7 @@ impl Connection {
                 return Poll::Ready(Err(SendFault::Truncated));
             }
             self.heard = true;
-            match self.heads.decode(&mut self.input, asked) {
+            match self.heads.decode(&mut self.input.bytes, asked) {
                 Ok(Some(response)) => return Poll::Ready(self.accept(response, buffers)),
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(Err(SendFault::Malformed)),
@@ -276,7 +258,7 @@ impl Connection {
             framing,
             keep_alive,
         } = response;
-        let here = self.input.len() as u64;
+        let here = self.input.bytes.len() as u64;
         let acceptable = match framing {
             // What follows a switch of protocols is the tunnel's.
             Framing::Empty if head.status == 101 => switches_to_websocket(&head),
@@ -292,57 +274,6 @@ impl Connection {
         self.keep_alive = keep_alive;
         Ok(buffers.borrow_mut().head(head))
     }
-
-    /// Reads once. `Ok(0)` is the end of the stream.
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffers: &RefCell<Buffers>) -> Poll<io::Result<usize>> {
-        loop {
-            // Memory is taken only when there is something to put into it: who waits holds none.
-            match self.tcp.poll_read_ready(cx) {
-                Poll::Pending if self.input.is_empty() => {
-                    self.give_input(buffers);
-                    return Poll::Pending;
-                }
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(ready) => ready?,
-            }
-            self.make_room(buffers);
-            let room = self.input.capacity() - self.input.len();
-            // Readiness is no more than a hint.
-            if let Poll::Ready(n) = poll_read_buf(Pin::new(&mut self.tcp), cx, &mut self.input)? {
-                // There is probably more where a read has filled the room.
-                self.flows |= n >= SMALL || (n == room && n >= ROOM_MIN);
-                return Poll::Ready(Ok(n));
-            }
-        }
-    }
-
-    /// Sees to it that a read is worth its while.
-    fn make_room(&mut self, buffers: &RefCell<Buffers>) {
-        let large = self.large || self.flows;
-        let size = if large { LARGE } else { SMALL };
-        let room = self.input.capacity() - self.input.len();
-        if !self.input.is_empty() {
-            // The beginning of something: the rest must lie behind it.
-            if room < ROOM_MIN {
-                self.input.reserve(size);
-            }
-        } else if self.input_size != size || !(self.input.try_reclaim(size) || room >= size / 4) {
-            // Of the other size, or what was read last is still in use.
-            self.give_input(buffers);
-            let mut buffers = buffers.borrow_mut();
-            self.input = if large { buffers.large_input() } else { buffers.input() };
-            self.input_size = size;
-        }
-    }
-
-    fn give_input(&mut self, buffers: &RefCell<Buffers>) {
-        let input = take(&mut self.input);
-        match take(&mut self.input_size) {
-            0 => {}
-            LARGE => buffers.borrow_mut().give_large_input(input),
-            _ => buffers.borrow_mut().give_input(input),
-        }
-    }
 }
 
 /// Whether nothing has come.
@@ -350,13 +281,15 @@ fn is_nothing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock
 }
 
-/// Whether a 101 is the switch that was asked for: we ask for no other.
+/// Whether a 101 is the switch that was asked for (RFC 9110 §7.8): we ask for no other.
 fn switches_to_websocket(head: &ResponseHead) -> bool {
     let mut protocols = head.fields.get_all("upgrade");
-    protocols
-        .next()
-        .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
+    head.version == Version::Http11
+        && protocols
+            .next()
+            .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
         && protocols.next().is_none()
+        && names_upgrade(&head.fields)
 }
 
 /// Counts a connection among its endpoint's for as long as it is kept.
@@ -389,8 +322,8 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::{BodyFault, Connection, SendFault};
-    use crate::head::Method;
+    use super::{BodyFault, Connection, SendFault, switches_to_websocket};
+    use crate::head::{HeadBuilder, Method, Version};
     use crate::name::Name;
     use crate::proxy::body::{Frame, Outgoing};
     use crate::proxy::buffers::Buffers;
@@ -466,6 +399,29 @@ mod tests {
         }
     }
 
+    #[test]
+    fn only_the_switch_that_was_asked_for_is_one() {
+        let check = |version, fields: &[(&str, &str)], expected| {
+            let mut head = HeadBuilder::default();
+            for (name, value) in fields {
+                head.field(name.as_bytes(), value.as_bytes());
+            }
+            assert_eq!(
+                switches_to_websocket(&head.response(101, version)),
+                expected,
+                "{fields:?}"
+            );
+        };
+        let asked = [("upgrade", "WebSocket"), ("connection", "keep-alive, Upgrade")];
+        check(Version::Http11, &asked, true);
+        check(Version::Http10, &asked, false);
+        check(Version::Http11, &asked[..1], false);
+        check(Version::Http11, &asked[1..], false);
+        check(Version::Http11, &[("upgrade", "h2c"), asked[1]], false);
+        check(Version::Http11, &[asked[0], asked[1], ("upgrade", "h2c")], false);
+        check(Version::Http11, &[asked[0], ("connection", "close")], false);
+    }
+
     #[tokio::test]
     async fn an_idle_connection_holds_no_buffers_and_is_counted() {
         let mut pair = Pair::open();
@@ -485,8 +441,7 @@ mod tests {
         ] {
             let (came, again) = pair.exchange(Method::Get, &answer).await;
             assert!(came.is_ok_and(|came| came == content.as_bytes()) && again, "{answer}");
-            let connection = &pair.connection;
-            assert_eq!((connection.input.capacity(), connection.input_size), (0, 0), "{answer}");
+            assert_eq!(pair.connection.input.bytes.capacity(), 0, "{answer}");
         }
         drop(pair.connection);
         assert_eq!(pair.endpoint.connections(), 0);

@@ -57,7 +57,7 @@ impl Sending {
             ..Self::default()
         };
         let head = forwarding.head;
-        h1::put_request_line(&mut self.out, head.method(), head.target());
+        h1::put_request_line(&mut self.out, head.method(), head.target_bytes());
         h1::put_field(&mut self.out, b"host", host);
         match &self.body {
             Outgoing::Empty if head.fields().get("content-length").is_some() => self.put_length(0),

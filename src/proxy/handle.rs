@@ -182,7 +182,7 @@ fn check(head: &RequestHead, client: &Client) -> Result<(), Fault> {
     if matches!(head.method(), Method::Connect | Method::Trace) {
         return Err(Fault::MethodNotAllowed);
     }
-    if head.target().len() > client.settings.uri_bytes as usize {
+    if head.target_bytes().len() > client.settings.uri_bytes as usize {
         return Err(Fault::UriTooLong);
     }
     Ok(())

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::trace::Made;
-use crate::h1::put_field;
+use crate::h1::{put_field, put_fields};
 use crate::head::{Fields, RequestHead, ResponseHead};
 
 /// What a request is sent on with.
@@ -35,14 +35,11 @@ pub(super) fn put_request_fields(forwarding: &Forwarding<'_>, out: &mut Vec<u8>)
     let fields = forwarding.head.fields();
     let named = named_by_connection(fields);
     let mut trailers = false;
-    for (name, value) in fields.iter() {
-        if name == b"te" {
-            // Written once, below.
-            trailers |= value.eq_ignore_ascii_case(b"trailers");
-        } else if passes_up(name, forwarding.peer_trusted) && !is_named(&named, name) {
-            put_field(out, name, value);
-        }
-    }
+    put_fields(out, fields, |name, value| {
+        // Written once, below.
+        trailers |= name == b"te" && value.eq_ignore_ascii_case(b"trailers");
+        passes_up(name, forwarding.peer_trusted) && !is_named(&named, name)
+    });
     if forwarding.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
     } else if trailers {
@@ -72,7 +69,7 @@ fn put_forwarded(forwarding: &Forwarding<'_>, out: &mut Vec<u8>) {
     let believed = |name| fields.get(name).filter(|_| forwarding.peer_trusted);
     let own: &[u8] = if forwarding.https { b"https" } else { b"http" };
     put_field(out, b"x-forwarded-proto", believed("x-forwarded-proto").unwrap_or(own));
-    let host = believed("x-forwarded-host").unwrap_or(forwarding.head.authority().as_bytes());
+    let host = believed("x-forwarded-host").unwrap_or(forwarding.head.authority_bytes());
     if !host.is_empty() {
         put_field(out, b"x-forwarded-host", host);
     }
@@ -96,10 +93,27 @@ fn passes_up(name: &[u8], peer_trusted: bool) -> bool {
 pub(super) fn response_fields<'h>(head: &'h ResponseHead, mut out: impl FnMut(&'h [u8], &'h [u8])) {
     let named = named_by_connection(&head.fields);
     for (name, value) in head.fields.iter() {
-        if !(is_hop_by_hop(name) || name.starts_with(b"x-serin-") || is_named(&named, name)) {
+        if passes_down(name) && !is_named(&named, name) {
             out(name, value);
         }
     }
+}
+
+/// Writes the fields of a backend's response that pass; the answer is whether there is a `date`.
+pub(super) fn put_response_fields(head: &ResponseHead, out: &mut Vec<u8>) -> bool {
+    let named = named_by_connection(&head.fields);
+    let mut dated = false;
+    put_fields(out, &head.fields, |name, _| {
+        let passes = passes_down(name) && !is_named(&named, name);
+        dated |= passes && name == b"date";
+        passes
+    });
+    dated
+}
+
+/// Whether a backend's field goes on to the client, unless `Connection` names it.
+fn passes_down(name: &[u8]) -> bool {
+    !(is_hop_by_hop(name) || name.starts_with(b"x-serin-"))
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455 §4.1).
@@ -108,10 +122,15 @@ pub(super) fn asks_for_websocket(head: &RequestHead) -> bool {
     fields
         .get("upgrade")
         .is_some_and(|value| value.eq_ignore_ascii_case(b"websocket"))
-        && fields
-            .get_all("connection")
-            .flat_map(tokens)
-            .any(|token| token.eq_ignore_ascii_case(b"upgrade"))
+        && names_upgrade(fields)
+}
+
+/// Whether `Connection` says that `Upgrade` is meant for us (RFC 9110 §7.8).
+pub(super) fn names_upgrade(fields: &Fields) -> bool {
+    fields
+        .get_all("connection")
+        .flat_map(tokens)
+        .any(|token| token.eq_ignore_ascii_case(b"upgrade"))
 }
 
 /// Fields that concern one connection only (RFC 9110 §7.6.1, and `Proxy-Connection`), and the length of a body, which

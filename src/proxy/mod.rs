@@ -11,6 +11,7 @@ mod date;
 mod fault;
 mod forward;
 mod h1_client;
+mod h1_input;
 mod h1_send;
 mod h1_server;
 mod h2_server;

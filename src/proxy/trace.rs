@@ -58,7 +58,7 @@ impl Made {
         out.extend_from_slice(b"traceparent: 00-");
         out.extend_from_slice(&self.trace_id);
         out.push(b'-');
-        out.extend_from_slice(&hex_of([0, self.span_id])[16..]);
+        out.extend_from_slice(&hex(self.span_id));
         out.push(b'-');
         out.extend_from_slice(&self.flags);
         out.extend_from_slice(b"\r\n");
@@ -102,13 +102,24 @@ fn parse_traceparent(value: &[u8]) -> Option<([u8; 32], [u8; 2])> {
 }
 
 fn hex_of(words: [u64; 2]) -> [u8; 32] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let number = u128::from(words[0]) << 64 | u128::from(words[1]);
     let mut text = [0; 32];
-    for (at, digit) in text.iter_mut().enumerate() {
-        *digit = DIGITS[(number >> (124 - 4 * at)) as usize & 0xf];
+    for (word, text) in words.into_iter().zip(text.chunks_exact_mut(16)) {
+        text.copy_from_slice(&hex(word));
     }
     text
+}
+
+/// Sixteen digits at once.
+fn hex(word: u64) -> [u8; 16] {
+    // Halves of the word apart, then those of its halves, at last those of its bytes.
+    let mut halves = u128::from(word);
+    for shift in [32, 16, 8, 4] {
+        let keep = u128::MAX / ((1 << (2 * shift)) - 1) * ((1 << shift) - 1);
+        halves = (halves | halves << shift) & keep;
+    }
+    // 1 in each byte whose half is above 9: those are letters.
+    let letters = (halves + u128::from_be_bytes([6; 16])) >> 4 & u128::from_be_bytes([1; 16]);
+    (halves + u128::from_be_bytes([b'0'; 16]) + letters * u128::from(b'a' - b'9' - 1)).to_be_bytes()
 }
 
 #[cfg(test)]
@@ -142,6 +153,13 @@ mod tests {
         check("traceparent", &format!("00-{trace}-0000000000000000-01"), begun);
         check("traceparent", &format!("00_{trace}-b7ad6b7169203331-01"), begun);
         check("traceparent", "00-0000-x-01", begun);
+    }
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        for word in [0, 1, 0x9a, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, u64::MAX] {
+            assert_eq!(super::hex(word), *format!("{word:016x}").as_bytes());
+        }
     }
 
     #[test]

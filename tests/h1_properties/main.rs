@@ -51,7 +51,7 @@ proptest! {
         for side in [Side::Client(PathPolicy::Strict), Side::Backend(Asked::default())] {
             let mut head = Vec::new();
             match side {
-                Side::Client(_) => put_request_line(&mut head, &Method::parse(&method), &path),
+                Side::Client(_) => put_request_line(&mut head, &Method::parse(&method), path.as_bytes()),
                 Side::Backend(_) => put_status_line(&mut head, status),
             }
             put_field(&mut head, b"host", b"a:1");

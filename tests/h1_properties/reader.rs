@@ -62,7 +62,7 @@ impl Decoder {
                     request.expects_continue,
                     head.path(),
                 ));
-                put_request_line(&mut read.written, head.method(), head.target());
+                put_request_line(&mut read.written, head.method(), head.target_bytes());
                 read.fields(head.fields());
                 request.framing
             })),

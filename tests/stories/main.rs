@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod answers;
 mod blame;
 mod bodies;
 mod breaker;
@@ -23,6 +24,7 @@ mod reload;
 mod requests;
 mod rollback;
 mod routing;
+mod staleness;
 mod state;
 mod tls;
 mod verdict;

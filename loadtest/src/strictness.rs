@@ -40,7 +40,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_value = "serin,nginx,haproxy")]
     proxies: Vec<Kind>,
     /// Times that each request is sent; what happens in one of them counts, as some of it hangs on timing.
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 3)]
     rounds: u32,
     /// Also print each request that a proxy passed on, and what the backend saw.
     #[arg(long)]

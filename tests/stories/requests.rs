@@ -1,16 +1,22 @@
 //! Requests byte for byte: what each becomes at the backend, in the answer and in the counters, whether it comes in
 //! one piece or in many. The table stands in `requests/`; `requests/table.rs` says how it is read.
 
+mod counts;
 mod exchange;
+mod expected;
 mod recorder;
 mod table;
+mod text;
 
 use std::time::{Duration, Instant};
 
-use crate::common::{Metrics, Options, PATIENCE, Serin, one};
-use exchange::{Answer, Manner, Talk};
+use crate::common::{Options, PATIENCE, Serin, one};
+use counts::{Counts, reject_reason};
+use exchange::{Manner, Talk};
+use expected::{STAMP, matches_pattern, passed, problem, written_out};
 use recorder::{Message, Recorder};
-use table::{Case, FILES, Outcome, Theme, Then, escape};
+use table::{Case, FILES, Outcome, Theme, Then};
+use text::escape;
 
 /// What goes through after a case whose connection stays open.
 const PROBE: &[u8] = b"GET /probe HTTP/1.1\r\nHost: probe.test\r\n\r\n";
@@ -173,27 +179,12 @@ impl Stage<'_> {
             if !message.whole || message.flawed {
                 return Err(format!("not whole, or oddly chunked: {}", show(&messages)));
             }
-            if !matches_pattern(&self.written_out(pattern), &message.joined) {
+            if !matches_pattern(&written_out(pattern, self.recorder.address()), &message.joined) {
                 let (expected, got) = (escape(pattern, 2000), escape(&message.joined, 2000));
                 return Err(format!("the backend saw\n    {got}\n  not\n    {expected}"));
             }
         }
         Ok(())
-    }
-
-    /// The pattern with `{backend}` and the line `{added}` written out.
-    fn written_out(&self, pattern: &[u8]) -> Vec<u8> {
-        let backend = self.recorder.address().to_string();
-        let pattern = replaced(pattern, b"{backend}", backend.as_bytes());
-        let text = String::from_utf8_lossy(&pattern);
-        let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-        let host = host.filter(|host| *host != backend);
-        let host = host.map_or(String::new(), |host| format!("x-forwarded-host: {host}\r\n"));
-        let added = format!(
-            "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\n{host}x-request-id: {{hex32}}\r\n\
-             traceparent: 00-{{hex32}}-{{hex16}}-00\r\nx-serin-route: app\r\nx-serin-variant: stable\r\n"
-        );
-        replaced(&pattern, b"{added}\r\n", added.as_bytes())
     }
 
     /// The counters have moved by what the outcomes say, and by nothing else.
@@ -219,138 +210,6 @@ impl Stage<'_> {
         };
         until(|| right(&moved()).then_some(()))
             .ok_or_else(|| format!("recorded {:?}, not {passed} successes and {reason:?}", moved()))
-    }
-}
-
-/// What Serin has counted.
-#[derive(Debug)]
-struct Counts {
-    success: u64,
-    failure: u64,
-    no_evidence: u64,
-    /// By reason; those above 0.
-    rejected: Vec<(String, u64)>,
-}
-
-impl Counts {
-    fn of(serin: &Serin) -> Self {
-        let metrics = Metrics::of(serin);
-        let (success, failure, no_evidence) = metrics.requests("app", "stable");
-        Self {
-            success,
-            failure,
-            no_evidence,
-            rejected: metrics.by_label("serin_rejected_total", "reason"),
-        }
-    }
-
-    fn since(&self, before: &Self) -> Self {
-        let was = |reason: &str| {
-            before
-                .rejected
-                .iter()
-                .find(|(own, _)| own == reason)
-                .map_or(0, |(_, count)| *count)
-        };
-        let rejected = self
-            .rejected
-            .iter()
-            .map(|(reason, count)| (reason.clone(), count - was(reason)));
-        Self {
-            success: self.success - before.success,
-            failure: self.failure - before.failure,
-            no_evidence: self.no_evidence - before.no_evidence,
-            rejected: rejected.filter(|(_, count)| *count > 0).collect(),
-        }
-    }
-}
-
-/// The label under which a refusal with this status is counted.
-fn reject_reason(status: u16) -> Option<&'static str> {
-    match status {
-        400 | 413 => Some("bad_request"),
-        405 | 417 => Some("unsupported"),
-        414 => Some("uri"),
-        431 => Some("headers"),
-        _ => None,
-    }
-}
-
-/// What each answer to a request that has a route tells of its way.
-const STAMP: [&str; 2] = ["x-serin-generation: 1", "x-serin-variant: stable"];
-
-/// Fails unless this is the backend's answer as Serin passes it on.
-fn passed(answer: &Answer, then: Then) -> Result<(), String> {
-    let connection = match then {
-        Then::Open => None,
-        Then::Kept => Some("connection: keep-alive"),
-        Then::Closed => Some("connection: close"),
-    };
-    let fields: Vec<_> = ["content-length: 2"]
-        .into_iter()
-        .chain(STAMP)
-        .chain(connection)
-        .collect();
-    let right = answer.start == "HTTP/1.1 200 OK" && answer.has_only(&fields);
-    right
-        .then_some(())
-        .ok_or_else(|| format!("not the backend's answer ({then:?}): {answer:?}"))
-}
-
-/// Fails unless this is a problem document of Serin's with this status, which closes; its detail.
-fn problem(answer: &Answer, status: u16, stamp: &[&str]) -> Result<String, String> {
-    let wrong = || format!("no problem {status} as it should be: {answer:?}");
-    let length = format!("content-length: {}", answer.body.len());
-    let mut fields = stamp.to_vec();
-    fields.extend([
-        "content-type: application/problem+json",
-        "server: serin",
-        "connection: close",
-        &length,
-    ]);
-    if status == 405 {
-        fields.push("allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
-    }
-    let document: serde_json::Value = serde_json::from_slice(&answer.body).map_err(|_| wrong())?;
-    let detail = document["detail"].as_str().unwrap_or_default();
-    let start = format!("HTTP/1.1 {status} ");
-    let right = answer.start.starts_with(&start) && answer.has_only(&fields) && document["status"] == status;
-    if right && !detail.is_empty() {
-        Ok(detail.to_owned())
-    } else {
-        Err(wrong())
-    }
-}
-
-/// Whether `text` is `pattern` with digits in the place of `{hex16}` and `{hex32}`.
-fn matches_pattern(mut pattern: &[u8], mut text: &[u8]) -> bool {
-    while !pattern.is_empty() {
-        let digits = match pattern {
-            [b'{', b'h', b'e', b'x', b'1', b'6', b'}', ..] => 16,
-            [b'{', b'h', b'e', b'x', b'3', b'2', b'}', ..] => 32,
-            [first, rest @ ..] => {
-                if text.first() != Some(first) {
-                    return false;
-                }
-                (pattern, text) = (rest, &text[1..]);
-                continue;
-            }
-            [] => break,
-        };
-        let is_digit = |b: &u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
-        match text.get(..digits) {
-            Some(word) if word.iter().all(is_digit) => (pattern, text) = (&pattern[7..], &text[digits..]),
-            _ => return false,
-        }
-    }
-    text.is_empty()
-}
-
-/// `text` with the first `mark` replaced.
-fn replaced(text: &[u8], mark: &[u8], by: &[u8]) -> Vec<u8> {
-    match text.windows(mark.len()).position(|window| window == mark) {
-        Some(at) => [&text[..at], by, &text[at + mark.len()..]].concat(),
-        None => text.to_vec(),
     }
 }
 

@@ -83,8 +83,8 @@ impl Sending {
             Ok(()) if self.keep_alive && conversation.body_is_done() => Sent::Kept,
             Ok(()) => Sent::Close,
             Err(Halt::Nothing) => {
-                let by_client = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
-                let fault = if by_client { Fault::ClientBody } else { Fault::Truncated };
+                let by_client = self.upload.as_ref().and_then(|upload| upload.fault());
+                let fault = by_client.unwrap_or(Fault::Truncated);
                 self.keep_alive = false;
                 passing.body.retract(fault);
                 self.put_own(conversation, fault, kept_stamp.as_ref());

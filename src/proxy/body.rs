@@ -78,7 +78,9 @@ impl ClientBody {
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
         let polled = match &mut self.source {
             Source::Http1(conversation) => conversation.poll_body(cx),
-            Source::Http2(stream) => stream.poll_frame(cx),
+            Source::Http2(stream) => stream
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(|Broken| Fault::ClientBody))),
         };
         let Poll::Ready(frame) = polled else {
             self.upload.wait(self.worker.now_us());
@@ -86,12 +88,12 @@ impl ClientBody {
         };
         self.upload.arrived(|| self.worker.now_us());
         match &frame {
-            Some(Err(_)) => self.upload.break_off(),
+            Some(Err(fault)) => self.upload.break_off(*fault),
             None | Some(Ok(Frame::Trailers(_))) => self.upload.complete(),
             Some(Ok(Frame::Data(_))) if self.is_end() => self.upload.complete(),
             Some(Ok(Frame::Data(_))) => {}
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(|_| Broken)))
     }
 
     /// Whether nothing more comes.
@@ -171,7 +173,7 @@ pub(super) struct Upload {
     /// The same at the moment when the response head came.
     waited_for_head_us: Cell<Option<u64>>,
     /// The client's framing was broken, or it left.
-    broken: Cell<bool>,
+    fault: Cell<Option<Fault>>,
     /// All of it has come.
     complete: Cell<bool>,
 }
@@ -214,13 +216,18 @@ impl Upload {
     }
 
     /// It broke.
-    pub(super) fn break_off(&self) {
-        self.broken.set(true);
+    pub(super) fn break_off(&self, fault: Fault) {
+        self.fault.set(Some(fault));
+    }
+
+    /// Why it broke, if it did.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault.get()
     }
 
     /// Whether it broke: then what follows upstream is the client's fault.
     pub(super) fn is_broken(&self) -> bool {
-        self.broken.get()
+        self.fault.get().is_some()
     }
 
     /// Whether all of it has come.

@@ -126,7 +126,7 @@ async fn try_exchange(
                 return Err(blame_upload(upload, Fault::Closed).into());
             }
             Err(SendFault::Malformed) => return Err(blame_upload(upload, Fault::Malformed).into()),
-            Err(SendFault::Upload) => return Err(Fault::ClientBody.into()),
+            Err(SendFault::Upload) => return Err(blame_upload(upload, Fault::ClientBody).into()),
             Err(SendFault::Late(Late::Backend)) => return Err(Fault::ResponseTimeout.into()),
             Err(SendFault::Late(Late::Client)) => return Err(Fault::ClientBodyTimeout.into()),
         }
@@ -135,11 +135,7 @@ async fn try_exchange(
 
 /// What breaks upstream after the client's body broke is the client's fault.
 fn blame_upload(upload: Option<&Upload>, fault: Fault) -> Fault {
-    if upload.is_some_and(Upload::is_broken) {
-        Fault::ClientBody
-    } else {
-        fault
-    }
+    upload.and_then(Upload::fault).unwrap_or(fault)
 }
 
 /// A kept connection that still lives: it is read before it is used again. Requests that may be repeated need no

@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use tokio::io::AsyncWrite as _;
 
 use super::answer::{Sending, Sent};
-use super::body::{Broken, ClientBody, Frame, Length, Outgoing, Source, Upload};
+use super::body::{ClientBody, Frame, Length, Outgoing, Source, Upload};
 use super::buffers::SMALL;
 use super::connection::{ConnectionClock, Phase};
 use super::fault::Fault;
@@ -240,8 +240,8 @@ impl Conversation {
         (Outgoing::Client(body), Some(upload))
     }
 
-    /// The next part of the present request's body.
-    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Broken>>> {
+    /// The next part of the present request's body, or what the client has done to it.
+    pub(super) fn poll_body(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Fault>>> {
         let wire = &mut *self.wire.borrow_mut();
         loop {
             match wire.body.decode(&mut wire.input) {
@@ -249,17 +249,17 @@ impl Conversation {
                 Ok(Some(Part::Trailers(fields))) => return Poll::Ready(Some(Ok(Frame::Trailers(fields)))),
                 Ok(None) if wire.body.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
-                Err(_) => return Poll::Ready(Some(Err(Broken))),
+                Err(refusal) => return Poll::Ready(Some(Err(Fault::of(refusal)))),
             }
             if std::mem::take(&mut wire.continue_due) {
                 wire.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
             // Nothing but a 100 can be in the output before the answer; with it, the rest goes out then.
             if let Poll::Ready(Err(_)) = wire.poll_flush(cx) {
-                return Poll::Ready(Some(Err(Broken)));
+                return Poll::Ready(Some(Err(Fault::ClientBody)));
             }
             match ready!(wire.poll_fill(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(Some(Err(Broken))),
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(Fault::ClientBody))),
                 Ok(_) => {}
             }
         }

@@ -166,7 +166,11 @@ impl Attempted<'_> {
             peer: &client.peer_text,
             peer_trusted: course.peer_trusted,
             https: client.https,
-            upgrade: head.version() == Version::Http11 && upload.is_none() && asks_for_websocket(head),
+            // By GET and without content (RFC 6455 §4.1): what follows the head belongs to the tunnel.
+            upgrade: head.version() == Version::Http11
+                && *head.method() == Method::Get
+                && matches!(body, Outgoing::Empty)
+                && asks_for_websocket(head),
             route: course.route.name.header(),
             variant: chosen.name.header(),
             cohort: course.cohort.map(|index| course.route.cohorts[index].name.header()),

@@ -1,15 +1,17 @@
 //! A client's byte stream: clear or TLS, with bytes that were read ahead given back first.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 use super::buffers::Buffers;
 
@@ -62,18 +64,22 @@ impl Stream {
             return Ok(first);
         }
         match &mut self.inner {
-            Inner::Clear(tcp) => loop {
-                // No more than a hint: a fresh socket counts as readable until it is asked.
-                tcp.readable().await?;
-                let mut first = buffers.borrow_mut().input();
-                match tcp.try_read_buf(&mut first) {
-                    Ok(_) => return Ok(first),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        buffers.borrow_mut().give_input(first);
+            Inner::Clear(tcp) => {
+                poll_fn(|cx| {
+                    // No more than a hint: a fresh socket counts as readable until it is asked.
+                    ready!(tcp.poll_read_ready(cx))?;
+                    let mut first = buffers.borrow_mut().input();
+                    match poll_read_buf(Pin::new(&mut *tcp), cx, &mut first) {
+                        Poll::Ready(Ok(_)) => Poll::Ready(Ok(first)),
+                        Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                        Poll::Pending => {
+                            buffers.borrow_mut().give_input(first);
+                            Poll::Pending
+                        }
                     }
-                    Err(error) => return Err(error),
-                }
-            },
+                })
+                .await
+            }
             Inner::Tls(tls) => {
                 // What the socket shows may be no more than a part of a record.
                 let mut few = [0; 32];

@@ -16,6 +16,10 @@ const CLOCK_AGE_US: u64 = 100_000;
 /// How long a connection keeps its buffers while nothing is asked.
 const REST_US: u64 = 100_000;
 
+/// How long a client that has ended its side still gets an answer: it may only have said that it sends no more
+/// (RFC 9293 §3.6), and nothing tells that from having left.
+const PARTING_US: u64 = 1_000_000;
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -36,6 +40,8 @@ pub(super) struct ConnectionClock {
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
     late: Cell<bool>,
+    /// When the client ended its side, or last took something after that; 0: it has not.
+    parted_us: Cell<u64>,
     /// Idle for so long that its engine may be put away.
     resting: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -73,6 +79,7 @@ impl ConnectionClock {
             since_us: Cell::new(now_us),
             blocked_since_us: Cell::new(0),
             late: Cell::new(false),
+            parted_us: Cell::new(0),
             resting: Cell::new(false),
             waker: RefCell::new(None),
             offers: RefCell::default(),
@@ -106,6 +113,32 @@ impl ConnectionClock {
 
     pub(super) fn unblocked(&self) {
         self.blocked_since_us.set(0);
+    }
+
+    /// The client has ended its side.
+    pub(super) fn part(&self, now_us: u64) {
+        self.parted_us.set(now_us.max(1));
+    }
+
+    /// A client that has ended its side takes what it is sent, or something has begun for it.
+    pub(super) fn linger_on(&self, now_us: u64) {
+        if self.has_parted() {
+            self.part(now_us);
+        }
+    }
+
+    /// Whether the client has ended its side.
+    pub(super) fn has_parted(&self) -> bool {
+        self.parted_us.get() != 0
+    }
+
+    /// Ready when a client that has ended its side has been given time enough.
+    pub(super) fn poll_gone(&self, cx: &Context<'_>, now_us: u64) -> Poll<()> {
+        if now_us.saturating_sub(self.parted_us.get()) >= PARTING_US {
+            return Poll::Ready(());
+        }
+        self.listen(cx);
+        Poll::Pending
     }
 
     /// Whether nothing has been asked for a while.
@@ -146,6 +179,9 @@ impl ConnectionClock {
             self.late.set(true);
             self.wake();
         }
+        if self.has_parted() {
+            self.wake();
+        }
         if self.phase.get() == Phase::Idle
             && now_us.saturating_sub(self.since_us.get()) >= REST_US
             && !self.resting.replace(true)
@@ -167,11 +203,15 @@ impl ConnectionClock {
         if self.late.get() {
             return Poll::Ready(());
         }
+        self.listen(cx);
+        Poll::Pending
+    }
+
+    fn listen(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
         match waker.as_mut() {
             Some(waker) => waker.clone_from(cx.waker()),
             None => *waker = Some(cx.waker().clone()),
         }
-        Poll::Pending
     }
 }

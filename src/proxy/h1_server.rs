@@ -3,7 +3,7 @@
 //! No task and no channel: one future polls the client's side and, within [`handle`], the backend's. What a
 //! connection holds while it waits for a request is given back by ending with [`End::Resting`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
@@ -53,6 +53,8 @@ const ROOM_MIN: usize = 4 * 1024;
 pub(super) struct Conversation {
     worker: Rc<Worker>,
     clock: Rc<ConnectionClock>,
+    /// As in [`Client`].
+    left_us: Rc<Cell<u64>>,
     wire: RefCell<Wire>,
 }
 
@@ -86,7 +88,7 @@ enum Next {
 pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, ahead: BytesMut, client: Rc<Client>) -> End {
     let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Head, worker.now_us()));
     let key = worker.watch_connection(Rc::clone(&clock));
-    let conversation = Rc::new(Conversation::new(worker, clock, stream, ahead));
+    let conversation = Rc::new(Conversation::new(worker, clock, &client, stream, ahead));
     let end = conversation.serve(&client).await;
     worker.forget_connection(key);
     conversation.give_back();
@@ -94,7 +96,7 @@ pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, ahead: Byte
 }
 
 impl Conversation {
-    fn new(worker: &Rc<Worker>, clock: Rc<ConnectionClock>, stream: Stream, ahead: BytesMut) -> Self {
+    fn new(worker: &Rc<Worker>, clock: Rc<ConnectionClock>, client: &Client, stream: Stream, ahead: BytesMut) -> Self {
         let wire = RefCell::new(Wire {
             stream: Some(stream),
             input: ahead,
@@ -104,7 +106,13 @@ impl Conversation {
             continue_due: false,
         });
         let worker = Rc::clone(worker);
-        Self { worker, clock, wire }
+        let left_us = Rc::clone(&client.left_us);
+        Self {
+            worker,
+            clock,
+            left_us,
+            wire,
+        }
     }
 
     fn give_back(&self) {
@@ -138,6 +146,7 @@ impl Conversation {
                 Next::Gone => return End::Gone,
             };
             self.clock.enter(Phase::Busy, 0);
+            self.clock.linger_on(self.worker.recent_us());
             let (body, upload) = self.take_body(&request);
             let mut sending = Sending {
                 head_only: *request.head.method() == Method::Head,
@@ -280,15 +289,23 @@ impl Conversation {
         }
     }
 
-    /// Ready when the client has ended its side, as far as that can be known: what it sends ahead is read, so
-    /// much and no more; while it owes us a body, whoever reads that will notice.
+    /// Ready when the client has left, as far as that can be known: what it sends ahead is read, so much and no
+    /// more; while it owes us a body, whoever reads that will notice.
     pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
         let wire = &mut *self.wire.borrow_mut();
-        while wire.body.is_done() && wire.input.len() < SMALL {
+        while !self.clock.has_parted() && wire.body.is_done() && wire.input.len() < SMALL {
             match ready!(wire.poll_fill(cx)) {
-                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(0) => {
+                    let now_us = self.worker.now_us();
+                    self.left_us.set(now_us);
+                    self.clock.part(now_us);
+                }
                 Ok(_) => {}
+                Err(_) => return Poll::Ready(()),
             }
+        }
+        if self.clock.has_parted() {
+            return self.clock.poll_gone(cx, self.worker.recent_us());
         }
         Poll::Pending
     }

@@ -1,5 +1,6 @@
 //! The life of a request, on one screen.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub(super) struct Client {
     pub(super) peer_text: String,
     pub(super) https: bool,
     pub(super) settings: ListenerSettings,
+    /// When it ended its side of the connection, in worker microseconds; 0: it has not.
+    pub(super) left_us: Rc<Cell<u64>>,
 }
 
 /// What the client is sent.
@@ -159,6 +162,7 @@ impl Attempted<'_> {
             upload: upload.clone(),
             start_us,
             body_timeout: client.settings.body,
+            left_us: Rc::clone(&client.left_us),
             access: access_note(course, head, made),
         };
         let forwarding = Forwarding {

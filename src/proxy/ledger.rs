@@ -3,6 +3,7 @@
 //! The entry itself lives in the worker's wheel, so that one tick finds what is late without a
 //! timer for each request; [`Ledger`] is the key to it.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -26,6 +27,7 @@ pub(super) struct Exchange {
     key: Option<u32>,
     endpoint: Option<Arc<Endpoint>>,
     start_us: u64,
+    left_us: Rc<Cell<u64>>,
     upload: Option<Rc<Upload>>,
     stage: Stage,
     /// The first blame wins.
@@ -86,6 +88,8 @@ pub(super) struct Opening {
     /// When the request's head was complete, in worker microseconds.
     pub(super) start_us: u64,
     pub(super) body_timeout: Duration,
+    /// When the client ended its side, in worker microseconds; 0: it has not.
+    pub(super) left_us: Rc<Cell<u64>>,
     pub(super) access: Option<AccessNote>,
 }
 
@@ -108,6 +112,7 @@ impl Ledger {
             key: opening.key,
             endpoint: None,
             start_us: opening.start_us,
+            left_us: opening.left_us,
             upload: opening.upload,
             stage: Stage::Head,
             outcome: None,
@@ -160,8 +165,16 @@ impl Ledger {
 
     /// Books a fault, and the status that the client is sent for it.
     pub(super) fn fault(&self, fault: Fault) {
-        self.blame(fault.outcome());
-        self.with(|exchange| exchange.status = fault.status());
+        let now_us = self.worker.now_us();
+        self.with(|exchange| {
+            // A client that has left was given time; what the backend failed to do in that time is judged by when it left.
+            let outcome = match fault {
+                Fault::ResponseTimeout if exchange.left_us.get() != 0 => exchange.abandoned(now_us),
+                _ => fault.outcome(),
+            };
+            exchange.outcome.get_or_insert(outcome);
+            exchange.status = fault.status();
+        });
     }
 
     /// Whether the breaker still lets this request be dispatched. It is asked again after each wait:
@@ -350,6 +363,11 @@ impl Exchange {
     /// client left. A client that got no head for longer than the critical latency, or half the
     /// timeout, left because of the backend.
     fn abandoned(&self, now_us: u64) -> Outcome {
+        // It may have been given time after it left.
+        let now_us = match self.left_us.get() {
+            0 => now_us,
+            left_us => left_us,
+        };
         let critical_us = self.variant().recorder.limit_us(PATIENCE);
         let patience_us = critical_us.min(self.timeout_us / 2);
         if self.stage == Stage::Head && self.age_us(now_us) > patience_us {

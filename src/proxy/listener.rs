@@ -100,6 +100,7 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
         peer_text: peer.to_string(),
         https: acceptor.is_some(),
         settings,
+        left_us: Rc::default(),
     });
     let counted = Counted::new(worker, index);
     let worker = Rc::clone(worker);

@@ -69,6 +69,7 @@ pub(crate) enum Stage {
 }
 
 /// What waits in the wheel.
+#[allow(clippy::large_enum_variant)] // exchanges are the rule, and a box would be an allocation for each
 pub(super) enum Timed {
     /// An exchange with a backend.
     Exchange(Exchange),

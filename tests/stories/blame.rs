@@ -432,6 +432,17 @@ fn a_client_that_leaves_early_says_nothing() {
 }
 
 #[test]
+fn a_client_that_leaves_early_says_nothing_although_it_is_waited_for() {
+    let app = Backend::start(|_| hang());
+    let serin = alone(&app, "950ms");
+    let mut client = Client::connect(serin.address());
+    client.send("GET /app HTTP/1.1\r\nhost: serin.test\r\n\r\n");
+    wait_until("the backend is asked", || app.requests() == 1);
+    drop(client);
+    settled(&serin, "app", only(NoEvidence, 1));
+}
+
+#[test]
 fn a_client_that_leaves_after_a_long_wait_speaks_against_the_backend() {
     let app = Backend::start(|_| hang());
     let serin = alone(&app, "1s");

@@ -169,6 +169,21 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn a_client_that_ends_its_side_still_gets_its_answers() {
+    let app = Backend::start(|request| [vec![Act::Wait(Duration::from_millis(100))], ok(request.target())].concat());
+    let serin = Serin::start(&one(app.address()));
+    let mut client = Client::connect(serin.address());
+    client.send("GET /0 HTTP/1.1\r\nhost: serin.test\r\n\r\n");
+    client.send("POST /1 HTTP/1.1\r\nhost: serin.test\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n");
+    client.send("GET /2 HTTP/1.1\r\nhost: serin.test\r\n\r\n");
+    client.finish();
+    for (n, method) in ["GET", "POST", "GET"].into_iter().enumerate() {
+        assert_eq!(client.response(method).text(), format!("/{n}"));
+    }
+    assert!(client.closed());
+}
+
+#[test]
 fn connections_to_a_backend_are_used_again() {
     let app = Backend::ok("x");
     let serin = Serin::start(&one(app.address()));

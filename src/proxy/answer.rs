@@ -55,6 +55,7 @@ impl Sending {
     /// Writes an answer.
     pub(super) async fn send(&mut self, conversation: &Conversation, answer: Answer) -> Sent {
         self.keep_alive &= self.upload.as_ref().is_none_or(|upload| upload.is_complete());
+        conversation.wire().begin_answer();
         let worker = conversation.worker();
         let mut kept_stamp = None;
         let (body, delimited) = match answer {
@@ -210,8 +211,8 @@ struct Passing {
     ends_chunk: bool,
     /// Nothing more comes of the body.
     ended: bool,
-    /// Bytes have gone out.
-    begun: bool,
+    /// It ended too early.
+    broken: bool,
 }
 
 impl Passing {
@@ -222,7 +223,7 @@ impl Passing {
             part: Bytes::new(),
             ends_chunk: false,
             ended: false,
-            begun: false,
+            broken: false,
         }
     }
 
@@ -231,14 +232,11 @@ impl Passing {
         loop {
             let gathered = self.gather(conversation, cx);
             if gathered == Poll::Ready(Err(Broken)) {
-                if !self.begun && !conversation.wire().has_written() {
-                    conversation.wire().output.clear();
+                if conversation.wire().take_back() {
                     return Poll::Ready(Err(Halt::Nothing));
                 }
                 // What came before the break is still due; then the client sees it.
-                self.ended = true;
-                let _ = ready!(self.flush(conversation, cx));
-                return Poll::Ready(Err(Halt::Broken));
+                (self.ended, self.broken) = (true, true);
             }
             match self.flush(conversation, cx) {
                 Poll::Ready(Ok(())) => {}
@@ -250,9 +248,8 @@ impl Passing {
                 }
             }
             clock.unblocked();
-            self.begun = true;
             if self.ended {
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(if self.broken { Err(Halt::Broken) } else { Ok(()) });
             }
             if gathered.is_pending() {
                 return conversation.poll_left(cx).map(|()| Err(Halt::Broken));

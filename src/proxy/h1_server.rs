@@ -71,6 +71,10 @@ pub(super) struct Wire {
     body: BodyDecoder,
     /// The client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
     continue_due: bool,
+    /// The answer to the present request is being written.
+    answering: bool,
+    /// A byte of the output has been handed to the stream since the answer was begun, or stood in it half written.
+    begun: bool,
 }
 
 /// What reading a head came to.
@@ -104,6 +108,8 @@ impl Conversation {
             written: 0,
             body: BodyDecoder::new(Framing::Empty),
             continue_due: false,
+            answering: false,
+            begun: false,
         });
         let worker = Rc::clone(worker);
         let left_us = Rc::clone(&client.left_us);
@@ -229,7 +235,7 @@ impl Conversation {
     /// The body of a request, as it is passed on: at once if all of it is there.
     fn take_body(self: &Rc<Self>, request: &Request) -> (Outgoing, Option<Rc<Upload>>) {
         let wire = &mut *self.wire.borrow_mut();
-        wire.continue_due = false;
+        (wire.continue_due, wire.answering) = (false, false);
         match request.framing {
             Framing::Empty | Framing::Close => {
                 wire.body = BodyDecoder::new(Framing::Empty);
@@ -263,8 +269,10 @@ impl Conversation {
             if std::mem::take(&mut wire.continue_due) {
                 wire.output.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
-            // Nothing but a 100 can be in the output before the answer; with it, the rest goes out then.
-            if let Poll::Ready(Err(_)) = wire.poll_flush(cx) {
+            // Nothing but a 100 can be in the output before the answer. What is there after is for the answer to write.
+            if !wire.answering
+                && let Poll::Ready(Err(_)) = wire.poll_flush(cx)
+            {
                 return Poll::Ready(Some(Err(Fault::ClientBody)));
             }
             match ready!(wire.poll_fill(cx)) {
@@ -370,6 +378,7 @@ impl Wire {
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.begun = true;
             let of_head = n.min(head.len());
             self.written += of_head;
             bytes::Buf::advance(more, n - of_head);
@@ -387,9 +396,18 @@ impl Wire {
         self.poll_write(cx, &mut Bytes::new())
     }
 
-    /// Whether part of the output is gone.
-    pub(super) fn has_written(&self) -> bool {
-        self.written > 0
+    /// An answer follows. Where it does, no 100 is due any more: behind its head there is no place for one.
+    pub(super) fn begin_answer(&mut self) {
+        (self.answering, self.continue_due) = (true, false);
+        self.begun = self.written > 0;
+    }
+
+    /// Takes the beginning of an answer back, if not one byte of it has gone out; `false` if it is too late.
+    pub(super) fn take_back(&mut self) -> bool {
+        if !self.begun {
+            self.output.clear();
+        }
+        !self.begun
     }
 
     /// Has the end of the connection look like the break that it is: to a client who reads until then, an

@@ -7,7 +7,8 @@ use std::task::{Context, Poll, Waker};
 use slab::Slab;
 use tokio::task::AbortHandle;
 
-use super::wheel::TICK_US;
+use super::wheel::{Key, TICK_US};
+use super::worker::Worker;
 use crate::route::ListenerSettings;
 
 /// How old the reading of the clock may be that a phase is entered with: nobody is cut off early.
@@ -68,6 +69,30 @@ impl Offer {
     /// The client has room for more, of which there is some or not.
     pub(super) fn taking(&self, some: bool, now_us: u64) {
         self.since_us.set(if some { now_us.max(1) } else { 0 });
+    }
+}
+
+/// A clock that its worker looks at for as long as this is kept.
+pub(super) struct Watched {
+    worker: Rc<Worker>,
+    pub(super) clock: Rc<ConnectionClock>,
+    key: Key,
+}
+
+impl Watched {
+    pub(super) fn new(worker: &Rc<Worker>, clock: ConnectionClock) -> Self {
+        let clock = Rc::new(clock);
+        Self {
+            key: worker.watch_connection(Rc::clone(&clock)),
+            worker: Rc::clone(worker),
+            clock,
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.worker.forget_connection(self.key);
     }
 }
 
@@ -146,14 +171,15 @@ impl ConnectionClock {
         self.resting.get() && self.phase.get() == Phase::Idle
     }
 
-    /// How often to look: a quarter of the shortest limit, at most [`REST_US`].
+    /// How often to look: a quarter of the shortest limit, at most [`REST_US`], or a second where it rests.
     pub(super) fn interval_us(&self) -> u64 {
         let settings = &self.settings;
         let shortest = settings.request_head.min(settings.idle).min(settings.body);
+        let most_us = if self.rests() { 1_000_000 } else { REST_US };
         u64::try_from(shortest.as_micros())
             .unwrap_or(u64::MAX)
             .div_euclid(4)
-            .clamp(TICK_US, REST_US)
+            .clamp(TICK_US, most_us)
     }
 
     /// Looks at the clock; the answer is the tick at which to look again.

@@ -89,12 +89,16 @@ enum Next {
 }
 
 /// Serves HTTP/1 on `stream`, of which `ahead` was read already, until it ends.
-pub(super) async fn serve_http1(worker: &Rc<Worker>, stream: Stream, ahead: BytesMut, client: Rc<Client>) -> End {
-    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Head, worker.now_us()));
-    let key = worker.watch_connection(Rc::clone(&clock));
-    let conversation = Rc::new(Conversation::new(worker, clock, &client, stream, ahead));
-    let end = conversation.serve(&client).await;
-    worker.forget_connection(key);
+pub(super) async fn serve_http1(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    ahead: BytesMut,
+    client: &Client,
+    clock: &Rc<ConnectionClock>,
+) -> End {
+    clock.enter(Phase::Head, worker.now_us());
+    let conversation = Rc::new(Conversation::new(worker, Rc::clone(clock), client, stream, ahead));
+    let end = conversation.serve(client).await;
     conversation.give_back();
     end
 }

@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use super::batch::gather;
 use super::body::{AnswerBody, Broken, ClientBody, Frame, Length, Outgoing, Source, Upload};
 use super::client_io::ClientIo;
-use super::connection::{ConnectionClock, Offer, Phase};
+use super::connection::{ConnectionClock, Offer, Phase, Watched};
 use super::fault::Fault;
 use super::handle::{Answer, Client, handle};
 use super::headers;
@@ -37,8 +37,11 @@ use crate::route::ListenerSettings;
 
 /// Serves HTTP/2 on `stream` until it ends.
 pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<Client>) {
-    let clock = Rc::new(ConnectionClock::new(client.settings, Phase::Idle, worker.now_us()));
-    let key = worker.watch_connection(Rc::clone(&clock));
+    let watched = Watched::new(
+        worker,
+        ConnectionClock::new(client.settings, Phase::Idle, worker.now_us()),
+    );
+    let clock = Rc::clone(&watched.clock);
     let io = ClientIo {
         stream,
         worker: Rc::clone(worker),
@@ -93,7 +96,6 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
         }
     })
     .await;
-    worker.forget_connection(key);
 }
 
 /// Streams that one HTTP/2 client may have open.

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::put_problem_head;
+use super::connection::{ConnectionClock, Phase, Watched};
 use super::fault::Fault;
 use super::h1_server::{End, serve_http1};
 use super::h2_server::serve_http2;
@@ -135,29 +137,29 @@ async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, 
         return Box::pin(serve_http2(worker, Stream::tls(tls), client)).await;
     }
     let ahead = worker.buffers.borrow_mut().input();
-    converse(worker, Stream::tls(tls), ahead, client).await;
+    let watched = watch(worker, &client);
+    converse(worker, Stream::tls(tls), ahead, &client, &watched.clock).await;
 }
 
 async fn serve_clear(worker: &Rc<Worker>, tcp: TcpStream, client: Rc<Client>) {
-    let patience = async {
-        let closing = async {
-            worker.drain.reached(Stage::Closing).await;
-            tokio::time::sleep(LINGER).await;
-        };
-        tokio::select! {
-            () = closing => {}
-            () = tokio::time::sleep(client.settings.idle) => {}
-        }
-    };
+    let watched = watch(worker, &client);
     let mut stream = Stream::clear(tcp);
-    let first = tokio::select! {
-        biased;
-        first = stream.first_bytes(&worker.buffers) => first,
-        () = patience => return,
+    let mut ahead = match first_bytes(worker, &mut stream, &watched.clock).await {
+        First::Bytes(ahead) => ahead,
+        // It may be on its way to its first request.
+        First::Closing => match Box::pin(timeout(LINGER, stream.first_bytes(&worker.buffers))).await {
+            Ok(Ok(ahead)) => ahead,
+            _ => return,
+        },
+        First::Late | First::Gone => return,
     };
-    let Ok(mut ahead) = first else { return };
     if PREFACE.starts_with(&ahead) {
-        match timeout(client.settings.request_head, read_preface(&mut stream, &mut ahead)).await {
+        match Box::pin(timeout(
+            client.settings.request_head,
+            read_preface(&mut stream, &mut ahead),
+        ))
+        .await
+        {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return worker.buffers.borrow_mut().give_input(ahead),
             Err(_) => {
@@ -167,11 +169,48 @@ async fn serve_clear(worker: &Rc<Worker>, tcp: TcpStream, client: Rc<Client>) {
         }
     }
     if ahead.starts_with(PREFACE) {
+        drop(watched);
         stream.unread(Bytes::copy_from_slice(&ahead));
         worker.buffers.borrow_mut().give_input(ahead);
         return Box::pin(serve_http2(worker, stream, client)).await;
     }
-    converse(worker, stream, ahead, client).await;
+    converse(worker, stream, ahead, &client, &watched.clock).await;
+}
+
+fn watch(worker: &Rc<Worker>, client: &Client) -> Watched {
+    Watched::new(
+        worker,
+        ConnectionClock::new(client.settings, Phase::Idle, worker.now_us()),
+    )
+}
+
+/// What waiting for a request came to.
+enum First {
+    /// Bytes of one, at least one.
+    Bytes(BytesMut),
+    /// None came in time.
+    Late,
+    /// The process is on its way out.
+    Closing,
+    /// Closed from the other side.
+    Gone,
+}
+
+/// Waits for a request without any buffer, timer or engine: an idle connection is little more than its socket.
+async fn first_bytes(worker: &Worker, stream: &mut Stream, clock: &ConnectionClock) -> First {
+    let mut first = std::pin::pin!(stream.first_bytes(&worker.buffers));
+    std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
+        Poll::Ready(Ok(first)) if !first.is_empty() => Poll::Ready(First::Bytes(first)),
+        Poll::Ready(Ok(empty)) => {
+            worker.buffers.borrow_mut().give_input(empty);
+            Poll::Ready(First::Gone)
+        }
+        Poll::Ready(Err(_)) => Poll::Ready(First::Gone),
+        Poll::Pending if clock.poll_late(cx).is_ready() => Poll::Ready(First::Late),
+        Poll::Pending if worker.stage() == Stage::Closing => Poll::Ready(First::Closing),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Reads until it is plain whether the client speaks HTTP/2.
@@ -186,41 +225,30 @@ async fn read_preface(stream: &mut Stream, ahead: &mut BytesMut) -> io::Result<(
 
 /// Speaks HTTP/1 until the connection is over. What comes after the serving, and what few connections need, is boxed:
 /// a connection's task is as large as the largest thing it may do.
-async fn converse(worker: &Rc<Worker>, mut stream: Stream, mut ahead: BytesMut, client: Rc<Client>) {
-    let idle = client.settings.idle;
+async fn converse(
+    worker: &Rc<Worker>,
+    mut stream: Stream,
+    mut ahead: BytesMut,
+    client: &Client,
+    clock: &Rc<ConnectionClock>,
+) {
     loop {
-        match Box::pin(serve_http1(worker, stream, ahead, Rc::clone(&client))).await {
-            End::Resting(resting) => match rest(worker, resting, idle).await {
-                Some(woken) => (stream, ahead) = woken,
-                None => return,
-            },
+        match Box::pin(serve_http1(worker, stream, ahead, client, clock)).await {
+            End::Resting(resting) => {
+                stream = resting;
+                match first_bytes(worker, &mut stream, clock).await {
+                    First::Bytes(first) => ahead = first,
+                    First::Late | First::Closing => return Box::pin(linger(stream)).await,
+                    First::Gone => return,
+                }
+            }
             End::Gone => return,
             End::Done(stream) => return finish(stream).await,
             End::Closed(stream) => return Box::pin(linger(stream)).await,
             End::Refused(stream, fault) => return Box::pin(refuse(worker, stream, fault)).await,
-            End::Switched(stream, body) => return Box::pin(tunnel::run(worker, stream, body, idle)).await,
-        }
-    }
-}
-
-/// Waits for the next request without any buffer: an idle connection is little more than its socket. `None`: it
-/// is over, and closed.
-async fn rest(worker: &Worker, mut stream: Stream, idle: Duration) -> Option<(Stream, BytesMut)> {
-    let woken = tokio::select! {
-        biased;
-        first = stream.first_bytes(&worker.buffers) => Some(first.ok()?),
-        () = worker.drain.reached(Stage::Closing) => None,
-        () = tokio::time::sleep(idle) => None,
-    };
-    match woken {
-        Some(first) if first.is_empty() => {
-            worker.buffers.borrow_mut().give_input(first);
-            None
-        }
-        Some(first) => Some((stream, first)),
-        None => {
-            Box::pin(linger(stream)).await;
-            None
+            End::Switched(stream, body) => {
+                return Box::pin(tunnel::run(worker, stream, body, client.settings.idle)).await;
+            }
         }
     }
 }
@@ -239,7 +267,7 @@ async fn refuse(worker: &Worker, mut stream: Stream, fault: Fault) {
 /// Closes a connection of which the client wants nothing more.
 async fn finish(mut stream: Stream) {
     if stream.is_tls() {
-        let _ = timeout(LINGER, stream.shutdown()).await; // a farewell, if the client takes it
+        let _ = Box::pin(timeout(LINGER, stream.shutdown())).await; // a farewell, if the client takes it
     }
 }
 

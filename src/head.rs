@@ -268,6 +268,13 @@ impl RequestHead {
         }
     }
 
+    /// Lets go of the buffer: what is left is a head without target and fields, to be overwritten.
+    pub fn clear(&mut self) {
+        self.fields = Fields::default();
+        (self.authority, self.host_len) = (Span::default(), 0);
+        (self.target, self.path_len) = (Span::default(), 0);
+    }
+
     /// The method.
     #[must_use]
     pub const fn method(&self) -> &Method {

@@ -170,7 +170,12 @@ impl Conversation {
                 return End::Gone;
             };
             sending.keep_alive &= self.worker.stage() < Stage::Announcing;
-            match sending.send(self, answer).await {
+            let sent = sending.send(self, answer).await;
+            if let Some(head) = kept_head.as_mut().and_then(Rc::get_mut) {
+                // Nobody else has it: the buffer that it lies in can be used again.
+                head.clear();
+            }
+            match sent {
                 Sent::Kept => self.clock.enter(Phase::Idle, self.worker.recent_us()),
                 Sent::Close if sending.client_closes && self.wire.borrow().input.is_empty() => {
                     return self.end_with(End::Done);

@@ -159,7 +159,7 @@ impl Conversation {
             sending.keep_alive &= self.worker.stage() < Stage::Announcing;
             match sending.send(self, answer).await {
                 Sent::Kept => self.clock.enter(Phase::Idle, self.worker.recent_us()),
-                Sent::Close if sending.client_closes && self.wire.borrow().input.is_empty() => {
+                Sent::Close if sending.client_closes && self.owes_nothing() => {
                     return self.end_with(End::Done);
                 }
                 Sent::Close => return self.end_with(End::Closed),
@@ -299,6 +299,13 @@ impl Conversation {
             }
         }
         Poll::Pending
+    }
+
+    /// Whether nothing has come, and nothing is still to come, behind the request that was answered: not even the
+    /// rest of its body.
+    fn owes_nothing(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.body.is_done() && wire.input.is_empty()
     }
 
     /// The wire, for writing the answer.

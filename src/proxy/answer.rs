@@ -297,7 +297,13 @@ impl Passing {
 
     fn flush(&mut self, conversation: &Conversation, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let wire = &mut *conversation.wire();
-        ready!(wire.poll_write(cx, &mut self.part))?;
+        let due = wire.unwritten() + self.part.len();
+        let written = wire.poll_write(cx, &mut self.part);
+        if written.is_pending() && wire.unwritten() + self.part.len() < due {
+            // A slow client, but it reads: its limit is between two writes.
+            conversation.clock().unblocked();
+        }
+        ready!(written)?;
         if std::mem::take(&mut self.ends_chunk) {
             // Goes out with the next part, or alone once there is none for now.
             wire.output.extend_from_slice(b"\r\n");

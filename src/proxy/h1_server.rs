@@ -386,6 +386,11 @@ impl Wire {
         self.poll_write(cx, &mut Bytes::new())
     }
 
+    /// Bytes of the output that are still to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.output.len() - self.written
+    }
+
     /// An answer follows. Where it does, no 100 is due any more: behind its head there is no place for one.
     pub(super) fn begin_answer(&mut self) {
         (self.answering, self.continue_due) = (true, false);

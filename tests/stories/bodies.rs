@@ -50,6 +50,36 @@ fn ten_megabytes_come_down_byte_for_byte() {
     assert!(whole.body == *body);
 }
 
+/// A client between which and Serin the sockets hold little.
+fn narrow(serin: &Serin) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("little room");
+    socket.set_tcp_mss(536).expect("little room at the other end");
+    socket.connect(&serin.address().into()).expect("it listens");
+    let client = TcpStream::from(socket);
+    client.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    client
+}
+
+#[test]
+fn a_slow_reader_may_go_on_for_longer_than_the_limit_between_two_writes() {
+    let app = Backend::start(|_| ok(noise(MIB)));
+    let options = Options {
+        listener: "timeouts: { body: 2s }".to_owned(),
+        ..Options::default()
+    };
+    let serin = Serin::with(options, &one(app.address()));
+    let mut client = narrow(&serin);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: serin.test\r\n\r\n")
+        .expect("it takes them");
+    // A part of the body takes longer than the limit, a write does not.
+    for _ in 0..170 {
+        client.read_exact(&mut [0; 1000]).expect("it goes on");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn a_body_that_breaks_while_nobody_reads_it_is_never_followed_by_another_answer() {
     let app = Backend::start(
@@ -67,12 +97,7 @@ fn a_body_that_breaks_while_nobody_reads_it_is_never_followed_by_another_answer(
     let clients: Vec<_> = (20_000..150_000)
         .step_by(3_000)
         .map(|sent| {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-            socket.set_recv_buffer_size(2048).expect("little room");
-            socket.set_tcp_mss(536).expect("little room at the other end");
-            socket.connect(&serin.address().into()).expect("it listens");
-            let mut client = TcpStream::from(socket);
-            client.set_read_timeout(Some(PATIENCE)).expect("a limit");
+            let mut client = narrow(&serin);
             let field = "host: serin.test\r\n\r\n";
             let both = format!("GET /{sent} HTTP/1.1\r\n{field}GET /next HTTP/1.1\r\n{field}");
             client.write_all(both.as_bytes()).expect("it takes them");

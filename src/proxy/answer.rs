@@ -297,11 +297,14 @@ impl Passing {
 
     fn flush(&mut self, conversation: &Conversation, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let wire = &mut *conversation.wire();
-        let due = !(wire.output.is_empty() && self.part.is_empty());
-        ready!(wire.poll_write(cx, &mut self.part))?;
-        if due {
+        let due = wire.unwritten() + self.part.len();
+        let written = wire.poll_write(cx, &mut self.part);
+        if wire.unwritten() + self.part.len() < due {
+            // A slow client, but it reads: its limit is between two writes.
+            conversation.clock().unblocked();
             conversation.clock().linger_on(conversation.worker().recent_us());
         }
+        ready!(written)?;
         if std::mem::take(&mut self.ends_chunk) {
             // Goes out with the next part, or alone once there is none for now.
             wire.output.extend_from_slice(b"\r\n");

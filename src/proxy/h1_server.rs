@@ -177,7 +177,7 @@ impl Conversation {
             }
             match sent {
                 Sent::Kept => self.clock.enter(Phase::Idle, self.worker.recent_us()),
-                Sent::Close if sending.client_closes && self.wire.borrow().input.is_empty() => {
+                Sent::Close if sending.client_closes && self.owes_nothing() => {
                     return self.end_with(End::Done);
                 }
                 Sent::Close => return self.end_with(End::Closed),
@@ -327,6 +327,13 @@ impl Conversation {
         Poll::Pending
     }
 
+    /// Whether nothing has come, and nothing is still to come, behind the request that was answered: not even the
+    /// rest of its body.
+    fn owes_nothing(&self) -> bool {
+        let wire = self.wire.borrow();
+        wire.body.is_done() && wire.input.is_empty()
+    }
+
     /// The wire, for writing the answer.
     pub(super) fn wire(&self) -> std::cell::RefMut<'_, Wire> {
         self.wire.borrow_mut()
@@ -362,6 +369,8 @@ impl Wire {
             return Poll::Ready(Ok(0));
         };
         if self.input.capacity() - self.input.len() < ROOM_MIN {
+            // What was read last may still be in use: no room is made for bytes that do not come.
+            ready!(stream.poll_readable(cx))?;
             let large = self.body.remaining().is_some_and(|left| left >= LARGE as u64);
             self.input.reserve(if large { LARGE } else { SMALL });
         }
@@ -403,6 +412,11 @@ impl Wire {
             return Poll::Ready(Ok(()));
         }
         self.poll_write(cx, &mut Bytes::new())
+    }
+
+    /// Bytes of the output that are still to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        self.output.len() - self.written
     }
 
     /// An answer follows. Where it does, no 100 is due any more: behind its head there is no place for one.

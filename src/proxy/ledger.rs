@@ -203,6 +203,8 @@ impl Ledger {
             }
             exchange.status = status;
             exchange.stage = Stage::Body { waiting_since_us: 0 };
+            // It came, if only just.
+            exchange.late = None;
             exchange.placed.place = None;
             let track = exchange.placed.track;
             let recorder = &exchange.variant().recorder;
@@ -286,11 +288,15 @@ impl Exchange {
                         }
                     }
                 }
-                if age_us >= self.timeout_us {
-                    return self.expire(Late::Backend);
-                }
-                if self.upload_wait_us(now_us) >= self.idle_us {
-                    return self.expire(Late::Client);
+                let late = if age_us >= self.timeout_us {
+                    Some(Late::Backend)
+                } else {
+                    (self.upload_wait_us(now_us) >= self.idle_us).then_some(Late::Client)
+                };
+                if let Some(late) = late {
+                    self.expire(late);
+                    // The head may have come at this very moment, and then its body has a limit too: look again.
+                    return Some(now_us / TICK_US + 100);
                 }
             }
             Stage::Body { waiting_since_us } => {
@@ -306,12 +312,11 @@ impl Exchange {
         Some(self.due_us(now_us) / TICK_US + 1)
     }
 
-    fn expire(&mut self, late: Late) -> Option<u64> {
+    fn expire(&mut self, late: Late) {
         self.late = Some(late);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
-        None
     }
 
     /// When something may have to be done, in worker microseconds.

@@ -55,6 +55,14 @@ impl Stream {
         }
     }
 
+    /// Ready when there may be something to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &self.inner {
+            Inner::Clear(tcp) if self.ahead.is_empty() => tcp.poll_read_ready(cx),
+            Inner::Clear(_) | Inner::Tls(_) => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Waits for bytes and reads them into a buffer of the worker's, which is taken only when they have come;
     /// an empty one at the end of the stream.
     pub(super) async fn first_bytes(&mut self, buffers: &RefCell<Buffers>) -> io::Result<BytesMut> {

@@ -34,6 +34,7 @@ pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBo
 
 async fn pass(client: &mut Stream, backend: &mut TcpStream, ahead: &[u8], patience: Duration) -> io::Result<()> {
     client.write_all(ahead).await?;
+    client.flush().await?;
     let (client_read, client_write) = tokio::io::split(client);
     let (backend_read, backend_write) = backend.split();
     let heard = Cell::new(Instant::now());
@@ -71,6 +72,8 @@ async fn one_way(
             return to.shutdown().await;
         }
         to.write_all(&buffer[..n]).await?;
+        // Encrypted, the last of it may have been taken and not sent.
+        to.flush().await?;
         heard.set(Instant::now());
     }
 }

@@ -1,14 +1,16 @@
 //! Bodies stream through byte for byte, in every framing, both ways, and never pile up in Serin.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use crate::common::{
-    Act, Backend, Client, Metrics, Options, Serin, answer, chunked, fetch, get, noise, ok, one, status, text, tunnel,
-    wait_until,
+    Act, Backend, Client, Metrics, Options, PATIENCE, Serin, answer, chunked, fetch, get, noise, ok, one, status, text,
+    tunnel, wait_until,
 };
 
 const MIB: usize = 1024 * 1024;
@@ -46,6 +48,71 @@ fn ten_megabytes_come_down_byte_for_byte() {
     let whole = client.get("/chunked");
     assert_eq!(whole.head.get("transfer-encoding"), Some("chunked"));
     assert!(whole.body == *body);
+}
+
+/// A client between which and Serin the sockets hold little.
+fn narrow(serin: &Serin) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(2048).expect("little room");
+    socket.set_tcp_mss(536).expect("little room at the other end");
+    socket.connect(&serin.address().into()).expect("it listens");
+    let client = TcpStream::from(socket);
+    client.set_read_timeout(Some(PATIENCE)).expect("a limit");
+    client
+}
+
+#[test]
+fn a_slow_reader_may_go_on_for_longer_than_the_limit_between_two_writes() {
+    let app = Backend::start(|_| ok(noise(MIB)));
+    let options = Options {
+        listener: "timeouts: { body: 2s }".to_owned(),
+        ..Options::default()
+    };
+    let serin = Serin::with(options, &one(app.address()));
+    let mut client = narrow(&serin);
+    client
+        .write_all(b"GET / HTTP/1.1\r\nhost: serin.test\r\n\r\n")
+        .expect("it takes them");
+    // A part of the body takes longer than the limit, a write does not.
+    for _ in 0..170 {
+        client.read_exact(&mut [0; 1000]).expect("it goes on");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_body_that_breaks_while_nobody_reads_it_is_never_followed_by_another_answer() {
+    let app = Backend::start(
+        |request| match request.target().trim_start_matches('/').parse::<usize>() {
+            Ok(sent) => {
+                let mut acts = text("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");
+                acts.extend([Act::Send(vec![b'x'; sent]), Act::Close]);
+                acts
+            }
+            Err(_) => ok("another answer"),
+        },
+    );
+    let serin = Serin::start(&one(app.address()));
+    // Some of them break just when the sockets hold no more.
+    let clients: Vec<_> = (20_000..150_000)
+        .step_by(3_000)
+        .map(|sent| {
+            let mut client = narrow(&serin);
+            let field = "host: serin.test\r\n\r\n";
+            let both = format!("GET /{sent} HTTP/1.1\r\n{field}GET /next HTTP/1.1\r\n{field}");
+            client.write_all(both.as_bytes()).expect("it takes them");
+            client
+        })
+        .collect();
+    wait_until("all have broken", || app.requests() >= clients.len() && app.open() == 0);
+    for mut client in clients {
+        let mut came = Vec::new();
+        let end = client.read_to_end(&mut came);
+        assert!(end.is_ok() || end.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
+        assert!(came.starts_with(b"HTTP/1.1 200"));
+        let heads = came.windows(9).filter(|part| part == b"HTTP/1.1 ").count();
+        assert_eq!(heads, 1, "after {} bytes", came.len());
+    }
 }
 
 #[test]

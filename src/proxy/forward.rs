@@ -125,7 +125,10 @@ async fn try_exchange(
             Err(SendFault::Closed { .. } | SendFault::Truncated) => {
                 return Err(blame_upload(upload, Fault::Closed).into());
             }
-            Err(SendFault::Malformed) => return Err(blame_upload(upload, Fault::Malformed).into()),
+            Err(SendFault::Malformed(rule)) => {
+                worker.warn_of_answer(&endpoint.authority, rule);
+                return Err(blame_upload(upload, Fault::Malformed).into());
+            }
             Err(SendFault::Upload) => return Err(blame_upload(upload, Fault::ClientBody).into()),
             Err(SendFault::Late(Late::Backend)) => return Err(Fault::ResponseTimeout.into()),
             Err(SendFault::Late(Late::Client)) => return Err(Fault::ClientBodyTimeout.into()),
@@ -233,9 +236,12 @@ impl BackendBody {
             }
             Poll::Ready(Some(Err(fault))) => {
                 let by_client = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
+                if let BodyFault::Malformed(rule) = fault {
+                    ledger.worker().warn_of_answer(&self.endpoint.authority, rule);
+                }
                 self.break_off(match fault {
-                    BodyFault::Endpoint if !by_client => Outcome::Failure,
-                    BodyFault::Endpoint | BodyFault::Upload => Outcome::NoEvidence,
+                    BodyFault::Endpoint | BodyFault::Malformed(_) if !by_client => Outcome::Failure,
+                    BodyFault::Endpoint | BodyFault::Malformed(_) | BodyFault::Upload => Outcome::NoEvidence,
                 });
                 Poll::Ready(Some(Err(Broken)))
             }

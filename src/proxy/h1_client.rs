@@ -52,7 +52,7 @@ pub(super) enum SendFault {
     /// The response began and broke off.
     Truncated,
     /// What came is no response.
-    Malformed,
+    Malformed(&'static str),
     /// The client's body broke off, or is not as long as it said.
     Upload,
     /// Somebody was too slow.
@@ -62,8 +62,10 @@ pub(super) enum SendFault {
 /// Whose fault it is that a body did not come whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyFault {
-    /// The endpoint broke off, or broke the framing.
+    /// The endpoint broke off.
     Endpoint,
+    /// The endpoint broke a rule.
+    Malformed(&'static str),
     /// The client's own body broke, which was still on its way up.
     Upload,
 }
@@ -150,12 +152,13 @@ impl Connection {
                     Ok(part) if self.body.is_done() && !self.input.bytes.is_empty() => {
                         // Bytes behind the end belong to nobody: neither end nor body can be trusted.
                         drop(part);
-                        return Poll::Ready(Some(Err(BodyFault::Endpoint)));
+                        let rule = "there are bytes behind the end of the answer";
+                        return Poll::Ready(Some(Err(BodyFault::Malformed(rule))));
                     }
                     Ok(Some(Part::Data(data))) => return Poll::Ready(Some(Ok(Frame::Data(data)))),
                     Ok(Some(Part::Trailers(fields))) => return Poll::Ready(Some(Ok(Frame::Trailers(fields)))),
                     Ok(None) => {}
-                    Err(_) => return Poll::Ready(Some(Err(BodyFault::Endpoint))),
+                    Err(refusal) => return Poll::Ready(Some(Err(BodyFault::Malformed(refusal.detail())))),
                 }
             }
             if self.body.is_done() {
@@ -246,7 +249,7 @@ impl Connection {
             match self.heads.decode(&mut self.input.bytes, asked) {
                 Ok(Some(response)) => return Poll::Ready(self.accept(response, buffers)),
                 Ok(None) => {}
-                Err(_) => return Poll::Ready(Err(SendFault::Malformed)),
+                Err(refusal) => return Poll::Ready(Err(SendFault::Malformed(refusal.detail()))),
             }
         }
     }
@@ -267,7 +270,10 @@ impl Connection {
             Framing::Chunked | Framing::Close => true,
         };
         if !acceptable {
-            return Err(SendFault::Malformed);
+            return Err(SendFault::Malformed(match head.status {
+                101 => "the switch of protocols is not the one that was asked for",
+                _ => "there are bytes behind the end of the answer",
+            }));
         }
         self.framing = framing;
         self.body = BodyDecoder::new(framing);

@@ -36,11 +36,18 @@ pub(super) enum End {
     /// Closed from the other side, or broken: nothing to say.
     Gone,
     /// We refuse what came and say so.
-    Refused(Stream, Fault),
+    Refused(Stream, Refused),
     /// Bytes pass both ways from here on.
     Switched(Stream, BackendBody),
     /// Idle for a while: nothing is held for it any more.
     Resting(Stream),
+}
+
+/// What is refused.
+pub(super) struct Refused {
+    pub(super) fault: Fault,
+    /// It is a HEAD, as far as it can be read: its answer has no body (RFC 9110 §9.3.2).
+    pub(super) head_only: bool,
 }
 
 /// Room for what is read of a large body at once.
@@ -149,7 +156,8 @@ impl Conversation {
                     if let Some(reason) = fault.reject_reason() {
                         self.worker.cells().reject(reason);
                     }
-                    return self.end_with(|stream| End::Refused(stream, fault));
+                    let head_only = self.wire.borrow().input.starts_with(b"HEAD ");
+                    return self.end_with(|stream| End::Refused(stream, Refused { fault, head_only }));
                 }
                 Next::Closing => return self.end_with(End::Closed),
                 Next::Resting => return self.end_with(End::Resting),
@@ -438,6 +446,16 @@ impl Wire {
     pub(super) fn reset_on_close(&self) {
         if let Some(stream) = &self.stream {
             stream.reset_on_close();
+        }
+    }
+}
+
+impl Refused {
+    /// Something of which no head has been seen.
+    pub(super) const fn of(fault: Fault) -> Self {
+        Self {
+            fault,
+            head_only: false,
         }
     }
 }

@@ -59,9 +59,10 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
             let mut open = OpenStream::new(&worker, &clock, &streams);
             // Boxed where it is made: the task that serves it is moved about, and stays small.
             Box::pin(async move {
+                let head_only = *request.method() == http::Method::HEAD;
                 let answer = answer(&worker, &client, request).await;
                 open.offer(task.get().cloned());
-                let mut response = to_response(answer);
+                let mut response = to_response(answer, head_only);
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)
             })
@@ -228,7 +229,7 @@ const fn is_host_byte(b: u8) -> bool {
 }
 
 /// An answer as hyper writes it.
-fn to_response(answer: Answer) -> http::Response<Responding> {
+fn to_response(answer: Answer, head_only: bool) -> http::Response<Responding> {
     let (mut response, stamp) = match answer {
         Answer::Backend { head, body, stamp } => {
             let mut response = http::Response::new(Responding::new(body));
@@ -243,12 +244,16 @@ fn to_response(answer: Answer) -> http::Response<Responding> {
             (response, stamp)
         }
         Answer::Own(fault, stamp) => {
-            let mut response = http::Response::new(Responding::new(AnswerBody::Own(Some(fault.problem()))));
+            let problem = fault.problem();
+            let length = problem.len();
+            let body = AnswerBody::Own(Some(problem).filter(|_| !head_only));
+            let mut response = http::Response::new(Responding::new(body));
             *response.status_mut() = http::StatusCode::from_u16(fault.status()).unwrap_or_default();
             let map = response.headers_mut();
             let problem = HeaderValue::from_static("application/problem+json");
             map.insert(header::CONTENT_TYPE, problem);
             map.insert(header::SERVER, HeaderValue::from_static("serin"));
+            map.insert(header::CONTENT_LENGTH, length.into());
             if let Some((name, value)) = fault.field() {
                 map.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
             }

@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use super::answer::put_problem_head;
 use super::connection::{ConnectionClock, Phase, Watched};
 use super::fault::Fault;
-use super::h1_server::{End, serve_http1};
+use super::h1_server::{End, Refused, serve_http1};
 use super::h2_server::serve_http2;
 use super::handle::Client;
 use super::stream::Stream;
@@ -123,7 +123,7 @@ fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool) {
         return;
     }
     tokio::task::spawn_local(async move {
-        refuse(&worker, Stream::clear(tcp), Fault::TooManyConnections).await;
+        refuse(&worker, Stream::clear(tcp), Refused::of(Fault::TooManyConnections)).await;
         drop(told);
     });
 }
@@ -164,7 +164,7 @@ async fn serve_clear(worker: &Rc<Worker>, tcp: TcpStream, client: Rc<Client>) {
             Ok(Err(_)) => return worker.buffers.borrow_mut().give_input(ahead),
             Err(_) => {
                 worker.cells().reject(RejectReason::HeadTimeout);
-                return Box::pin(refuse(worker, stream, Fault::HeadTimeout)).await;
+                return Box::pin(refuse(worker, stream, Refused::of(Fault::HeadTimeout))).await;
             }
         }
     }
@@ -245,7 +245,7 @@ async fn converse(
             End::Gone => return,
             End::Done(stream) => return finish(stream).await,
             End::Closed(stream) => return Box::pin(linger(stream)).await,
-            End::Refused(stream, fault) => return Box::pin(refuse(worker, stream, fault)).await,
+            End::Refused(stream, refused) => return Box::pin(refuse(worker, stream, refused)).await,
             End::Switched(stream, body) => {
                 return Box::pin(tunnel::run(worker, stream, body, client.settings.idle)).await;
             }
@@ -254,11 +254,13 @@ async fn converse(
 }
 
 /// Answers a head that we refuse, and closes.
-async fn refuse(worker: &Worker, mut stream: Stream, fault: Fault) {
+async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
     let mut answer = Vec::new();
     put_problem_head(&mut answer, worker, fault);
     answer.extend_from_slice(b"connection: close\r\n\r\n");
-    answer.extend_from_slice(&fault.problem());
+    if !head_only {
+        answer.extend_from_slice(&fault.problem());
+    }
     if matches!(timeout(LINGER, stream.write_all(&answer)).await, Ok(Ok(()))) {
         linger(stream).await;
     }

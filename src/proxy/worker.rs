@@ -102,6 +102,8 @@ pub(super) struct Worker {
     /// What worker microseconds must be added to for Unix time.
     unix_epoch_us: u64,
     date: RefCell<Date>,
+    /// When an endpoint's answer was last warned of; 0: never.
+    warned_us: Cell<u64>,
 }
 
 impl Worker {
@@ -135,6 +137,7 @@ impl Worker {
             outcome_log,
             unix_epoch_us: unix_us.saturating_sub(now_us),
             date: RefCell::default(),
+            warned_us: Cell::new(0),
         }
     }
 
@@ -234,6 +237,16 @@ impl Worker {
     pub(super) fn put_date(&self, out: &mut Vec<u8>) {
         let second = (self.unix_epoch_us + self.recent_us()) / 1_000_000;
         self.date.borrow_mut().put(second, out);
+    }
+
+    /// Logs which rule an endpoint's answer has broken, at most once a second: the client is told no more
+    /// than that it was no valid HTTP.
+    pub(super) fn warn_of_answer(&self, endpoint: &str, rule: &str) {
+        let now_us = self.recent_us();
+        if now_us.saturating_sub(self.warned_us.get()) >= 1_000_000 || self.warned_us.get() == 0 {
+            self.warned_us.set(now_us.max(1));
+            tracing::warn!(endpoint, rule, "an answer is not valid HTTP; the connection is closed");
+        }
     }
 
     fn insert(&self, due: u64, timed: Timed) -> Key {

@@ -26,6 +26,18 @@ fn post(path: &str, body: impl Into<Bytes>) -> Request<BoxBody<Bytes, Infallible
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn our_own_answer_to_head_has_no_body() {
+    let app = Backend::start(|_| close());
+    let serin = Serin::start(&one(app.address()));
+    let mut client = H2::connect(serin.address()).await;
+    let mut request = get("/");
+    *request.method_mut() = Method::HEAD;
+    let (parts, body, _) = client.exchange(request).await;
+    assert_eq!((parts.status.as_u16(), body.len()), (502, 0));
+    assert_eq!(client.exchange(get("/")).await.0.status.as_u16(), 502, "it goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_get_passes_with_its_fields() {
     let fields = [
         ("connection", "x-secret"),

@@ -173,6 +173,18 @@ fn refused(serin: &Serin, request: &str) {
 }
 
 #[test]
+fn a_refused_head_has_no_body() {
+    let app = Backend::ok("x");
+    let serin = Serin::start(&one(app.address()));
+    let mut client = Client::connect(serin.address());
+    client.send("HEAD /../x HTTP/1.1\r\nhost: a\r\n\r\n");
+    let response = client.response("HEAD");
+    assert_eq!(response.status, 400);
+    assert_ne!(response.head.get("content-length"), Some("0"));
+    assert!(client.closed(), "nothing follows the head");
+}
+
+#[test]
 fn ambiguous_framing_is_refused() {
     let app = Backend::ok("x");
     let serin = Serin::start(&one(app.address()));

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Options, PATIENCE, Serin, one};
 use counts::{Counts, reject_reason};
 use exchange::{Manner, Talk};
-use expected::{STAMP, matches_pattern, passed, problem, written_out};
+use expected::{STAMP, head_of_problem, matches_pattern, passed, problem, written_out};
 use recorder::{Message, Recorder};
 use table::{Case, FILES, Outcome, Theme, Then};
 use text::escape;
@@ -123,6 +123,9 @@ impl Stage<'_> {
                 Outcome::Passed { pattern, then } => {
                     patterns.push(pattern.as_slice());
                     passed(&talk.answer(pattern.starts_with(b"HEAD "))?, *then)?;
+                }
+                Outcome::Refused { status, .. } if case.asks_by_head() => {
+                    head_of_problem(&talk.answer(true)?, *status)?;
                 }
                 Outcome::Refused { status, .. } => detail = problem(&talk.answer(false)?, *status, &[])?,
                 Outcome::Broken { status, .. } => detail = problem(&talk.answer(false)?, *status, &STAMP)?,

@@ -51,6 +51,17 @@ pub fn problem(answer: &Answer, status: u16, stamp: &[&str]) -> Result<String, S
     }
 }
 
+/// Fails unless this is the head of such a document, in answer to HEAD.
+pub fn head_of_problem(answer: &Answer, status: u16) -> Result<(), String> {
+    let has = |field: &str| answer.fields.iter().any(|has| has == field);
+    let right = answer.start.starts_with(&format!("HTTP/1.1 {status} "))
+        && has("content-type: application/problem+json")
+        && has("connection: close");
+    right
+        .then_some(())
+        .ok_or_else(|| format!("no head of a problem {status}: {answer:?}"))
+}
+
 /// The pattern with `{backend}` and the line `{added}` written out.
 pub fn written_out(pattern: &[u8], backend: SocketAddr) -> Vec<u8> {
     let backend = backend.to_string();

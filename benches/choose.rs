@@ -2,7 +2,7 @@
 //!
 //! Each turn serves 8,192 requests to routes spread over the whole table, so that a table which no
 //! longer fits the nearest caches shows it; the requests themselves are as many whatever the table.
-#![allow(missing_docs)]
+#![allow(missing_docs)] // criterion's macros make public functions
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};

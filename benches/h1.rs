@@ -2,7 +2,7 @@
 //!
 //! Requests as browsers and programs send them, a response as a backend sends it; each is copied into the buffer first,
 //! as a read from a socket would, and the copy is measured alone for comparison.
-#![allow(missing_docs)]
+#![allow(missing_docs)] // criterion's macros make public functions
 
 use std::hint::black_box;
 

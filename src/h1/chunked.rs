@@ -159,9 +159,6 @@ impl ChunkedDecoder {
             b';' if self.digits > 0 => return self.extend(Extension::NameStart),
             _ => return Err(Refusal::ChunkSize),
         };
-        if self.digits == 0 {
-            self.size = 0;
-        }
         self.digits += 1;
         self.size = self.size << 4 | u64::from(digit);
         if self.digits > SIZE_DIGITS_MAX || self.size >> 63 != 0 {

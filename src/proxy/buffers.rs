@@ -11,6 +11,9 @@ pub(super) const SMALL: usize = 16 * 1024;
 /// Room for what is read at once of a large body: 64 KiB together with their head.
 pub(super) const LARGE: usize = 68 * 1024;
 
+/// Less room than this is not worth a read of its own.
+pub(super) const ROOM_MIN: usize = 4 * 1024;
+
 /// Spare buffers that a worker keeps at most, of each kind.
 const SPARE_MAX: usize = 256;
 

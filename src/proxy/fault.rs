@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::h1::{Refusal, RefusalKind};
 use crate::measure::{Outcome, RejectReason};
 
 /// Why an exchange did not end with the backend's own answer.
@@ -50,6 +51,18 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// What a client has done whose bytes the codec refuses.
+    pub(super) const fn of(refusal: Refusal) -> Self {
+        match refusal.kind() {
+            RefusalKind::Malformed => Self::BadRequest(refusal.detail()),
+            RefusalKind::Method => Self::MethodNotAllowed,
+            RefusalKind::ContentTooLarge => Self::ContentTooLarge,
+            RefusalKind::TargetTooLong => Self::UriTooLong,
+            RefusalKind::HeadTooLarge => Self::HeadTooLarge,
+            RefusalKind::Expectation => Self::Expectation,
+        }
+    }
+
     /// What it shows about the backend.
     pub(super) const fn outcome(self) -> Outcome {
         match self {

@@ -11,13 +11,10 @@ use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
-use super::buffers::{Buffers, LARGE, SMALL};
+use super::buffers::{Buffers, LARGE, ROOM_MIN, SMALL};
 
 /// A body of which so much is still to come is read in large pieces.
 const LARGE_BODY: u64 = 32 * 1024;
-
-/// Less room than this is not worth a read of its own.
-const ROOM_MIN: usize = 4 * 1024;
 
 /// What was read from a socket and not used yet.
 #[derive(Debug, Default)]

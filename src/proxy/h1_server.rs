@@ -4,15 +4,13 @@
 //! connection holds while it waits for a request is given back by ending with [`End::Resting`].
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt as _;
-use tokio::io::AsyncWrite as _;
 
 use super::answer::{Sending, Sent};
 use super::body::{ClientBody, Frame, Length, Outgoing, Source, Upload};
@@ -22,8 +20,9 @@ use super::fault::Fault;
 use super::forward::BackendBody;
 use super::handle::{Answer, Client, handle};
 use super::stream::Stream;
+use super::wire::Wire;
 use super::worker::{Stage, Worker};
-use crate::h1::{BodyDecoder, Framing, HeadLimits, Part, Refusal, Request, RequestDecoder};
+use crate::h1::{BodyDecoder, Framing, HeadLimits, Part, Request, RequestDecoder};
 use crate::head::{Method, RequestHead, Version};
 use crate::measure::RejectReason;
 
@@ -50,12 +49,6 @@ pub(super) struct Refused {
     pub(super) head_only: bool,
 }
 
-/// Room for what is read of a large body at once.
-const LARGE: usize = 64 * 1024;
-
-/// Less room than this is not read into.
-const ROOM_MIN: usize = 4 * 1024;
-
 /// A client's connection, shared by the loop that serves it and the body of a request on its way up.
 pub(super) struct Conversation {
     worker: Rc<Worker>,
@@ -63,25 +56,6 @@ pub(super) struct Conversation {
     /// As in [`Client`].
     left_us: Rc<Cell<u64>>,
     wire: RefCell<Wire>,
-}
-
-/// Both directions of the connection, and what is buffered of them.
-pub(super) struct Wire {
-    /// `None` once the conversation has ended.
-    stream: Option<Stream>,
-    /// Read, and not taken.
-    input: BytesMut,
-    /// To be written, from `written` on.
-    pub(super) output: Vec<u8>,
-    written: usize,
-    /// Of the present request.
-    body: BodyDecoder,
-    /// The client waits for 100 (Continue) before it sends the body (RFC 9110 §10.1.1).
-    continue_due: bool,
-    /// The answer to the present request is being written.
-    answering: bool,
-    /// A byte of the output has been handed to the stream since the answer was begun, or stood in it half written.
-    begun: bool,
 }
 
 /// What reading a head came to.
@@ -112,16 +86,7 @@ pub(super) async fn serve_http1(
 
 impl Conversation {
     fn new(worker: &Rc<Worker>, clock: Rc<ConnectionClock>, client: &Client, stream: Stream, ahead: BytesMut) -> Self {
-        let wire = RefCell::new(Wire {
-            stream: Some(stream),
-            input: ahead,
-            output: worker.buffers.borrow_mut().output(),
-            written: 0,
-            body: BodyDecoder::new(Framing::Empty),
-            continue_due: false,
-            answering: false,
-            begun: false,
-        });
+        let wire = RefCell::new(Wire::new(stream, ahead, worker.buffers.borrow_mut().output()));
         let worker = Rc::clone(worker);
         let left_us = Rc::clone(&client.left_us);
         Self {
@@ -370,106 +335,12 @@ impl Conversation {
     }
 }
 
-impl Wire {
-    /// Reads what there is room for; 0 at the end of the stream.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Ok(0));
-        };
-        if self.input.capacity() - self.input.len() < ROOM_MIN {
-            // What was read last may still be in use: no room is made for bytes that do not come.
-            ready!(stream.poll_readable(cx))?;
-            let large = self.body.remaining().is_some_and(|left| left >= LARGE as u64);
-            self.input.reserve(if large { LARGE } else { SMALL });
-        }
-        tokio_util::io::poll_read_buf(Pin::new(stream), cx, &mut self.input)
-    }
-
-    /// Writes the output, then `more`, from which what was written is taken.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, more: &mut Bytes) -> Poll<io::Result<()>> {
-        let Some(stream) = &mut self.stream else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let mut stream = Pin::new(stream);
-        while self.written < self.output.len() || !more.is_empty() {
-            let head = &self.output[self.written..];
-            let n = if more.is_empty() {
-                ready!(stream.as_mut().poll_write(cx, head))?
-            } else if head.is_empty() {
-                ready!(stream.as_mut().poll_write(cx, more))?
-            } else {
-                let both = [io::IoSlice::new(head), io::IoSlice::new(more)];
-                ready!(stream.as_mut().poll_write_vectored(cx, &both))?
-            };
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.begun = true;
-            let of_head = n.min(head.len());
-            self.written += of_head;
-            bytes::Buf::advance(more, n - of_head);
-        }
-        self.output.clear();
-        self.written = 0;
-        stream.poll_flush(cx)
-    }
-
-    /// Writes the output.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.output.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
-        self.poll_write(cx, &mut Bytes::new())
-    }
-
-    /// Bytes of the output that are still to be written.
-    pub(super) fn unwritten(&self) -> usize {
-        self.output.len() - self.written
-    }
-
-    /// An answer follows. Where it does, no 100 is due any more: behind its head there is no place for one.
-    pub(super) fn begin_answer(&mut self) {
-        (self.answering, self.continue_due) = (true, false);
-        self.begun = self.written > 0;
-    }
-
-    /// Takes the beginning of an answer back, if not one byte of it has gone out; `false` if it is too late.
-    pub(super) fn take_back(&mut self) -> bool {
-        if !self.begun {
-            self.output.clear();
-        }
-        !self.begun
-    }
-
-    /// Has the end of the connection look like the break that it is: to a client who reads until then, an
-    /// orderly end would look whole.
-    pub(super) fn reset_on_close(&self) {
-        if let Some(stream) = &self.stream {
-            stream.reset_on_close();
-        }
-    }
-}
-
 impl Refused {
     /// Something of which no head has been seen.
     pub(super) const fn of(fault: Fault) -> Self {
         Self {
             fault,
             head_only: false,
-        }
-    }
-}
-
-impl Fault {
-    fn of(refusal: Refusal) -> Self {
-        use crate::h1::RefusalKind;
-        match refusal.kind() {
-            RefusalKind::Malformed => Self::BadRequest(refusal.detail()),
-            RefusalKind::Method => Self::MethodNotAllowed,
-            RefusalKind::ContentTooLarge => Self::ContentTooLarge,
-            RefusalKind::TargetTooLong => Self::UriTooLong,
-            RefusalKind::HeadTooLarge => Self::HeadTooLarge,
-            RefusalKind::Expectation => Self::Expectation,
         }
     }
 }

@@ -27,6 +27,7 @@ mod tls;
 mod trace;
 mod tunnel;
 mod wheel;
+mod wire;
 mod worker;
 
 use std::io;

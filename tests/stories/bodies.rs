@@ -76,6 +76,7 @@ fn a_slow_reader_may_go_on_for_longer_than_the_limit_between_two_writes() {
     // A part of the body takes longer than the limit, a write does not.
     for _ in 0..170 {
         client.read_exact(&mut [0; 1000]).expect("it goes on");
+        // The client's slowness itself.
         thread::sleep(Duration::from_millis(50));
     }
 }

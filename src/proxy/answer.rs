@@ -303,7 +303,9 @@ impl Passing {
         if wire.unwritten() + self.part.len() < due {
             // A slow client, but it reads: its limit is between two writes.
             conversation.clock().unblocked();
-            conversation.clock().linger_on(conversation.worker().recent_us());
+            conversation
+                .clock()
+                .renew_half_closed(conversation.worker().recent_us());
         }
         ready!(written)?;
         if std::mem::take(&mut self.ends_chunk) {

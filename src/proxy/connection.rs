@@ -19,7 +19,7 @@ const REST_US: u64 = 100_000;
 
 /// How long a client that has ended its side still gets an answer: it may only have said that it sends no more
 /// (RFC 9293 §3.6), and nothing tells that from having left.
-const PARTING_US: u64 = 1_000_000;
+const HALF_CLOSED_US: u64 = 1_000_000;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub(super) struct ConnectionClock {
     blocked_since_us: Cell<u64>,
     late: Cell<bool>,
     /// When the client ended its side, or last took something after that; 0: it has not.
-    parted_us: Cell<u64>,
+    half_closed_us: Cell<u64>,
     /// Idle for so long that its engine may be put away.
     resting: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -104,7 +104,7 @@ impl ConnectionClock {
             since_us: Cell::new(now_us),
             blocked_since_us: Cell::new(0),
             late: Cell::new(false),
-            parted_us: Cell::new(0),
+            half_closed_us: Cell::new(0),
             resting: Cell::new(false),
             waker: RefCell::new(None),
             offers: RefCell::default(),
@@ -119,6 +119,8 @@ impl ConnectionClock {
         self.phase.set(phase);
         self.since_us.set(now_us);
         self.resting.set(false);
+        // Who was late in the phase before has come after all.
+        self.late.set(false);
     }
 
     /// Watches over what a stream offers, until it is forgotten.
@@ -141,25 +143,25 @@ impl ConnectionClock {
     }
 
     /// The client has ended its side.
-    pub(super) fn part(&self, now_us: u64) {
-        self.parted_us.set(now_us.max(1));
+    pub(super) fn half_close(&self, now_us: u64) {
+        self.half_closed_us.set(now_us.max(1));
     }
 
     /// A client that has ended its side takes what it is sent, or something has begun for it.
-    pub(super) fn linger_on(&self, now_us: u64) {
-        if self.has_parted() {
-            self.part(now_us);
+    pub(super) fn renew_half_closed(&self, now_us: u64) {
+        if self.is_half_closed() {
+            self.half_close(now_us);
         }
     }
 
     /// Whether the client has ended its side.
-    pub(super) fn has_parted(&self) -> bool {
-        self.parted_us.get() != 0
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.half_closed_us.get() != 0
     }
 
     /// Ready when a client that has ended its side has been given time enough.
-    pub(super) fn poll_gone(&self, cx: &Context<'_>, now_us: u64) -> Poll<()> {
-        if now_us.saturating_sub(self.parted_us.get()) >= PARTING_US {
+    pub(super) fn poll_half_closed(&self, cx: &Context<'_>, now_us: u64) -> Poll<()> {
+        if now_us.saturating_sub(self.half_closed_us.get()) >= HALF_CLOSED_US {
             return Poll::Ready(());
         }
         self.listen(cx);
@@ -205,7 +207,7 @@ impl ConnectionClock {
             self.late.set(true);
             self.wake();
         }
-        if self.has_parted() {
+        if self.is_half_closed() {
             self.wake();
         }
         if self.phase.get() == Phase::Idle

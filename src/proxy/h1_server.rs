@@ -129,7 +129,7 @@ impl Conversation {
                 Next::Gone => return End::Gone,
             };
             self.clock.enter(Phase::Busy, 0);
-            self.clock.linger_on(self.worker.recent_us());
+            self.clock.renew_half_closed(self.worker.recent_us());
             let (body, upload) = self.take_body(&request);
             let mut sending = Sending {
                 head_only: *request.head.method() == Method::Head,
@@ -283,19 +283,19 @@ impl Conversation {
     /// more; while it owes us a body, whoever reads that will notice.
     pub(super) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
         let wire = &mut *self.wire.borrow_mut();
-        while !self.clock.has_parted() && wire.body.is_done() && wire.input.len() < SMALL {
+        while !self.clock.is_half_closed() && wire.body.is_done() && wire.input.len() < SMALL {
             match ready!(wire.poll_fill(cx)) {
                 Ok(0) => {
                     let now_us = self.worker.now_us();
                     self.left_us.set(now_us);
-                    self.clock.part(now_us);
+                    self.clock.half_close(now_us);
                 }
                 Ok(_) => {}
                 Err(_) => return Poll::Ready(()),
             }
         }
-        if self.clock.has_parted() {
-            return self.clock.poll_gone(cx, self.worker.recent_us());
+        if self.clock.is_half_closed() {
+            return self.clock.poll_half_closed(cx, self.worker.recent_us());
         }
         Poll::Pending
     }

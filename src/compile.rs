@@ -320,6 +320,7 @@ mod tests {
         config::Backend {
             name: name(text),
             release: None,
+            commit_ms: None,
             endpoints: endpoints.iter().map(endpoint).collect(),
             load_balancing: LoadBalancing::LeastRequest,
             limits: config::BackendLimits {
@@ -369,6 +370,9 @@ mod tests {
                 access: AccessLog::Off,
             },
             outcome_log: None,
+            tokens_file: None,
+            audit: config::Audit::default(),
+            notifications: Vec::new(),
             state_directory: PathBuf::from("state"),
             backends: vec![backend("v1", &[("10.0.0.1", 80)]), backend("v2", &[("10.0.0.2", 80)])],
             routes: routes.iter().map(|text| route(text)).collect(),
@@ -482,6 +486,11 @@ mod tests {
             max_votes_per_key: Some(10),
             warm_up: 5,
             plan: Plan::new(Vec::new()).unwrap(),
+            strategy: config::Strategy::Canary,
+            window: None,
+            preview: None,
+            drain: None,
+            on_rollback: Vec::new(),
         }
     }
 

@@ -29,6 +29,7 @@ pub mod h1;
 
 // Pure cores: what happened, what it means, what to do next, where a request goes.
 pub mod analysis;
+pub mod audit;
 pub mod measure;
 pub mod outcome;
 pub mod rollout;

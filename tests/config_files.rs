@@ -263,7 +263,7 @@ fn what_is_written_arrives() {
     assert_eq!((rollout.route, rollout.from, rollout.to), (0, 0, 1));
     assert!(rollout.auto_start);
     assert_eq!(rollout.plan.steps()[0].weight_ppm, 50_000);
-    assert_eq!(rollout.plan.steps()[0].bake_time, Duration::from_secs(7200));
+    assert_eq!(rollout.plan.steps()[0].bake_time(), Duration::from_secs(7200));
     let rate = rollout.analysis.error_rate.expect("it is judged");
     assert_eq!((rate.warn, rate.critical), (Some(0.005), Some(0.05)));
     assert!(rollout.observe);

@@ -11,20 +11,31 @@ const FREE: &[&str] = &["name", "share", "head", "path"];
 const ARROWS: &[(&str, &[&str])] = &[
     ("h1", &[]),
     ("measure", &[]),
+    ("audit", &[]),
+    ("people", &[]),
+    ("outgoing", &["rollout"]),
+    ("notify", &["audit", "config", "outgoing"]),
+    ("report", &["audit"]),
     ("outcome", &["measure"]),
     ("analysis", &["measure"]),
     ("rollout", &["analysis"]),
     ("route", &["measure"]),
-    ("config", &["rollout", "analysis", "route", "measure"]),
+    ("config", &["people", "rollout", "analysis", "route", "measure"]),
     ("compile", &["config", "rollout", "route", "measure"]),
     ("live", &["route"]),
     ("proxy", &["h1", "live", "route", "measure", "outcome"]),
     (
         "control",
-        &["live", "compile", "config", "route", "rollout", "analysis", "measure"],
+        &[
+            "live", "compile", "config", "route", "rollout", "analysis", "measure", "audit", "people", "outgoing",
+            "notify",
+        ],
     ),
     // What control shows carries verdicts and phases; admin gives them their words.
-    ("admin", &["control", "measure", "analysis", "rollout"]),
+    (
+        "admin",
+        &["control", "measure", "analysis", "rollout", "audit", "people"],
+    ),
     // From a path to a checked `Spec`.
     ("files", &["config", "control"]),
     // A log of the past through the cores that judge the present.
@@ -40,8 +51,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 const ALL: &[&str] = &[
-    "admin", "analysis", "cli", "compile", "config", "control", "demo", "files", "h1", "live", "measure", "outcome",
-    "proxy", "rehearse", "rollout", "route", "server", "serin",
+    "audit", "people", "outgoing", "notify", "report", "admin", "analysis", "cli", "compile", "config", "control",
+    "demo", "files", "h1", "live", "measure", "outcome", "proxy", "rehearse", "rollout", "route", "server", "serin",
 ];
 
 /// The only places that know hyper: the adapter, and what is no data plane.

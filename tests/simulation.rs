@@ -97,7 +97,7 @@ impl World {
 
     fn bake_time(&self) -> Duration {
         let step = self.state.step().and_then(|step| self.plan.steps().get(step));
-        step.map_or(Duration::MAX, |step| step.bake_time)
+        step.map_or(Duration::MAX, |step| step.bake_time())
     }
 
     /// How long beyond the bake time evidence is waited for.
@@ -119,7 +119,7 @@ impl World {
         let sets_weight = self.state.canary_ppm(&self.plan).is_some();
         match self.state.step().filter(|_| sets_weight) {
             Some(_) => Term::Plan {
-                bake_time: steps.map(|step| step.bake_time).sum(),
+                bake_time: steps.map(Step::bake_time).sum(),
             },
             None => Term::Watch,
         }
@@ -179,6 +179,8 @@ impl World {
             elapsed,
             patience: self.patience,
             observe: self.observe,
+            held: false,
+            cleared: false,
             now_ms,
         };
         match before.tick(tick) {
@@ -252,7 +254,7 @@ impl World {
         }
         let (baked, resolved) = needed;
         let step = before.step().ok_or("moved up from no step")?;
-        let bake_time = self.plan.steps()[step].bake_time;
+        let bake_time = self.plan.steps()[step].bake_time();
         ensure(kind == VerdictKind::Pass, || format!("moved up on {kind:?}"))?;
         ensure(baked >= bake_time, || {
             format!("moved up after {baked:?} of {bake_time:?}")
@@ -322,7 +324,11 @@ impl World {
             }
             6 | 7 => {
                 let new = some_plan(&mut self.rng);
-                let changed = before.plan_changed(&self.plan, &new, now_ms);
+                let changed = if new == self.plan {
+                    before.clone()
+                } else {
+                    before.plan_changed(&new, now_ms)
+                };
                 let ppm = self.in_force_ppm();
                 if new != self.plan {
                     (self.waited, self.resumed) = (Duration::ZERO, false);
@@ -396,10 +402,7 @@ fn some_plan(rng: &mut Rng) -> Plan {
     weights.push(MILLION);
     weights.sort_unstable();
     weights.dedup();
-    let steps = weights.into_iter().map(|weight_ppm| Step {
-        weight_ppm,
-        bake_time: bake(rng),
-    });
+    let steps = weights.into_iter().map(|weight_ppm| Step::weigh(weight_ppm, bake(rng)));
     Plan::new(steps.collect()).expect("rising to the whole")
 }
 

@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, watch};
 use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::control::{
-    Asked, BackendView, EndpointView, Entry, EventRecord, Handle, ListenerView, MetricsView, Refusal, ReloadView,
-    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    Asked, BackendView, Course, EndpointView, Entry, EventRecord, Handle, ListenerView, MetricsView, Refusal,
+    ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
 use crate::name::Name;
@@ -110,6 +110,7 @@ impl Fake {
                 verb,
                 reason,
                 by,
+                order: _,
                 reply,
             } => {
                 self.tell(format!("{name} {verb:?} {reason:?} by {by}"));
@@ -172,6 +173,7 @@ impl Fake {
             kept: Vec::new(),
             state_problem: None,
             workers: 2,
+            frozen: None,
         }
     }
 }
@@ -267,6 +269,7 @@ pub(crate) fn rollout(phase: Phase) -> RolloutView {
         step: Some(1),
         steps: 3,
         step_weights: vec![0.05, 0.25, 1.0],
+        course: Course::default(),
         since_ms: 1_795_262_413_042,
         baked_seconds: 1.5,
         bake_seconds: 7200.0,
@@ -289,6 +292,7 @@ pub(crate) fn event(id: u64) -> EventRecord {
         from: "progressing".to_owned(),
         to: "aborted".to_owned(),
         reason: "two\nlines".to_owned(),
+        facts: Vec::new(),
         verdict: None,
     }
 }

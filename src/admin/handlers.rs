@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::problem::{Kind, Problem};
 use super::prometheus::{CONTENT_TYPE, Scrape};
 use super::{Admin, api, body};
-use crate::control::{Asked, Entry, RolloutView, RouteView, SetWeights};
+use crate::control::{Asked, Entry, Order, RolloutView, RouteView, SetWeights};
 use crate::name::Name;
 use crate::rollout::Verb;
 
@@ -191,12 +191,13 @@ pub(super) async fn command(
     };
     let verb = match verb {
         Verb::Promote { .. } => Verb::Promote { full: body.full },
-        verb @ (Verb::Start | Verb::Abort | Verb::Pause | Verb::Resume | Verb::Retry) => verb,
+        verb @ (Verb::Start | Verb::Abort | Verb::Pause | Verb::Resume | Verb::Retry | Verb::Rollback) => verb,
     };
     let view = admin
         .ask(|reply| Asked::Command {
             rollout: name,
             verb,
+            order: Order::default(),
             reason: body.reason,
             by: BY.to_owned(),
             reply,
@@ -226,7 +227,8 @@ fn verb(word: &str) -> Result<Verb, Problem> {
         "pause" => Ok(Verb::Pause),
         "resume" => Ok(Verb::Resume),
         "retry" => Ok(Verb::Retry),
-        "rollback" | "approve" => Err(Problem::new(
+        "rollback" => Ok(Verb::Rollback),
+        "approve" => Err(Problem::new(
             Kind::NotSupportedYet,
             format!("{word} is not supported yet"),
         )),

@@ -21,8 +21,8 @@ pub use problem::{Problem, Problems};
 pub use schema::schema;
 pub use show::shown;
 pub use spec::{
-    Backend, BackendLimits, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Network, OutcomeLog, Rollout,
-    Route, Spec, Tls, Variant,
+    Audit, Backend, BackendLimits, Channel, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Network,
+    OutcomeLog, Preview, Rollout, Route, Service, Severity, Spec, Strategy, Tls, Variant,
 };
 
 use read::{Reader, Written};

@@ -3,14 +3,15 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::analysis::AnalysisSpec;
 use crate::measure::FailureStatuses;
 use crate::name::Name;
 use crate::path::PathPolicy;
-use crate::rollout::Plan;
-use crate::route::{AccessLog, CohortSpec, KeySpec, LoadBalancing, Match};
+use crate::rollout::{Plan, Webhook, Window};
+use crate::route::{AccessLog, CohortSpec, FieldMatch, KeySpec, LoadBalancing, Match};
 
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,13 @@ pub struct Spec {
     pub log: Log,
     /// Where outcomes are logged for `serin rehearse`; `None`: nowhere.
     pub outcome_log: Option<OutcomeLog>,
+    /// Who may use the admin API, and in which roles; the file's directory is joined in front. `None`: whoever
+    /// reaches it, without a name.
+    pub tokens_file: Option<PathBuf>,
+    /// How long the audit log is kept.
+    pub audit: Audit,
+    /// Who is told of what happens to rollouts.
+    pub notifications: Vec<Channel>,
     /// Where rollout states and weights set by hand are kept; the file's directory is joined in front.
     pub state_directory: PathBuf,
     /// At least one.
@@ -120,6 +128,91 @@ pub struct OutcomeLog {
     pub keep: u32,
 }
 
+/// How long the audit log is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// A file that has reached this size, in bytes, is put aside. Default 64 MiB.
+    pub max_bytes: u64,
+    /// Files put aside whose newest record is older than this are removed. Default 7 years.
+    pub retention: Duration,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            max_bytes: 64 << 20,
+            retention: Duration::from_secs(7 * 365 * 24 * 3600),
+        }
+    }
+}
+
+/// Somebody who is told of what happens to rollouts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Channel {
+    /// Unique among channels.
+    pub name: Name,
+    /// What it speaks.
+    pub service: Service,
+    /// The least that it is told of.
+    pub severity: Severity,
+    /// Whether it is also told of what goes well: started, moved on, promoted.
+    pub progress: bool,
+    /// Indexes of the rollouts it is told of; empty: all.
+    pub rollouts: Vec<usize>,
+}
+
+/// What a channel speaks. URLs and keys are secret.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Service {
+    /// An incoming webhook of Slack.
+    Slack {
+        /// Its address.
+        url: String,
+    },
+    /// A workflow webhook of Microsoft Teams: an adaptive card.
+    Teams {
+        /// Its address.
+        url: String,
+    },
+    /// PagerDuty, Events API v2.
+    PagerDuty {
+        /// Where events are sent. Default `https://events.pagerduty.com/v2/enqueue`.
+        url: String,
+        /// The integration key.
+        routing_key: String,
+    },
+    /// A plain webhook.
+    Webhook {
+        /// Its address.
+        url: String,
+        /// More request headers.
+        headers: Vec<(String, String)>,
+        /// The body, with `{{placeholders}}`; `None`: the event as JSON.
+        template: Option<String>,
+    },
+}
+
+impl std::fmt::Debug for Service {
+    /// Without what is secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Slack { .. } => "Slack",
+            Self::Teams { .. } => "Teams",
+            Self::PagerDuty { .. } => "PagerDuty",
+            Self::Webhook { .. } => "Webhook",
+        })
+    }
+}
+
+/// How much an event matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// A rollout waits: a hold, a pause that Serin made, a gate that waits for people.
+    Warn,
+    /// A canary lost everything.
+    Critical,
+}
+
 /// A named version of a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
@@ -127,6 +220,8 @@ pub struct Backend {
     pub name: Name,
     /// Image tag, git revision; compared by value.
     pub release: Option<String>,
+    /// When the newest commit in this release was made, in Unix milliseconds: the lead time begins here.
+    pub commit_ms: Option<u64>,
     /// At least one, no two alike.
     pub endpoints: Vec<Endpoint>,
     /// How the next endpoint is picked.
@@ -215,4 +310,35 @@ pub struct Rollout {
     pub warm_up: u32,
     /// Steps; empty for a standing guard.
     pub plan: Plan,
+    /// How the canary takes over.
+    pub strategy: Strategy,
+    /// When it may move forward; `None`: at any time.
+    pub window: Option<Window>,
+    /// Requests that reach the idle side of the pair at weight 0; never evidence.
+    pub preview: Option<Preview>,
+    /// Exchanges on a side that lost all its weight are cut after so long; `None`: they end by themselves.
+    pub drain: Option<Duration>,
+    /// Called after an abort or a rollback.
+    pub on_rollback: Vec<Arc<Webhook>>,
+}
+
+/// How a canary takes over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strategy {
+    /// In rising shares.
+    #[default]
+    Canary,
+    /// All at once, after checks at weight 0.
+    BlueGreen,
+    /// Endpoint by endpoint.
+    Rolling,
+}
+
+/// Which requests reach the idle side: those to one of the hosts, and those with the header.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Preview {
+    /// Lower case, without port; the route matches them, too.
+    pub hosts: Vec<String>,
+    /// A condition on a header.
+    pub header: Option<FieldMatch>,
 }

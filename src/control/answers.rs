@@ -32,10 +32,13 @@ impl Controller {
             Asked::Command {
                 rollout,
                 verb,
+                order: _,
                 reason,
                 by,
                 reply,
             } => drop(reply.send(self.command(&rollout, verb, &by, &reason))),
+            Asked::Approve { reply, .. } => drop(reply.send(Err(Refusal::Conflict("no gate waits".into())))),
+            Asked::Freeze { reply, .. } => drop(reply.send(Err(Refusal::Conflict("no freeze".into())))),
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),
         }

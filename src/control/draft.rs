@@ -177,7 +177,7 @@ impl<'a> Draft<'a> {
         if standing.plan == *plan {
             return;
         }
-        let state = standing.state.plan_changed(&standing.plan, plan, now_ms);
+        let state = standing.state.plan_changed(plan, now_ms);
         standing.plan = plan.clone();
         let reason = format!("the plan was changed in the file; {}", state.reason());
         self.put_state(index, Move { state, reason }, None);
@@ -259,6 +259,7 @@ impl<'a> Draft<'a> {
             from,
             to,
             reason,
+            facts: Vec::new(),
             decided: verdict.is_some(),
             verdict,
         });
@@ -298,6 +299,7 @@ impl Ground {
             from,
             to: self.words(route),
             reason: wish.words(why),
+            facts: Vec::new(),
             decided: false,
             verdict: None,
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use crate::analysis::AnalysisSpec;
 use crate::config::{
-    Backend, BackendLimits, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Rollout, Route, Spec, Variant,
+    Audit, Backend, BackendLimits, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Rollout, Route, Spec,
+    Strategy, Variant,
 };
 use crate::name::Name;
 use crate::path::PathPolicy;
@@ -20,10 +21,7 @@ pub(super) fn name(text: &str) -> Name {
 
 /// Steps of parts per million, each with a bake time in seconds.
 pub(super) fn plan(steps: &[(u32, u64)]) -> Plan {
-    let step = |&(weight_ppm, seconds)| Step {
-        weight_ppm,
-        bake_time: Duration::from_secs(seconds),
-    };
+    let step = |&(weight_ppm, seconds)| Step::weigh(weight_ppm, Duration::from_secs(seconds));
     Plan::new(steps.iter().map(step).collect()).unwrap()
 }
 
@@ -39,6 +37,9 @@ pub(super) fn spec(change: impl FnOnce(&mut Spec)) -> Arc<Spec> {
             access: AccessLog::Errors,
         },
         outcome_log: None,
+        tokens_file: None,
+        audit: Audit::default(),
+        notifications: Vec::new(),
         state_directory: PathBuf::from("state"),
         backends: vec![backend("shop-v1", "v1.4.2"), backend("shop-v2", "v1.5.0")],
         routes: vec![route("shop"), route("plain")],
@@ -55,6 +56,11 @@ pub(super) fn spec(change: impl FnOnce(&mut Spec)) -> Arc<Spec> {
             max_votes_per_key: None,
             warm_up: 0,
             plan: plan(&[(50_000, 10), (250_000, 10), (1_000_000, 0)]),
+            strategy: Strategy::Canary,
+            window: None,
+            preview: None,
+            drain: None,
+            on_rollback: Vec::new(),
         }],
     };
     change(&mut spec);
@@ -85,6 +91,7 @@ pub(super) fn backend(text: &str, release: &str) -> Backend {
     Backend {
         name: name(text),
         release: Some(release.into()),
+        commit_ms: None,
         endpoints: vec![Endpoint {
             host: "127.0.0.1".into(),
             port: 9,

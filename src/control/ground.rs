@@ -149,6 +149,8 @@ impl Ground {
             elapsed,
             patience,
             observe,
+            held: false,
+            cleared: false,
             now_ms,
         };
         match standing.state.tick(tick) {
@@ -255,7 +257,7 @@ impl Ground {
         let sets_weight = state.canary_ppm(plan).is_some();
         match state.step().filter(|_| sets_weight) {
             Some(_) => Term::Plan {
-                bake_time: plan.steps().iter().map(|step| step.bake_time).sum(),
+                bake_time: plan.bake_time(),
             },
             None => Term::Watch,
         }

@@ -2,7 +2,9 @@
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::view::{BackendView, Entry, EventRecord, MetricsView, ReloadView, RolloutView, RouteView, StatusView};
+use super::view::{
+    BackendView, Entry, EventRecord, FreezeView, MetricsView, ReloadView, RolloutView, RouteView, StatusView,
+};
 use crate::rollout::Verb;
 
 /// Who asks, for the record.
@@ -43,6 +45,15 @@ pub struct SetWeights {
     pub dry_run: bool,
 }
 
+/// What a start says beside the verb.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Order {
+    /// Variants `from` and `to`, as posted; `None`: as the file and the last promotion have it.
+    pub direction: Option<(String, String)>,
+    /// When the newest commit in the release was made, in Unix milliseconds.
+    pub commit_ms: Option<u64>,
+}
+
 /// A question with the place for its answer.
 #[derive(Debug)]
 #[allow(missing_docs)] // each question is named after the call that asks it
@@ -60,9 +71,28 @@ pub enum Asked {
     Command {
         rollout: String,
         verb: Verb,
+        order: Order,
         reason: String,
         by: By,
         reply: oneshot::Sender<Result<RolloutView, Refusal>>,
+    },
+    /// One person's approval of the gate that a rollout stands at.
+    Approve {
+        rollout: String,
+        by: By,
+        /// Of the token.
+        roles: Vec<String>,
+        reason: String,
+        /// The `If-Match` header as sent: the generation that is approved.
+        if_match: Option<String>,
+        reply: oneshot::Sender<Result<RolloutView, Refusal>>,
+    },
+    /// Nothing moves forward from now on, or may again.
+    Freeze {
+        frozen: bool,
+        reason: String,
+        by: By,
+        reply: oneshot::Sender<Result<Option<FreezeView>, Refusal>>,
     },
     Reload {
         by: By,

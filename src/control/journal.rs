@@ -37,6 +37,8 @@ pub(super) struct Happening {
     pub(super) to: String,
     /// Why, with figures.
     pub(super) reason: String,
+    /// What else is known.
+    pub(super) facts: Vec<(&'static str, String)>,
     /// Whether the verdict brought it about.
     pub(super) decided: bool,
     /// The verdict of that moment, where the canary was judged.
@@ -78,6 +80,7 @@ impl Happening {
             from: String::new(),
             to: to.to_owned(),
             reason,
+            facts: Vec::new(),
             decided: false,
             verdict: None,
         }
@@ -93,6 +96,7 @@ impl Happening {
             from: before.map_or("", VerdictKind::as_str).to_owned(),
             to: verdict.kind.as_str().to_owned(),
             reason: verdict.reason.clone(),
+            facts: Vec::new(),
             decided: true,
             verdict: Some(without_proof(verdict)),
         }
@@ -166,6 +170,7 @@ impl Journal {
             from: happening.from,
             to: happening.to,
             reason: happening.reason,
+            facts: happening.facts,
             verdict: happening.verdict,
         };
         self.next_id += 1;
@@ -255,6 +260,7 @@ mod tests {
             from: "progressing".into(),
             to: "aborted".into(),
             reason: "8.1 %".into(),
+            facts: Vec::new(),
             decided: false,
             verdict: None,
         }
@@ -329,6 +335,7 @@ mod tests {
         let mut journal = Journal::new(1000);
         for n in 0..10 {
             let abort = Happening {
+                facts: Vec::new(),
                 decided: true,
                 verdict: Some(failed()),
                 ..happening(Kind::Rollout)

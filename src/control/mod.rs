@@ -30,9 +30,9 @@ mod yardstick;
 
 pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;
-pub use handle::{Asked, By, Handle, Refusal, SetWeights};
+pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
 pub use readings::{Loaded, check_config, read_config};
 pub use view::{
-    BackendView, EndpointView, Entry, EventRecord, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView,
-    RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, ListenerView, MetricsView, ReloadView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };

@@ -183,7 +183,7 @@ impl StoredRollout {
             plan: steps
                 .map(|step| StoredStep {
                     weight_ppm: step.weight_ppm,
-                    bake_ms: u64::try_from(step.bake_time.as_millis()).unwrap_or(u64::MAX),
+                    bake_ms: u64::try_from(step.bake_time().as_millis()).unwrap_or(u64::MAX),
                 })
                 .collect(),
         }
@@ -191,10 +191,10 @@ impl StoredRollout {
 
     fn into_standing(self) -> Result<RolloutStanding, String> {
         let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase);
-        let steps = self.plan.into_iter().map(|step| Step {
-            weight_ppm: step.weight_ppm,
-            bake_time: Duration::from_millis(step.bake_ms),
-        });
+        let steps = self
+            .plan
+            .into_iter()
+            .map(|step| Step::weigh(step.weight_ppm, Duration::from_millis(step.bake_ms)));
         let plan = Plan::new(steps.collect()).map_err(|error| error.to_string())?;
         let parts = Parts {
             phase: phase.ok_or_else(|| format!("{:?} is no phase", self.phase))?,
@@ -203,6 +203,7 @@ impl StoredRollout {
             baked_ms: self.baked_ms,
             waited_ms: self.waited_ms,
             resumed: self.resumed,
+            cleared: false,
             by_hand: self.by_hand,
             since_ms: self.since_ms,
             reason: self.reason.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::analysis::{Verdict, VerdictKind};
 use crate::measure::Recorder;
 use crate::name::Name;
-use crate::rollout::Phase;
+use crate::rollout::{Approval, Phase};
 use crate::route::Endpoint;
 
 /// `GET /v1/status`
@@ -33,6 +33,18 @@ pub struct StatusView {
     pub state_problem: Option<String>,
     /// Number of worker threads.
     pub workers: usize,
+    /// Nothing moves forward.
+    pub frozen: Option<FreezeView>,
+}
+
+/// Since when nothing moves forward, and by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are the words of the contract
+pub struct FreezeView {
+    pub by: String,
+    pub reason: String,
+    /// Unix milliseconds.
+    pub since_ms: u64,
 }
 
 /// A listener as bound.
@@ -176,6 +188,8 @@ pub struct RolloutView {
     pub steps: usize,
     /// The canary's weight in the pair by plan, 0 to 1, of each step.
     pub step_weights: Vec<f64>,
+    /// How it is done.
+    pub course: Course,
     /// When phase and step began, in Unix milliseconds.
     pub since_ms: u64,
     /// How long the step has baked, and must, in seconds.
@@ -190,6 +204,22 @@ pub struct RolloutView {
     pub reason: String,
     /// Newest last.
     pub history: Vec<EventRecord>,
+}
+
+/// How a rollout is done, beside where it stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Course {
+    /// What each step waits for: `evidence`, `pause`, `approvals`, `window`, `webhook`, `smoke`, `drain`, and
+    /// the part of the file's list that it comes of.
+    pub step_kinds: Vec<(&'static str, usize)>,
+    /// How the canary takes over: `canary`, `blueGreen` or `rolling`.
+    pub strategy: &'static str,
+    /// The release on trial, or last on trial.
+    pub release: Option<String>,
+    /// What it waits for just now beside time and evidence, in words.
+    pub waiting: Option<String>,
+    /// Given for the gate that it stands at.
+    pub approvals: Vec<Approval>,
 }
 
 /// One change or verdict: in the journal, the events and a rollout's history.
@@ -215,6 +245,8 @@ pub struct EventRecord {
     pub to: String,
     /// In words, with figures.
     pub reason: String,
+    /// What else is known, such as `release`, `commitTime`, `direction` or `metric`.
+    pub facts: Vec<(&'static str, String)>,
     /// The verdict of that moment, where the canary was judged. With its proof only where it failed
     /// and that brought about an abort, and only the newest of them.
     pub verdict: Option<Verdict>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::controller::Controller;
 use super::ground::Ground;
 use super::view::{
-    BackendView, EndpointView, MetricsView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics,
+    BackendView, Course, EndpointView, MetricsView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics,
     VariantView,
 };
 use crate::route::Endpoint;
@@ -29,6 +29,7 @@ impl Controller {
             kept: self.ground.kept(),
             state_problem: self.saver.problem().map(str::to_owned),
             workers: self.workers,
+            frozen: None,
         }
     }
 
@@ -111,11 +112,12 @@ impl Controller {
             step,
             steps: steps.len(),
             step_weights: steps.iter().map(|step| fraction(step.weight_ppm)).collect(),
+            course: Course::default(),
             since_ms: standing.state.since_ms(),
             baked_seconds: standing.state.baked().as_secs_f64(),
             bake_seconds: step
                 .and_then(|step| steps.get(step))
-                .map_or(0.0, |step| step.bake_time.as_secs_f64()),
+                .map_or(0.0, |step| step.least_time().as_secs_f64()),
             share: share_of(&self.ground.in_force_on(rollout.route))[rollout.to],
             verdict: self.court.verdict(&rollout.name).cloned(),
             reason: match self.saver.problem() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::DemoError;
 use super::files::{Files, SHOP};
-use crate::control::{Asked, Handle, RolloutView};
+use crate::control::{Asked, Handle, Order, RolloutView};
 use crate::rollout::Verb;
 use crate::server::{self, Server};
 
@@ -56,6 +56,7 @@ impl Proxy {
         let question = self.handle.ask(|reply| Asked::Command {
             rollout: SHOP.into(),
             verb: Verb::Start,
+            order: Order::default(),
             reason: "the demo begins".into(),
             by: "demo".into(),
             reply,

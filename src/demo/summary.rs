@@ -157,6 +157,7 @@ fn exposure_ms(first: Moment, last: Option<Instant>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Course;
     use crate::name::Name;
 
     fn ended(scenario: Scenario, outcome: Outcome, phase: Phase) -> Ended {
@@ -193,6 +194,7 @@ mod tests {
                 step: Some(1),
                 steps: 4,
                 step_weights: Vec::new(),
+                course: Course::default(),
                 since_ms: 1_700_000_000_480,
                 baked_seconds: 0.0,
                 bake_seconds: 2.0,

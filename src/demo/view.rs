@@ -289,6 +289,7 @@ fn paint(text: &str, tone: Tone, colour: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::Course;
     use crate::name::Name;
     use crate::rollout::Phase;
 
@@ -304,6 +305,7 @@ mod tests {
             step: Some(1),
             steps: 4,
             step_weights: vec![0.1, 0.25, 0.5, 1.0],
+            course: Course::default(),
             since_ms: 0,
             baked_seconds: 1.25,
             bake_seconds: 2.0,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::event::What;
 use crate::analysis::{Baseline, Judge, Reading, Term, Verdict, VerdictKind};
-use crate::rollout::Plan;
+use crate::rollout::{Needs, Plan};
 use crate::share::MILLION;
 
 /// A word that goes to and fro is told at most this often; a failure at once.
@@ -21,17 +21,17 @@ pub(super) struct Course {
 impl Course {
     /// How long tests are expected to run.
     pub(super) fn term(&self) -> Term {
-        match self.plan.steps() {
-            [] => Term::Watch,
-            steps => Term::Plan {
-                bake_time: steps.iter().map(|step| step.bake_time).sum(),
+        match self.plan.is_guard() {
+            true => Term::Watch,
+            false => Term::Plan {
+                bake_time: self.plan.bake_time(),
             },
         }
     }
 
     /// Whether a canary that has everything has succeeded at once: its last step bakes no time.
     pub(super) fn ends_at_once(&self) -> bool {
-        self.plan.steps().last().is_some_and(|step| step.bake_time.is_zero())
+        self.plan.steps().last().is_some_and(|step| step.bake_time().is_zero())
     }
 }
 
@@ -118,11 +118,15 @@ impl Running {
         }
         // The weight in the log need not be one of this plan: the nearest step counts.
         let weight_ppm = (weight * f64::from(MILLION)).round() as u32;
-        let steps = course.plan.steps();
+        // A log knows no gates: what is judged counts.
+        let steps = course.plan.steps().iter();
+        let steps: Vec<_> = steps
+            .filter(|step| matches!(step.needs, Needs::Evidence { .. }))
+            .collect();
         let of = steps.len();
         let step = (0..of).min_by_key(|&step| steps[step].weight_ppm.abs_diff(weight_ppm))?;
         let after = Duration::from_micros(now_us - self.since_us);
-        let over = after.checked_sub(steps[step].bake_time)?;
+        let over = after.checked_sub(steps[step].bake_time())?;
         let what = match verdict.kind {
             VerdictKind::Pass if step + 1 == of => What::Promoted,
             VerdictKind::Pass => What::Passed { step, of, after },

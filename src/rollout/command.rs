@@ -1,8 +1,12 @@
 //! What people may ask of a rollout, and in which phase; the weights they set by hand.
 
+use std::time::Duration;
+
 use super::phase::Phase;
-use super::plan::Plan;
+use super::place::Place;
+use super::plan::{Needs, Plan};
 use super::state::{At, Move, State};
+use crate::analysis::figures;
 
 /// What a person may say to a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,11 +26,13 @@ pub enum Verb {
     Resume,
     /// Begin anew after an abort.
     Retry,
+    /// Undo a promotion: the former stable again.
+    Rollback,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Start,
         Self::Promote { full: false },
         Self::Promote { full: true },
@@ -34,6 +40,7 @@ impl Verb {
         Self::Pause,
         Self::Resume,
         Self::Retry,
+        Self::Rollback,
     ];
 
     /// The word in paths, commands and logs.
@@ -46,6 +53,7 @@ impl Verb {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Retry => "retry",
+            Self::Rollback => "rollback",
         }
     }
 }
@@ -61,22 +69,24 @@ impl State {
     /// | verb | possible in | leads to |
     /// | --- | --- | --- |
     /// | start | idle, watching, succeeded, aborted | the first step |
-    /// | promote | progressing, paused | the next step; `full`: the step of 100 % |
+    /// | promote | progressing, paused, promoting with steps to come | the next step; `full`: the step of 100 % |
     /// | abort | all but aborted | aborted |
     /// | pause | progressing, promoting | paused, at the same weight |
-    /// | resume | paused | the step's weight in force again |
+    /// | resume | paused | the step's weight in force again; after a `pause` step, the next step |
     /// | retry | aborted | the first step |
+    /// | rollback | succeeded, within the rollback window | aborted |
     ///
-    /// A step of 100 % that bakes no time is success at once. Paused in the step of 100 %, promote
-    /// begins that step anew; when it has baked, it is success. A guard (no steps) knows abort, and after it start and retry, which
+    /// A step of 100 % that bakes no time is not waited for: after the last one it is success at once. Paused in
+    /// the step of 100 %, promote begins that step anew; when it has baked, it is left. No verb passes people
+    /// who have yet to approve. A guard (no steps) knows abort, and after it start and retry, which
     /// lead to idle: the canary has no weight until somebody gives it some.
     ///
     /// # Errors
     /// [`Refused`] says what is possible instead.
     pub fn command(&self, plan: &Plan, verb: Verb, now_ms: u64) -> Result<Move, Refused> {
-        match self.leads_to(plan, verb) {
-            Some(at) => Ok(at.because(self.words(plan, verb, at), now_ms)),
-            None => Err(self.refusal(plan, verb)),
+        match self.leads_to(plan, verb, now_ms) {
+            Ok(at) => Ok(at.because(self.words(plan, verb, at), now_ms)),
+            Err(why) => Err(self.refusal(plan, verb, now_ms, why)),
         }
     }
 
@@ -88,7 +98,7 @@ impl State {
         let at = match self.at {
             At::Idle { .. } | At::Watching { .. } => At::unplanned(canary_has_weight),
             At::Paused { place, .. } => At::Paused { place, by_hand: true },
-            At::Succeeded { .. } => At::Succeeded { by_hand: true },
+            At::Succeeded { passed, .. } => At::Succeeded { by_hand: true, passed },
             At::Running(_) => {
                 let phase = self.phase().as_str();
                 let possible = "pause it first, or abort it";
@@ -110,28 +120,57 @@ impl State {
         Ok(moved)
     }
 
-    /// Where `verb` leads; `None` where it is not possible.
-    fn leads_to(&self, plan: &Plan, verb: Verb) -> Option<At> {
+    /// Where `verb` leads, or why not, where more is to be said than that it is not possible.
+    fn leads_to(&self, plan: &Plan, verb: Verb, now_ms: u64) -> Result<At, Option<String>> {
         match (verb, self.at) {
-            (Verb::Start | Verb::Retry, At::Aborted) => Some(At::first(plan).unwrap_or(At::Idle { withheld: true })),
-            (Verb::Start, At::Idle { .. } | At::Watching { .. } | At::Succeeded { .. }) => At::first(plan),
-            (Verb::Promote { full }, At::Running(place) | At::Paused { place, .. }) => {
-                let last = plan.steps().len().checked_sub(1)?;
-                let step = match plan.next_above(place.weight_ppm) {
-                    Some(next) if !full => next,
-                    Some(_) => last,
-                    None if self.phase() == Phase::Paused && place.has_baked(plan) => {
-                        return Some(At::Succeeded { by_hand: false });
-                    }
-                    None if self.phase() == Phase::Paused => last,
-                    None => return None,
-                };
-                Some(At::entering(plan, step))
-            }
-            (Verb::Abort, at) if at != At::Aborted => Some(At::Aborted),
-            (Verb::Pause, At::Running(place)) => Some(At::Paused { place, by_hand: false }),
-            (Verb::Resume, At::Paused { place, .. }) => Some(At::Running(place.resume(plan))),
-            _ => None,
+            (Verb::Start | Verb::Retry, At::Aborted) => Ok(At::first(plan).unwrap_or(At::Idle { withheld: true })),
+            (Verb::Start, At::Idle { .. } | At::Watching { .. } | At::Succeeded { .. }) => At::first(plan).ok_or(None),
+            (Verb::Promote { full }, At::Running(place) | At::Paused { place, .. }) => self.promoted(plan, place, full),
+            (Verb::Abort, at) if at != At::Aborted => Ok(At::Aborted),
+            (Verb::Pause, At::Running(place)) => Ok(At::Paused { place, by_hand: false }),
+            (Verb::Resume, At::Paused { place, .. }) => Ok(match place.needs(plan) {
+                Some(Needs::Person) => At::after(plan, place),
+                _ => At::Running(place.resume(plan)),
+            }),
+            (Verb::Rollback, At::Succeeded { .. }) => self.rolled_back(plan, now_ms),
+            _ => Err(None),
+        }
+    }
+
+    /// Where `promote` leads from `place`.
+    fn promoted(&self, plan: &Plan, place: Place, full: bool) -> Result<At, Option<String>> {
+        let is_gate = |needs: Option<&Needs>| matches!(needs, Some(Needs::Approvals(_)));
+        if is_gate(place.needs(plan)) {
+            return Err(Some(format!("{} waits for people to approve", place.words(plan))));
+        }
+        let next = plan.after_step(place.step, place.weight_ppm);
+        let to_whole = plan
+            .whole()
+            .filter(|whole| full && next.is_some_and(|next| next <= *whole));
+        if let (Some(next), Some(whole)) = (next, to_whole) {
+            let gate = (next..=whole).find(|&step| is_gate(Some(&plan.steps()[step].needs)));
+            return match gate {
+                Some(gate) => Err(Some(format!("step {} wants approvals; promote step by step", gate + 1))),
+                None => Ok(At::entering(plan, whole)),
+            };
+        }
+        let paused = self.phase() == Phase::Paused;
+        match next {
+            Some(next) => Ok(At::entering(plan, next)),
+            None if paused && place.has_baked(plan) => Ok(At::SUCCEEDED),
+            None if paused => Ok(At::entering(plan, place.step)),
+            None => Err(None),
+        }
+    }
+
+    fn rolled_back(&self, plan: &Plan, now_ms: u64) -> Result<At, Option<String>> {
+        let since = Duration::from_millis(now_ms.saturating_sub(self.since_ms));
+        match plan.after.rollback_window {
+            Some(window) if since > window => Err(Some(format!(
+                "the rollback window of {} after success is over, and the former version may be gone",
+                figures::time(window)
+            ))),
+            Some(_) | None => Ok(At::Aborted),
         }
     }
 
@@ -143,27 +182,32 @@ impl State {
             Verb::Pause => format!("paused in {}", at.words(plan)),
             Verb::Resume => format!("resumed: {}", at.words(plan)),
             Verb::Retry => format!("tried again: {}", at.words(plan)),
+            Verb::Rollback => "rolled back by command after the promotion".to_owned(),
         }
     }
 
     /// `pause is not possible while the rollout is idle; possible now: start, abort`.
-    fn refusal(&self, plan: &Plan, verb: Verb) -> Refused {
+    fn refusal(&self, plan: &Plan, verb: Verb, now_ms: u64, why: Option<String>) -> Refused {
         let mut possible: Vec<&str> = Verb::ALL
             .into_iter()
-            .filter(|&verb| self.leads_to(plan, verb).is_some())
+            .filter(|&verb| self.leads_to(plan, verb, now_ms).is_ok())
             .map(Verb::as_str)
             .collect();
+        if matches!(self.needs(plan), Some(Needs::Approvals(_))) {
+            possible.push("approve");
+        }
         if self.phase().allows_weights_by_hand() {
             possible.push("setting weights");
         }
         possible.dedup();
-        let why = if plan.is_guard() && self.phase() != Phase::Aborted {
-            format!("{} needs a plan, and this rollout has no steps", verb.as_str())
-        } else if verb == Verb::Abort {
-            "the rollout is already aborted".to_owned()
-        } else {
-            let phase = self.phase().as_str();
-            format!("{} is not possible while the rollout is {phase}", verb.as_str())
+        let word = verb.as_str();
+        let why = match why {
+            Some(why) => format!("{word} is not possible: {why}"),
+            None if plan.is_guard() && self.phase() != Phase::Aborted => {
+                format!("{word} needs a plan, and this rollout has no steps")
+            }
+            None if verb == Verb::Abort => "the rollout is already aborted".to_owned(),
+            None => format!("{word} is not possible while the rollout is {}", self.phase().as_str()),
         };
         Refused(format!("{why}; possible now: {}", possible.join(", ")))
     }
@@ -191,7 +235,7 @@ mod tests {
 
     #[test]
     fn each_verb_in_each_phase_is_done_or_refused_with_what_is_possible() {
-        let check = |phase: Phase, expected: [&str; 7]| {
+        let check = |phase: Phase, expected: [&str; 8]| {
             for (verb, expected) in Verb::ALL.into_iter().zip(expected) {
                 let found = said(&three_steps(), &in_phase(phase), verb);
                 match expected {
@@ -206,14 +250,20 @@ mod tests {
         let (first, second) = ("progressing 5", "progressing 25");
         let (aborted, paused) = ("aborted 0", "paused 25");
         let all = "promoting 100";
-        // start, promote, promote full, abort, pause, resume, retry
-        check(Phase::Idle, [first, "no", "no", aborted, "no", "no", "no"]);
-        check(Phase::Watching, [first, "no", "no", aborted, "no", "no", "no"]);
-        check(Phase::Progressing, ["no", all, all, aborted, paused, "no", "no"]);
-        check(Phase::Paused, ["no", all, all, aborted, "no", second, "no"]);
-        check(Phase::Promoting, ["no", "no", "no", aborted, "paused 100", "no", "no"]);
-        check(Phase::Succeeded, [first, "no", "no", aborted, "no", "no", "no"]);
-        check(Phase::Aborted, [first, "no", "no", "no", "no", "no", first]);
+        // start, promote, promote full, abort, pause, resume, retry, rollback
+        check(Phase::Idle, [first, "no", "no", aborted, "no", "no", "no", "no"]);
+        check(Phase::Watching, [first, "no", "no", aborted, "no", "no", "no", "no"]);
+        check(Phase::Progressing, ["no", all, all, aborted, paused, "no", "no", "no"]);
+        check(Phase::Paused, ["no", all, all, aborted, "no", second, "no", "no"]);
+        check(
+            Phase::Promoting,
+            ["no", "no", "no", aborted, "paused 100", "no", "no", "no"],
+        );
+        check(
+            Phase::Succeeded,
+            [first, "no", "no", aborted, "no", "no", "no", aborted],
+        );
+        check(Phase::Aborted, [first, "no", "no", "no", "no", "no", first, "no"]);
     }
 
     #[test]

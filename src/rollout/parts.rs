@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::phase::Phase;
+use super::place::Place;
 use super::plan::Plan;
-use super::state::{At, Place, State};
+use super::state::{At, State};
 use crate::share::MILLION;
 
 /// Everything in a [`State`], in plain fields. Those that mean nothing in the phase are `None`, 0 or false.
@@ -16,12 +17,14 @@ pub struct Parts {
     pub step: Option<usize>,
     /// What the rollout put in force, in parts per million of the pair, if it did.
     pub weight_ppm: Option<u32>,
-    /// How long the step has baked, in milliseconds.
+    /// How long the step has baked, or how long ago it succeeded, in milliseconds.
     pub baked_ms: u64,
     /// How long of that it has waited for evidence beyond the bake time, in milliseconds.
     pub waited_ms: u64,
     /// Whether a person resumed it after its bake time.
     pub resumed: bool,
+    /// Whether the errand that it needs has been done.
+    pub cleared: bool,
     /// Whether weights set by hand stand instead of the rollout's, in a pause or after success.
     pub by_hand: bool,
     /// When phase and step began, in Unix milliseconds.
@@ -47,9 +50,10 @@ impl State {
             baked_ms: millis(self.baked()),
             waited_ms: place.map_or(0, |place| millis(place.waited)),
             resumed: place.is_some_and(|place| place.resumed),
+            cleared: place.is_some_and(|place| place.cleared),
             by_hand: matches!(
                 self.at,
-                At::Paused { by_hand: true, .. } | At::Succeeded { by_hand: true }
+                At::Paused { by_hand: true, .. } | At::Succeeded { by_hand: true, .. }
             ),
             since_ms: self.since_ms,
             reason: self.reason.clone(),
@@ -76,7 +80,10 @@ impl State {
                 Phase::Watching => At::Watching { left_ppm: weight_ppm },
                 Phase::Progressing | Phase::Promoting => place.map_or(unplaced, At::Running),
                 Phase::Paused => place.map_or(unplaced, |place| At::Paused { place, by_hand }),
-                Phase::Succeeded => At::Succeeded { by_hand },
+                Phase::Succeeded => At::Succeeded {
+                    by_hand,
+                    passed: Duration::from_millis(parts.baked_ms),
+                },
                 Phase::Aborted => At::Aborted,
             },
             since_ms: parts.since_ms,
@@ -101,6 +108,7 @@ impl Place {
             baked: Duration::from_millis(parts.baked_ms),
             waited: Duration::from_millis(parts.waited_ms),
             resumed: parts.resumed,
+            cleared: parts.cleared,
         })
     }
 }
@@ -125,7 +133,7 @@ mod tests {
             if let Ok(by_hand) = state.weights_set(true, 4) {
                 check(by_hand.state);
             }
-            check(state.plan_changed(&plan, &Plan::default(), 5));
+            check(state.plan_changed(&Plan::default(), 5));
         }
         let waits = Place {
             step: 1,
@@ -133,6 +141,7 @@ mod tests {
             baked: Duration::from_millis(12_345),
             waited: Duration::from_millis(2_345),
             resumed: true,
+            cleared: false,
         };
         check(At::Running(waits).because("thin".to_owned(), 8).state);
         check(in_phase(Phase::Aborted).release_changed(&plan, false, 6).unwrap().state);

@@ -1,23 +1,78 @@
-//! Steps and bake times; refuses a plan that cannot end.
+//! Steps and what each waits for; refuses a plan that cannot end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::errand::Errand;
+use super::gate::Approvals;
+use super::window::Window;
 use crate::analysis::figures;
 use crate::share::MILLION;
 
 /// One part of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Step {
-    /// What the canary gets of the pair, in parts per million.
+    /// What the canary gets of the pair, in parts per million. Never less than in the step before.
     pub weight_ppm: u32,
-    /// Its least duration.
-    pub bake_time: Duration,
+    /// What has to come about before the next step.
+    pub needs: Needs,
+    /// The part of the file's list that it comes of, from 0: a ramp and a batch are many steps.
+    pub part: usize,
+    /// Which endpoints of the two sides take requests; `None`: all.
+    pub rotation: Option<Rotation>,
 }
 
-/// Steps in rising order, the last of them 100 %; empty for a standing guard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What has to come about before a step gives way to the next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Needs {
+    /// Its bake time, and evidence that passes.
+    Evidence {
+        /// Its least duration.
+        bake_time: Duration,
+    },
+    /// Time, while nothing speaks against the canary.
+    Time(Duration),
+    /// Somebody who resumes or promotes: it is entered paused.
+    Person,
+    /// People who approve.
+    Approvals(Approvals),
+    /// A time of the week.
+    Window(Window),
+    /// An answer from outside.
+    Errand(Arc<Errand>),
+    /// The requests of endpoints that have left the rotation have ended, or this much time is over.
+    Drained(Duration),
+}
+
+/// Which endpoints take requests while the endpoints of one side are replaced by those of the other, one by
+/// one in the order of the file: the first `to` of the canary's, all but the first `from_out` of stable's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rotation {
+    /// How many of stable's are out.
+    pub from_out: u32,
+    /// How many of the canary's are in.
+    pub to_in: u32,
+}
+
+/// Steps in rising order, up to 100 %, and what follows success. Without steps: a standing guard.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    steps: Vec<Step>,
+    steps: Arc<[Step]>,
+    /// What follows success.
+    pub after: After,
+}
+
+/// What follows success.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct After {
+    /// For so long the canary is judged on, and loses everything when it fails. Zero: not at all.
+    pub watch: Duration,
+    /// For so long the former stable stands by; its end is told. Zero: not at all.
+    pub standby: Duration,
+    /// For so long `rollback` is possible; `None`: until the next start.
+    pub rollback_window: Option<Duration>,
+    /// The next start begins with the roles exchanged.
+    pub swap_roles: bool,
 }
 
 /// Why steps are no plan.
@@ -34,6 +89,60 @@ pub enum PlanError {
     NoEnd,
 }
 
+impl Step {
+    /// The canary gets `weight_ppm` for at least `bake_time`.
+    #[must_use]
+    pub const fn weigh(weight_ppm: u32, bake_time: Duration) -> Self {
+        Self::new(weight_ppm, Needs::Evidence { bake_time })
+    }
+
+    /// At `weight_ppm` until `needs` has come about; all endpoints take requests.
+    #[must_use]
+    pub const fn new(weight_ppm: u32, needs: Needs) -> Self {
+        Self {
+            weight_ppm,
+            needs,
+            part: 0,
+            rotation: None,
+        }
+    }
+
+    /// How long evidence is gathered at least; zero where the step waits for something else.
+    #[must_use]
+    pub const fn bake_time(&self) -> Duration {
+        match self.needs {
+            Needs::Evidence { bake_time } => bake_time,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// What it waits for beside evidence, behind a weight: `, approvals`.
+    pub(super) fn waits_for(&self) -> &'static str {
+        match &self.needs {
+            Needs::Evidence { .. } => "",
+            Needs::Time(_) | Needs::Person => ", pause",
+            Needs::Approvals(_) => ", approvals",
+            Needs::Window(_) => ", window",
+            Needs::Errand(errand) => match **errand {
+                Errand::Webhook(_) => ", webhook",
+                Errand::Smoke(_) => ", smoke test",
+            },
+            Needs::Drained(_) => ", draining",
+        }
+    }
+
+    /// How long it lasts by plan, if it is time that it waits for.
+    #[must_use]
+    pub const fn least_time(&self) -> Duration {
+        match self.needs {
+            Needs::Evidence { bake_time: time } | Needs::Time(time) => time,
+            Needs::Person | Needs::Approvals(_) | Needs::Window(_) | Needs::Errand(_) | Needs::Drained(_) => {
+                Duration::ZERO
+            }
+        }
+    }
+}
+
 impl PlanError {
     /// Index of the step that is wrong; `None` when it is the plan as a whole.
     #[must_use]
@@ -46,31 +155,40 @@ impl PlanError {
 }
 
 impl Plan {
-    /// Checks `steps`: each above 0 and above the one before it, the last one 100 %. No steps at
-    /// all are the plan of a standing guard.
+    /// Checks `steps`: none gets less than the one before it, none that wants evidence is at 0, and the
+    /// last is at 100 %. No steps at all are the plan of a standing guard.
     ///
     /// # Errors
     /// The first [`PlanError`], with the index of its step.
     pub fn new(steps: Vec<Step>) -> Result<Self, PlanError> {
         let mut before = 0;
-        for (index, &Step { weight_ppm, .. }) in steps.iter().enumerate() {
-            match weight_ppm {
-                0 => return Err(PlanError::Zero { step: index }),
-                w if w > MILLION => return Err(PlanError::AboveWhole { step: index }),
-                w if w <= before => {
+        for (index, step) in steps.iter().enumerate() {
+            match (step.weight_ppm, &step.needs) {
+                (0, Needs::Evidence { .. }) => return Err(PlanError::Zero { step: index }),
+                (w, _) if w > MILLION => return Err(PlanError::AboveWhole { step: index }),
+                (w, _) if w < before => {
                     return Err(PlanError::NotRising {
                         step: index,
                         before: as_in_the_file(before),
                         after: as_in_the_file(w),
                     });
                 }
-                w => before = w,
+                (w, _) => before = w,
             }
         }
         if !steps.is_empty() && before != MILLION {
             return Err(PlanError::NoEnd);
         }
-        Ok(Self { steps })
+        Ok(Self {
+            steps: steps.into(),
+            after: After::default(),
+        })
+    }
+
+    /// With what follows success.
+    #[must_use]
+    pub fn followed_by(self, after: After) -> Self {
+        Self { after, ..self }
     }
 
     /// The steps.
@@ -85,13 +203,41 @@ impl Plan {
         self.steps.is_empty()
     }
 
-    /// The first step that gives the canary more than `weight_ppm`; `None` at the end.
+    /// How long all steps together bake at least.
     #[must_use]
-    pub(super) fn next_above(&self, weight_ppm: u32) -> Option<usize> {
-        self.steps.iter().position(|step| step.weight_ppm > weight_ppm)
+    pub fn bake_time(&self) -> Duration {
+        self.steps.iter().map(Step::bake_time).sum()
     }
 
-    /// The step whose weight is nearest to `weight_ppm`, the lower of two; `None` for a guard.
+    /// What tells this plan from another one by value, over restarts of the same Serin: one text for each
+    /// step, and one for what follows success.
+    #[must_use]
+    pub fn marks(&self) -> Vec<String> {
+        let after = format!("{:?}", self.after);
+        self.steps
+            .iter()
+            .map(|step| format!("{step:?}"))
+            .chain([after])
+            .collect()
+    }
+
+    /// The step after `step`, where `weight_ppm` is in force; `None` at the end. Steps that would take
+    /// weight away again are left out, and a step that was raised in the file is not gone through yet.
+    #[must_use]
+    pub(super) fn after_step(&self, step: usize, weight_ppm: u32) -> Option<usize> {
+        let raised = self.steps.get(step).is_some_and(|step| step.weight_ppm > weight_ppm);
+        let first = if raised { step } else { step + 1 };
+        (first..self.steps.len()).find(|&index| self.steps[index].weight_ppm >= weight_ppm)
+    }
+
+    /// The step that gives the canary everything; `None` for a guard.
+    #[must_use]
+    pub(super) fn whole(&self) -> Option<usize> {
+        self.steps.iter().position(|step| step.weight_ppm == MILLION)
+    }
+
+    /// The step whose weight is nearest to `weight_ppm`, the lower and the first of several: no gate is
+    /// passed by an edit. `None` for a guard.
     #[must_use]
     pub(super) fn nearest(&self, weight_ppm: u32) -> Option<usize> {
         (0..self.steps.len()).min_by_key(|&index| self.steps[index].weight_ppm.abs_diff(weight_ppm))
@@ -108,19 +254,12 @@ mod tests {
     use super::*;
 
     fn plan(percents: &[u32]) -> Result<Plan, PlanError> {
-        Plan::new(
-            percents
-                .iter()
-                .map(|p| Step {
-                    weight_ppm: p * 10_000,
-                    bake_time: Duration::ZERO,
-                })
-                .collect(),
-        )
+        let step = |percent: &u32| Step::weigh(percent * 10_000, Duration::ZERO);
+        Plan::new(percents.iter().map(step).collect())
     }
 
     #[test]
-    fn a_plan_rises_and_ends_at_the_whole() {
+    fn a_plan_never_falls_and_ends_at_the_whole() {
         let check = |percents: &[u32], expected: &str| {
             let found = plan(percents).map_or_else(|error| error.to_string(), |_| "fine".to_owned());
             assert!(found.starts_with(expected), "{percents:?}: {found}");
@@ -128,11 +267,17 @@ mod tests {
         check(&[], "fine");
         check(&[100], "fine");
         check(&[5, 25, 100], "fine");
+        check(&[5, 5, 100, 100], "fine");
         check(&[5, 50, 30, 100], "30% comes after 50%");
-        check(&[5, 5, 100], "5% comes after 5%");
         check(&[0, 100], "a step needs a weight above 0 %");
         check(&[5, 101], "a step cannot have more than 100 %");
         check(&[5, 25], "the last step must be 100 %");
+    }
+
+    #[test]
+    fn a_step_that_wants_no_evidence_may_stand_before_all_weight() {
+        let gate = Step::new(0, Needs::Person);
+        assert!(Plan::new(vec![gate, Step::weigh(MILLION, Duration::ZERO)]).is_ok());
     }
 
     #[test]
@@ -143,25 +288,35 @@ mod tests {
 
     #[test]
     fn the_nearest_step_is_by_weight() {
-        let plan = plan(&[5, 25, 50, 100]).unwrap();
+        let plan = plan(&[5, 25, 25, 50, 100]).unwrap();
         let check = |percent: u32, expected: usize| assert_eq!(plan.nearest(percent * 10_000), Some(expected));
         check(1, 0);
         check(15, 0);
         check(16, 1);
-        check(50, 2);
-        check(75, 2);
-        check(99, 3);
+        check(25, 1);
+        check(75, 3);
+        check(99, 4);
         assert_eq!(Plan::default().nearest(1), None);
     }
 
     #[test]
-    fn the_next_step_is_above_the_weight_in_force() {
-        let plan = plan(&[5, 25, 100]).unwrap();
-        let check = |ppm: u32, expected: Option<usize>| assert_eq!(plan.next_above(ppm), expected);
-        check(0, Some(0));
-        check(50_000, Some(1));
-        check(60_000, Some(1));
-        check(250_000, Some(2));
-        check(1_000_000, None);
+    fn the_next_step_takes_no_weight_away() {
+        let plan = plan(&[5, 25, 25, 100]).unwrap();
+        let check = |step, percent: u32, expected| assert_eq!(plan.after_step(step, percent * 10_000), expected);
+        check(0, 5, Some(1));
+        check(1, 25, Some(2));
+        check(2, 25, Some(3));
+        check(3, 100, None);
+        // The file was changed, and the weight of the step before stands.
+        check(0, 30, Some(3));
+        check(1, 20, Some(1));
+    }
+
+    #[test]
+    fn marks_tell_plans_apart() {
+        let marks = |percents: &[u32]| plan(percents).unwrap().marks();
+        assert_eq!(marks(&[5, 100]), marks(&[5, 100]));
+        assert_ne!(marks(&[5, 100]), marks(&[6, 100]));
+        assert_eq!(marks(&[]).len(), 1);
     }
 }

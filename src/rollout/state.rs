@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::errand::{Errand, OnFailure};
 use super::phase::Phase;
-use super::plan::Plan;
+use super::place::Place;
+use super::plan::{Needs, Plan};
 use crate::analysis::{Verdict, VerdictKind, figures};
 use crate::share::MILLION;
 
@@ -30,25 +32,10 @@ pub(super) enum At {
     /// A person has stopped it in `place`, or too little evidence came. `by_hand`: other weights
     /// than the step's stand.
     Paused { place: Place, by_hand: bool },
-    /// The canary has everything, or what a person gave it afterwards (`by_hand`).
-    Succeeded { by_hand: bool },
+    /// The canary has everything, or what a person gave it afterwards (`by_hand`); `passed`: so much time since.
+    Succeeded { by_hand: bool, passed: Duration },
     /// The canary has nothing. No tick leads out: only a person or a new release.
     Aborted,
-}
-
-/// A place in a plan that has steps.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Place {
-    /// The step; in range.
-    pub step: usize,
-    /// What it put in force. It outlives a change of the plan, until the next step.
-    pub weight_ppm: u32,
-    /// Time spent in it while nothing was paused.
-    pub baked: Duration,
-    /// How much of it was beyond the bake time, with too little evidence to go on.
-    pub waited: Duration,
-    /// Whether a person resumed it after its bake time, to wait on.
-    pub resumed: bool,
 }
 
 /// What a tick brings.
@@ -64,12 +51,13 @@ pub struct Tick<'a> {
     pub patience: Duration,
     /// Judge and report: nothing moves by itself.
     pub observe: bool,
+    /// Nothing moves forward now: frozen, or outside of the rollout's window.
+    pub held: bool,
+    /// What the step needs beside time and evidence has come about.
+    pub cleared: bool,
     /// Unix time in milliseconds.
     pub now_ms: u64,
 }
-
-/// Who resumes a step that was paused for want of evidence wants to wait: at least as long.
-const RESUMED_WAIT_MIN: Duration = Duration::from_secs(60);
 
 /// A new state, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,10 +111,70 @@ impl State {
         &self.reason
     }
 
-    /// How long the present step has baked. Time in a pause, or that Serin was down, does not count.
+    /// How long the present step has baked, or how long ago it succeeded. Time in a pause, or that
+    /// Serin was down, does not count.
     #[must_use]
     pub fn baked(&self) -> Duration {
-        self.place().map_or(Duration::ZERO, |place| place.baked)
+        match self.at {
+            At::Succeeded { passed, .. } => passed,
+            _ => self.place().map_or(Duration::ZERO, |place| place.baked),
+        }
+    }
+
+    /// Whether a verdict can move it: while the canary has weight and is on trial, and after success
+    /// for as long as the plan has it watched.
+    #[must_use]
+    pub fn is_judged(&self, plan: &Plan) -> bool {
+        match self.at {
+            At::Succeeded { passed, .. } => passed < plan.after.watch,
+            _ => self.phase().is_judged(),
+        }
+    }
+
+    /// What the step in force needs; `None` without one. Also in a pause.
+    #[must_use]
+    pub fn needs<'p>(&self, plan: &'p Plan) -> Option<&'p Needs> {
+        self.place()?.needs(plan)
+    }
+
+    /// The errand to be run now: the step in force needs it, nothing is paused, and it has not been done.
+    #[must_use]
+    pub fn errand<'p>(&self, plan: &'p Plan) -> Option<&'p std::sync::Arc<Errand>> {
+        match (self.at, self.needs(plan)?) {
+            (At::Running(place), Needs::Errand(errand)) if !place.cleared => Some(errand),
+            _ => None,
+        }
+    }
+
+    /// The errand of the step in force has been done: the next tick may move on.
+    #[must_use]
+    pub fn errand_done(&self, plan: &Plan) -> Self {
+        match (self.at, self.errand(plan)) {
+            (At::Running(place), Some(_)) => self.with(At::Running(Place { cleared: true, ..place })),
+            _ => self.clone(),
+        }
+    }
+
+    /// The errand of the step in force has failed for good, for `reason`. A smoke test aborts; a webhook
+    /// does what it was told to. `None`: no errand is waited for any more.
+    #[must_use]
+    pub fn errand_failed(&self, plan: &Plan, reason: &str, now_ms: u64) -> Option<Result<Move, Self>> {
+        let (At::Running(place), errand) = (self.at, self.errand(plan)?) else {
+            return None;
+        };
+        let reason = format!("{}: {reason}", place.words(plan));
+        let then = match &**errand {
+            Errand::Smoke(_) => OnFailure::Abort,
+            Errand::Webhook(webhook) => webhook.on_failure,
+        };
+        Some(match then {
+            OnFailure::Abort => Ok(At::Aborted.because(reason, now_ms)),
+            OnFailure::Pause => {
+                let reason = format!("{reason}; resume to ask again, promote to go on without");
+                Ok(At::Paused { place, by_hand: false }.because(reason, now_ms))
+            }
+            OnFailure::GoOn => Err(self.errand_done(plan)),
+        })
     }
 
     /// What the rollout puts in force: the canary's part of the pair in parts per million.
@@ -138,8 +186,10 @@ impl State {
             At::Idle { withheld: true } | At::Aborted => Some(0),
             At::Watching { left_ppm } => left_ppm,
             At::Running(place) | At::Paused { place, by_hand: false } => Some(place.weight_ppm),
-            At::Succeeded { by_hand: false } => Some(MILLION),
-            At::Idle { withheld: false } | At::Paused { by_hand: true, .. } | At::Succeeded { by_hand: true } => None,
+            At::Succeeded { by_hand: false, .. } => Some(MILLION),
+            At::Idle { withheld: false } | At::Paused { by_hand: true, .. } | At::Succeeded { by_hand: true, .. } => {
+                None
+            }
         }
     }
 
@@ -153,7 +203,8 @@ impl State {
         } = tick;
         let fails = verdict.kind == VerdictKind::Fail && !tick.observe;
         match self.at {
-            At::Idle { .. } | At::Succeeded { .. } | At::Aborted => Err(self.clone()),
+            At::Idle { .. } | At::Aborted => Err(self.clone()),
+            At::Succeeded { by_hand, passed } => self.tick_after_success(by_hand, passed, &tick, fails),
             At::Watching { .. } if fails => Ok(At::Aborted.because(verdict.reason.clone(), now_ms)),
             At::Running(place) | At::Paused { place, .. } if fails => {
                 Ok(At::Aborted.because(format!("{}: {}", place.words(plan), verdict.reason), now_ms))
@@ -161,35 +212,66 @@ impl State {
             At::Watching { .. } | At::Paused { .. } => Err(self.clone()),
             At::Running(mut place) => {
                 place.bake(&tick);
-                let at = Some(place).filter(|_| !tick.observe);
+                let at = Some(place).filter(|_| !tick.observe && !tick.held);
                 let moved = at.and_then(|place| place.passed(&tick).or_else(|| place.gave_up(&tick)));
                 moved.ok_or_else(|| self.with(At::Running(place)))
             }
         }
     }
 
-    /// The plan was changed from `old` to `new`: phase and weight stay, the step is the nearest by
+    /// The canary has everything. While it is watched, a failed verdict takes it all back; the end of the
+    /// watch and of the standby are told once.
+    fn tick_after_success(&self, by_hand: bool, before: Duration, tick: &Tick<'_>, fails: bool) -> Result<Move, Self> {
+        let after = &tick.plan.after;
+        if before < after.watch && fails {
+            let watched = figures::time(before);
+            let reason = format!("rolled back {watched} after the promotion: {}", tick.verdict.reason);
+            return Ok(At::Aborted.because(reason, tick.now_ms));
+        }
+        let passed = before.saturating_add(tick.elapsed).min(after.watch.max(after.standby));
+        let state = self.with(At::Succeeded { by_hand, passed });
+        let over = |term: Duration| before < term && passed >= term;
+        let mut words = Vec::new();
+        if over(after.watch) {
+            words.push(format!(
+                "watched for {} after the promotion: {}",
+                figures::time(after.watch),
+                tick.verdict.reason
+            ));
+        }
+        if over(after.standby) {
+            words.push(format!(
+                "the former version has stood by for {}",
+                figures::time(after.standby)
+            ));
+        }
+        if words.is_empty() {
+            return Err(state);
+        }
+        let reason = words.join("; ");
+        Ok(Move {
+            state: Self {
+                reason: reason.clone(),
+                ..state
+            },
+            reason,
+        })
+    }
+
+    /// The plan was changed to `new`, another one: phase and weight stay, the step is the nearest by
     /// weight. Steps that are all gone leave their weight, watched.
     #[must_use]
-    pub fn plan_changed(&self, old: &Plan, new: &Plan, now_ms: u64) -> Self {
+    pub fn plan_changed(&self, new: &Plan, now_ms: u64) -> Self {
         let (At::Running(place) | At::Paused { place, .. }) = self.at else {
             return self.clone();
         };
-        if old == new {
-            return self.clone();
-        }
         let by_hand = matches!(self.at, At::Paused { by_hand: true, .. });
         let Some(step) = new.nearest(place.weight_ppm) else {
             let left_ppm = (!by_hand).then_some(place.weight_ppm);
             let reason = "the plan has no steps any more; its last weight stands, watched".to_owned();
             return At::Watching { left_ppm }.because(reason, now_ms).state;
         };
-        let place = Place {
-            step,
-            waited: Duration::ZERO,
-            resumed: false,
-            ..place
-        };
+        let place = place.moved_to(step);
         self.with(match self.at {
             At::Paused { by_hand, .. } => At::Paused { place, by_hand },
             _ => At::Running(place),
@@ -255,6 +337,12 @@ impl State {
 }
 
 impl At {
+    /// Just now.
+    pub(super) const SUCCEEDED: Self = Self::Succeeded {
+        by_hand: false,
+        passed: Duration::ZERO,
+    };
+
     /// Without a plan: watched while the canary has weight.
     pub(super) const fn unplanned(canary_has_weight: bool) -> Self {
         if canary_has_weight {
@@ -266,22 +354,27 @@ impl At {
 
     /// The beginning of the plan; `None` for a guard.
     pub(super) fn first(plan: &Plan) -> Option<Self> {
-        (!plan.is_guard()).then(|| Self::after(plan, 0))
+        (!plan.is_guard()).then(|| Self::entering(plan, 0))
     }
 
-    /// What comes after the step that gave the canary `weight_ppm`: the next one, or success.
-    pub(super) fn after(plan: &Plan, weight_ppm: u32) -> Self {
-        plan.next_above(weight_ppm)
-            .map_or(Self::Succeeded { by_hand: false }, |step| Self::entering(plan, step))
+    /// What comes after `place`: the next step, or success.
+    pub(super) fn after(plan: &Plan, place: Place) -> Self {
+        plan.after_step(place.step, place.weight_ppm)
+            .map_or(Self::SUCCEEDED, |step| Self::entering(plan, step))
     }
 
-    /// In force at `step`. A step of 100 % that bakes no time is success at once (rule 13).
+    /// In force at `step`. A step of 100 % that bakes no time is not waited for (rule 13); one that waits
+    /// for a person is a pause.
     pub(super) fn entering(plan: &Plan, step: usize) -> Self {
-        match Place::of(plan, step) {
-            Some(place) if place.weight_ppm < MILLION || !plan.steps()[step].bake_time.is_zero() => {
-                Self::Running(place)
+        let Some(place) = Place::of(plan, step) else {
+            return Self::SUCCEEDED;
+        };
+        match &plan.steps()[step].needs {
+            Needs::Evidence { bake_time } if place.weight_ppm == MILLION && bake_time.is_zero() => {
+                Self::after(plan, place)
             }
-            _ => Self::Succeeded { by_hand: false },
+            Needs::Person => Self::Paused { place, by_hand: false },
+            _ => Self::Running(place),
         }
     }
 
@@ -308,83 +401,6 @@ impl At {
     }
 }
 
-impl Place {
-    fn of(plan: &Plan, step: usize) -> Option<Self> {
-        plan.steps().get(step).map(|found| Self {
-            step,
-            weight_ppm: found.weight_ppm,
-            baked: Duration::ZERO,
-            waited: Duration::ZERO,
-            resumed: false,
-        })
-    }
-
-    /// As a person resumes it: who has waited for evidence waits for it anew.
-    pub(super) fn resume(self, plan: &Plan) -> Self {
-        Self {
-            waited: Duration::ZERO,
-            resumed: self.has_baked(plan),
-            ..self
-        }
-    }
-
-    /// Whether the bake time is over.
-    pub(super) fn has_baked(self, plan: &Plan) -> bool {
-        self.bake_time(plan).is_some_and(|bake_time| self.baked >= bake_time)
-    }
-
-    fn bake_time(self, plan: &Plan) -> Option<Duration> {
-        plan.steps().get(self.step).map(|step| step.bake_time)
-    }
-
-    fn bake(&mut self, tick: &Tick<'_>) {
-        let before = self.baked;
-        self.baked = before.saturating_add(tick.elapsed);
-        if let Some(bake_time) = self
-            .bake_time(tick.plan)
-            .filter(|_| tick.verdict.kind == VerdictKind::Inconclusive)
-        {
-            let over = self.baked.saturating_sub(before.max(bake_time));
-            self.waited = self.waited.saturating_add(over);
-        }
-    }
-
-    /// On to the next step, on time and evidence.
-    fn passed(self, tick: &Tick<'_>) -> Option<Move> {
-        let Tick { plan, verdict, .. } = *tick;
-        if verdict.kind != VerdictKind::Pass || !self.has_baked(plan) {
-            return None;
-        }
-        let baked = figures::time(self.baked);
-        let reason = format!("{} passed after {baked}: {}", self.words(plan), verdict.reason);
-        Some(At::after(plan, self.weight_ppm).because(reason, tick.now_ms))
-    }
-
-    /// Paused for a person, where evidence does not come.
-    fn gave_up(self, tick: &Tick<'_>) -> Option<Move> {
-        let Tick { plan, verdict, .. } = *tick;
-        let patience = match self.resumed {
-            true => tick.patience.max(self.bake_time(plan)?).max(RESUMED_WAIT_MIN),
-            false => tick.patience,
-        };
-        if verdict.kind != VerdictKind::Inconclusive || !self.has_baked(plan) || self.waited < patience {
-            return None;
-        }
-        let reason = format!(
-            "{}: bake time over, evidence too thin: {}; resume to go on waiting, promote to go on without",
-            self.words(plan),
-            verdict.reason
-        );
-        let place = self;
-        Some(At::Paused { place, by_hand: false }.because(reason, tick.now_ms))
-    }
-
-    pub(super) fn words(self, plan: &Plan) -> String {
-        let steps = plan.steps().len();
-        format!("step {} of {steps} ({})", self.step + 1, figures::ppm(self.weight_ppm))
-    }
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::plan::Step;
@@ -394,10 +410,7 @@ pub(super) mod tests {
 
     /// Steps as (percent, seconds of baking).
     pub(in crate::rollout) fn plan(steps: &[(u32, u64)]) -> Plan {
-        let step = |&(percent, seconds): &(u32, u64)| Step {
-            weight_ppm: percent * 10_000,
-            bake_time: Duration::from_secs(seconds),
-        };
+        let step = |&(percent, seconds): &(u32, u64)| Step::weigh(percent * 10_000, Duration::from_secs(seconds));
         Plan::new(steps.iter().map(step).collect()).unwrap()
     }
 
@@ -424,6 +437,8 @@ pub(super) mod tests {
             elapsed: Duration::from_secs(seconds),
             patience: PATIENT,
             observe: false,
+            held: false,
+            cleared: false,
             now_ms: 99,
         }
     }
@@ -651,7 +666,7 @@ pub(super) mod tests {
     fn a_changed_plan_keeps_phase_and_weight_and_takes_the_nearest_step() {
         let check = |phase, new: &[(u32, u64)], step, ppm| {
             let new = plan(new);
-            let found = in_phase(phase).plan_changed(&three_steps(), &new, 7);
+            let found = in_phase(phase).plan_changed(&new, 7);
             assert_eq!(
                 (found.phase(), found.step(), found.canary_ppm(&new)),
                 (phase, step, ppm),
@@ -676,8 +691,8 @@ pub(super) mod tests {
 
     #[test]
     fn after_a_changed_plan_the_next_step_is_above_the_weight_in_force() {
-        let (old, new) = (three_steps(), plan(&[(25, 1), (30, 1), (100, 1)]));
-        let kept = in_phase(Phase::Progressing).plan_changed(&old, &new, 7);
+        let new = plan(&[(25, 1), (30, 1), (100, 1)]);
+        let kept = in_phase(Phase::Progressing).plan_changed(&new, 7);
         let next = ticked(&kept, &new, VerdictKind::Pass, 1);
         assert_eq!((next.step(), next.canary_ppm(&new)), (Some(1), Some(300_000)));
     }
@@ -685,13 +700,13 @@ pub(super) mod tests {
     #[test]
     fn a_plan_whose_steps_are_gone_leaves_its_weight_watched() {
         let gone = Plan::default();
-        let left = in_phase(Phase::Promoting).plan_changed(&three_steps(), &gone, 7);
+        let left = in_phase(Phase::Promoting).plan_changed(&gone, 7);
         assert_eq!(
             (left.phase(), left.canary_ppm(&gone)),
             (Phase::Watching, Some(1_000_000))
         );
         let by_hand = in_phase(Phase::Paused).weights_set(true, 3).unwrap().state;
-        let left = by_hand.plan_changed(&three_steps(), &gone, 7);
+        let left = by_hand.plan_changed(&gone, 7);
         assert_eq!((left.phase(), left.canary_ppm(&gone)), (Phase::Watching, None));
     }
 

@@ -155,7 +155,7 @@ impl Found {
 pub(super) fn informed(scenario: &Scenario, seed: u64, replicates: u64) -> Option<[Informed; 2]> {
     let p1 = scenario.informed?;
     let (p0, alpha) = (0.05, scenario.spec.alpha);
-    let bake_time: Duration = scenario.plan.steps().iter().map(|step| step.bake_time).sum();
+    let bake_time: Duration = scenario.plan.bake_time();
     let runs = Runs {
         seed,
         replicates,

@@ -177,10 +177,7 @@ impl Scenario {
 
 /// A plan of weights in percent and bake times in seconds.
 fn plan(steps: &[(u32, u64)]) -> Plan {
-    let step = |&(percent, seconds): &(u32, u64)| Step {
-        weight_ppm: percent * 10_000,
-        bake_time: Duration::from_secs(seconds),
-    };
+    let step = |&(percent, seconds): &(u32, u64)| Step::weigh(percent * 10_000, Duration::from_secs(seconds));
     Plan::new(steps.iter().map(step).collect()).expect("the scenarios' plans rise to 100 %")
 }
 

@@ -160,7 +160,7 @@ impl<'a> Trial<'a> {
         let started = State::initial(false, start_ms).command(plan, Verb::Start, start_ms);
         let mut state = started.expect("an idle rollout can start").state;
         self.follow(&state);
-        let bake_time = plan.steps().iter().map(|step| step.bake_time).sum();
+        let bake_time = plan.bake_time();
         let mut judge = Judge::new(&scenario.spec, Term::Plan { bake_time }, self.reading());
         let mut peers = RULES.map(|rule| Peer::new(rule, AT_500_MS, start_ms, &self.canary.side));
         let mut ending = Ending::default();
@@ -191,6 +191,8 @@ impl<'a> Trial<'a> {
                     elapsed: Duration::from_millis(tick_ms),
                     patience: Duration::MAX,
                     observe: false,
+                    held: false,
+                    cleared: false,
                     now_ms: self.now_ms,
                 };
                 state = match state.tick(tick) {

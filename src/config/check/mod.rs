@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use super::file::{self, Access, Balancing, File, LogFormat, LogLevel, Paths, Protocol, TlsVersion};
 use super::read::{Reader, Slot};
-use super::spec::{Backend, BackendLimits, Listener, ListenerLimits, ListenerTimeouts, Log, OutcomeLog, Spec, Tls};
+use super::spec::{
+    Audit, Backend, BackendLimits, Listener, ListenerLimits, ListenerTimeouts, Log, OutcomeLog, Spec, Tls,
+};
 use super::units::{Limit, Size};
 use crate::path::PathPolicy;
 use crate::route::{AccessLog, LoadBalancing};
@@ -64,6 +66,9 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         admin,
         log: log(file),
         outcome_log: outcome_log?,
+        tokens_file: None,
+        audit: Audit::default(),
+        notifications: Vec::new(),
         state_directory: directory.join(state.map_or(STATE_DIRECTORY, |text| &text.0)),
         backends: backends?,
         routes: routes?,
@@ -205,6 +210,7 @@ fn backend(written: &file::Backend, reader: &mut Reader<'_>) -> Option<Backend> 
     Some(Backend {
         name: written.name.get()?.clone(),
         release: written.release.get().map(|text| text.0.clone()),
+        commit_ms: None,
         endpoints: endpoints?,
         load_balancing: match written.load_balancing.or(Balancing::LeastRequest) {
             Balancing::LeastRequest => LoadBalancing::LeastRequest,

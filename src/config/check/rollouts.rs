@@ -8,7 +8,7 @@ use super::names::{Names, check_unique};
 use crate::analysis::AnalysisSpec;
 use crate::config::file::{self, AutoStart, File, Mode};
 use crate::config::read::{Reader, Slot};
-use crate::config::spec::Rollout;
+use crate::config::spec::{Rollout, Strategy};
 use crate::rollout::{Plan, Step};
 
 /// All rollouts; `None` when one does not come about, which is then reported.
@@ -69,6 +69,11 @@ fn rollout(
         max_votes_per_key: judged.max_votes_per_key,
         warm_up: judged.warm_up,
         plan: plan?,
+        strategy: Strategy::Canary,
+        window: None,
+        preview: None,
+        drain: None,
+        on_rollback: Vec::new(),
     })
 }
 
@@ -119,10 +124,10 @@ fn plan(slot: &Slot<file::List<file::Step>>, reader: &mut Reader<'_>) -> Option<
     let steps: Option<Vec<_>> = written
         .iter()
         .map(|step| {
-            Some(Step {
-                weight_ppm: step.set_weight.value?.ppm,
-                bake_time: step.bake_time.or(Duration::ZERO),
-            })
+            Some(Step::weigh(
+                step.set_weight.value?.ppm,
+                step.bake_time.or(Duration::ZERO),
+            ))
         })
         .collect();
     let error = match Plan::new(steps?) {

@@ -15,7 +15,7 @@ use crate::config::Spec;
 use crate::control::fixture::{listener, plan, spec, weigh};
 use crate::control::readings::Loaded;
 use crate::control::view::{Entry, MetricsView, ReloadView, RolloutView, RouteView, StatusView};
-use crate::control::{Asked, Handle, Refusal, SetWeights, StateError};
+use crate::control::{Asked, Handle, Order, Refusal, SetWeights, StateError};
 use crate::live::Live;
 use crate::measure::{Outcome, Track};
 use crate::rollout::{Phase, Verb};
@@ -126,6 +126,7 @@ impl Stage {
         let question = |reply| Asked::Command {
             rollout: "shop".into(),
             verb,
+            order: Order::default(),
             reason: "a story".into(),
             by: "alice".into(),
             reply,

@@ -1,0 +1,35 @@
+//! The record of what was changed and decided, by whom and why, as a chain that shows where it was
+//! tampered with. Pure.
+
+use std::collections::BTreeMap;
+
+/// One record of the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// From 1, rising by one.
+    pub seq: u64,
+    /// Unix milliseconds.
+    pub at_ms: u64,
+    /// `weights`, `rollout`, `approval`, `freeze`, `reload`, `start` or `stop`.
+    pub kind: String,
+    /// Who: the name of a token, `api`, `file`, `serin`, or a signal.
+    pub by: String,
+    /// Whom it concerns.
+    pub route: Option<String>,
+    /// Whom it concerns.
+    pub rollout: Option<String>,
+    /// What it was before, in words: a phase, or weights such as `stable=90 canary=10`.
+    pub from: String,
+    /// What it is now.
+    pub to: String,
+    /// Why, with figures.
+    pub reason: String,
+    /// The generation that came of it.
+    pub generation: u64,
+    /// What else is known, such as `release`, `commitTime`, `direction` or `metric`.
+    pub facts: BTreeMap<String, String>,
+    /// The verdict of that moment with its evidence, in the form of the API.
+    pub evidence: Option<serde_json::Value>,
+    /// SHA-256 of the line of the record before, in hexadecimal; of the first: 64 zeros.
+    pub previous: String,
+}

@@ -81,12 +81,12 @@ impl Court {
         let mut said = std::mem::take(&mut self.said);
         for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
             let name = &rollout.name;
-            let subject = Subject::of(rollout, table, ground.rollout(index).trial);
+            let subject = Subject::of(ground, index, table);
             let yardstick = yardsticks.remove(name);
             let yardstick = Yardstick::follow(yardstick, &subject.stable, &subject.canary, &rollout.analysis);
             let phase = ground.rollout(index).state.phase();
             let last = said.remove(name).filter(|_| phase != Phase::Idle);
-            if phase.is_judged() {
+            if ground.is_judged(index) {
                 let stand = Stand::of(ground, index);
                 let (mut case, last) = match known.remove(name) {
                     Some(case) if case.subject.is(&subject) => (case, last),
@@ -215,13 +215,8 @@ impl Case {
 
 impl Stand {
     fn of(ground: &Ground, index: usize) -> Self {
-        let Rollout {
-            route,
-            from,
-            to,
-            observe,
-            ..
-        } = ground.spec.rollouts[index];
+        let Rollout { route, observe, .. } = ground.spec.rollouts[index];
+        let (from, to) = ground.pair(index);
         let weights = ground.in_force_on(route);
         let [stable, canary] = [from, to].map(|variant| f64::from(weights[variant]));
         let both = stable + canary;
@@ -235,15 +230,17 @@ impl Stand {
 }
 
 impl Subject {
-    fn of(rollout: &Rollout, table: &Table, trial: u32) -> Self {
+    fn of(ground: &Ground, index: usize, table: &Table) -> Self {
+        let rollout = &ground.spec.rollouts[index];
+        let (from, to) = ground.pair(index);
         let variants = &table.routes[rollout.route].variants;
-        let canary = &variants[rollout.to];
+        let canary = &variants[to];
         Self {
             canary: Arc::clone(&canary.recorder),
-            stable: Arc::clone(&variants[rollout.from].recorder),
+            stable: Arc::clone(&variants[from].recorder),
             breaker: canary.breaker.as_ref().map(|(breaker, _)| Arc::clone(breaker)),
             analysis: rollout.analysis.clone(),
-            trial,
+            trial: ground.rollout(index).trial,
         }
     }
 

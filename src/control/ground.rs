@@ -206,6 +206,8 @@ impl Ground {
             from: rollout.from,
             to: rollout.to,
             aborted: self.rollout(index).state.phase() == Phase::Aborted,
+            rotation: None,
+            idle: None,
         }
     }
 

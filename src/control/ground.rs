@@ -461,6 +461,8 @@ impl Ground {
             from,
             to,
             aborted: self.rollout(index).state.phase() == Phase::Aborted,
+            rotation: None,
+            idle: None,
         }
     }
 

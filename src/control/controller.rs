@@ -248,6 +248,9 @@ impl Controller {
             if !Arc::ptr_eq(&verdict, &self.unjudged) {
                 self.tell_verdict(index, &verdict);
             }
+            if let Some(spent) = self.court.spent(&self.ground.spec.rollouts[index].name) {
+                self.ground.spend(index, spent);
+            }
             let drained = self.is_drained(index);
             let ticked = self.ground.tick(index, &verdict, elapsed, drained, unix_ms());
             self.follow_tick(index, ticked);

@@ -95,7 +95,11 @@ impl Court {
                         case.judge.keep_spent(&before.judge);
                         (case, None)
                     }
-                    Some(_) | None => (Case::open(subject, stand, now), None),
+                    Some(_) | None => {
+                        let mut case = Case::open(subject, stand, now);
+                        case.judge.begin_with_spent(ground.rollout(index).spent);
+                        (case, None)
+                    }
                 };
                 case.stand(stand, &yardstick, now);
                 // What stands now is judged now: nobody is shown a word about the step before.
@@ -149,6 +153,11 @@ impl Court {
             Some((_, at_ms)) => kind == VerdictKind::Fail || at_ms + TELL_MS <= now_ms,
         };
         due.then(|| said.told.replace((kind, now_ms)).map(|(before, _)| before))
+    }
+
+    /// What the trial of a rollout under judgement has spent of its budget.
+    pub(super) fn spent(&self, rollout: &Name) -> Option<f64> {
+        self.cases.get(rollout).map(|case| case.judge.spent())
     }
 
     /// The last verdict on a rollout.

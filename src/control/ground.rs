@@ -414,6 +414,18 @@ impl Ground {
         }
     }
 
+    /// Takes down what a trial has spent of its budget.
+    pub(super) fn spend(&mut self, rollout: usize, spent: f64) {
+        if self.rollout(rollout).spent != spent {
+            self.rollout_mut(rollout).spent = spent;
+        }
+    }
+
+    /// What all trials together have spent of their budgets.
+    pub(super) fn spent(&self) -> f64 {
+        self.standing.rollouts.values().map(|standing| standing.spent).sum()
+    }
+
     /// Takes over a state that only time has changed.
     pub(super) fn bake(&mut self, rollout: usize, state: State) {
         self.rollout_mut(rollout).state = state;
@@ -456,13 +468,17 @@ impl Ground {
     fn trial(&self, index: usize) -> Trial {
         let rollout = &self.spec.rollouts[index];
         let (from, to) = self.pair(index);
+        let aborted = self.rollout(index).state.phase() == Phase::Aborted;
+        let weights = self.in_force_on(rollout.route);
+        let idle = [to, from].into_iter().find(|&side| weights[side] == 0);
         Trial {
             rollout: rollout.name.clone(),
             from,
             to,
-            aborted: self.rollout(index).state.phase() == Phase::Aborted,
-            rotation: None,
-            idle: None,
+            aborted,
+            rotation: self.rotation(index),
+            // What was aborted is shown to nobody.
+            idle: idle.filter(|_| !aborted && rollout.preview.is_some()),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::{Draft, Wish, release};
-use super::errands::{Occasion, Task};
+use super::errands::Task;
 use super::journal::Happening;
 use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
 use super::weights::{by_name, declared, in_words};
@@ -17,8 +17,10 @@ use crate::analysis::{Term, Verdict, figures};
 use crate::compile::{InForce, Trial};
 use crate::config::{self, Rollout, Route, Spec};
 use crate::name::Name;
+use crate::outgoing::{Payload, checksum};
 use crate::rollout::{Approval, Errand, Needs, Phase, Refused, Rotation, State, Tick, Verb};
 use crate::route::HostMatch;
+use crate::share::MILLION;
 
 /// The checked file, and what stands beside it. Every rollout of the file has its standing, and so
 /// has the route of each.
@@ -502,6 +504,7 @@ impl Ground {
         } = self.rollout(index);
         let (from, to) = self.pair(index);
         let endpoints = spec.backends[route.variants[to].backend].endpoints.iter();
+        let canary = release(spec, rollout.route, to);
         Task {
             errand,
             endpoints: endpoints.map(authority).collect(),
@@ -509,19 +512,19 @@ impl Ground {
                 HostMatch::Exact(name) => Some(name.clone()),
                 _ => None,
             }),
-            occasion: Occasion {
+            payload: Payload {
                 rollout: rollout.name.to_string(),
                 route: route.name.to_string(),
                 environment: spec.environment.clone(),
+                checksum: checksum(canary.as_deref(), marks),
                 step: state.step().map(|step| step + 1),
                 of: plan.steps().len(),
-                weight_ppm: state.canary_ppm(plan).unwrap_or(0),
-                release: release(spec, rollout.route, to),
+                weight: f64::from(state.canary_ppm(plan).unwrap_or(0)) / f64::from(MILLION),
+                release: canary,
                 generation,
                 from: route.variants[from].name.to_string(),
                 to: route.variants[to].name.to_string(),
                 reason: reason.clone(),
-                marks: Arc::clone(marks),
             },
         }
     }

@@ -12,6 +12,7 @@ use super::readings::{Finished, Loaded, Reader};
 use super::restart::needs_restart;
 use super::view::{Entry, ReloadView, RolloutView, RouteView};
 use super::weights::check_posted;
+use crate::people;
 use crate::rollout::Verb;
 
 /// Reasons in people's words, and their names, are kept up to this many characters.
@@ -101,7 +102,9 @@ impl Controller {
             Reader::Watch => None,
         });
         let outcome = outcome.and_then(|loaded| self.check_running(loaded));
-        let is_live = |loaded: &Loaded| loaded.text == self.text && loaded.spec == *self.ground.spec;
+        let is_live = |loaded: &Loaded| {
+            loaded.text == self.text && loaded.spec == *self.ground.spec && loaded.tokens == *self.tokens.borrow()
+        };
         if asked.is_none() && self.last_reload.ok && outcome.as_ref().is_ok_and(is_live) {
             return;
         }
@@ -132,13 +135,19 @@ impl Controller {
     }
 
     fn go_live(&mut self, loaded: Loaded, by: String, now_ms: u64) {
+        let people = self.tokens.send_replace(loaded.tokens.clone());
+        let people = people::changes(people.as_deref(), loaded.tokens.as_deref());
+        let words = match &people {
+            Some(people) => format!("the file was read: {people}"),
+            None => "the file was read".to_owned(),
+        };
         let told = |to| Happening {
             by,
-            ..Happening::of_file(Kind::Reload, to, "the file was read".to_owned())
+            ..Happening::of_file(Kind::Reload, to, words)
         };
         self.text = loaded.text;
         if loaded.spec == *self.ground.spec {
-            self.tell(vec![told("unchanged")]);
+            self.tell(vec![told(if people.is_some() { "live" } else { "unchanged" })]);
         } else {
             let (ground, mut happenings) = self.ground.reload(Arc::new(loaded.spec), now_ms);
             happenings.insert(0, told("live"));

@@ -13,8 +13,6 @@ use crate::control::{Entry, Order};
 /// Characters in a reason; it is kept in journals and state.
 const REASON_CHARS_MAX: usize = 1000;
 
-const NO_INSTANT: &str = "must be an instant such as \"2026-11-20T10:00:00Z\"";
-
 /// `PUT /v1/routes/{route}/weights`
 #[derive(Debug, PartialEq)]
 pub(super) struct Weights {
@@ -168,15 +166,13 @@ impl Form {
             (Some(_), None) => self.wrong("to", "is missing beside `from`"),
             (None, Some(_)) => self.wrong("from", "is missing beside `to`"),
         };
-        let commit_ms = match self.take("commitTime") {
-            Some(Node::Plain(Value::String(text))) => match text.parse::<jiff::Timestamp>().map(|t| t.as_millisecond())
-            {
-                Ok(ms) if ms >= 0 => Some(ms.unsigned_abs()),
-                _ => self.wrong("commitTime", NO_INSTANT),
-            },
-            Some(_) => self.wrong("commitTime", NO_INSTANT),
-            None => None,
-        };
+        let commit_ms = self.take("commitTime").and_then(|node| {
+            let commit_ms = instant_ms(&node);
+            if commit_ms.is_none() {
+                self.error("commitTime", "must be an instant such as \"2026-11-20T10:00:00Z\"");
+            }
+            commit_ms
+        });
         Order { direction, commit_ms }
     }
 
@@ -213,6 +209,15 @@ impl Form {
             Err(Problem::invalid(self.errors))
         }
     }
+}
+
+/// RFC 3339, not before 1970.
+fn instant_ms(node: &Node) -> Option<u64> {
+    let Node::Plain(Value::String(text)) = node else {
+        return None;
+    };
+    let instant: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(instant.as_millisecond()).ok()
 }
 
 /// JSON that keeps every key of an object, also one that stands twice.
@@ -400,7 +405,11 @@ mod tests {
         refused(r#"{"from":7,"to":"a"}"#, &[("from", "must be the name of a variant")]);
         for time in ["1", "\"yesterday\"", "\"1969-01-01T00:00:00Z\"", "\"2026-11-21\""] {
             let body = format!(r#"{{"commitTime":{time}}}"#);
-            command_is_refused(&body, Takes::Order, &[("commitTime", super::NO_INSTANT)]);
+            command_is_refused(
+                &body,
+                Takes::Order,
+                &[("commitTime", "must be an instant such as \"2026-11-20T10:00:00Z\"")],
+            );
         }
     }
 

@@ -105,7 +105,7 @@ enum Event {
     /// The file was changed.
     FileChanged,
     /// The file has been read.
-    Read(Finished),
+    Read(Box<Finished>),
     /// Somebody asks.
     Asked(Asked),
 }
@@ -195,13 +195,13 @@ impl Controller {
                 _ = tick.tick() => Event::Look,
                 () = rung => Event::Look,
                 () = changes.next(self.ground.spec.tokens_file.as_deref()) => Event::FileChanged,
-                finished = self.readings.finished() => Event::Read(finished),
+                finished = self.readings.finished() => Event::Read(Box::new(finished)),
                 Some(asked) = self.asked.recv() => Event::Asked(asked),
             };
             match event {
                 Event::Look => self.look(),
                 Event::FileChanged => self.readings.want(Reader::Watch),
-                Event::Read(finished) => self.read(finished),
+                Event::Read(finished) => self.read(*finished),
                 Event::Asked(asked) => self.answer(asked),
             }
         }

@@ -47,6 +47,7 @@ pub mod rehearse;
 // Shells.
 pub mod admin;
 pub mod control;
+pub mod outgoing;
 mod proxy;
 pub mod server;
 

@@ -62,6 +62,15 @@ impl Approvals {
         self.roles.iter().any(|role| roles.contains(role))
     }
 
+    /// Whose word counts, in words: `releaseManager or sre`.
+    #[must_use]
+    pub fn wanted(&self) -> String {
+        match self.roles.is_empty() {
+            true => "approver or admin".to_owned(),
+            false => self.roles.join(" or "),
+        }
+    }
+
     /// Those in force: the newest of each person, in the order given.
     fn valid<'g>(&self, given: &'g [Approval], now_ms: u64) -> Vec<&'g Approval> {
         let life_ms = u64::try_from(self.expires.as_millis()).unwrap_or(u64::MAX);

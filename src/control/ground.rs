@@ -162,10 +162,22 @@ impl Ground {
         Ok((from, to))
     }
 
+    /// Why the word of somebody with these roles counts for nothing at the gate that the rollout stands at.
+    pub(super) fn unwanted(&self, rollout: usize, roles: &[String]) -> Option<String> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        match state.needs(plan) {
+            Some(Needs::Approvals(gate)) if !gate.wants(roles) => Some(format!(
+                "this gate wants somebody who is {}; none of your roles is asked for",
+                gate.wanted()
+            )),
+            _ => None,
+        }
+    }
+
     /// One person's approval of the gate that a rollout stands at.
     ///
     /// # Errors
-    /// [`Refused`] where no gate waits for approvals, or none of this person's.
+    /// [`Refused`] where no gate waits for approvals.
     pub(super) fn approve(
         &self,
         rollout: usize,
@@ -180,12 +192,6 @@ impl Ground {
                 "no gate of this rollout waits for approvals now: it is {phase}"
             )));
         };
-        if !gate.wants(&approval.roles) {
-            return Err(Refused(format!(
-                "this gate wants somebody who is {}; none of your roles is asked for",
-                gate.roles.join(" or ")
-            )));
-        }
         let missing = |approvals: &[Approval]| gate.missing(approvals, now_ms).unwrap_or_else(|| "approved".to_owned());
         let given = &self.rollout(rollout).approvals;
         let mut next: Vec<Approval> = given.iter().filter(|other| other.by != approval.by).cloned().collect();

@@ -13,6 +13,7 @@ mod schema;
 mod shapes;
 mod show;
 mod spec;
+mod tokens;
 mod tree;
 mod units;
 mod when;
@@ -27,6 +28,8 @@ pub use spec::{
     Audit, Backend, BackendLimits, Channel, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Network,
     OutcomeLog, Preview, Rollout, Route, Service, Severity, Spec, Strategy, Tls, Variant,
 };
+
+pub use tokens::{closed_gates, tokens, tokens_file};
 
 use read::{Reader, Written};
 

@@ -16,7 +16,7 @@ use super::ledger::{Late, Ledger};
 use super::worker::Worker;
 use crate::head::ResponseHead;
 use crate::measure::Outcome;
-use crate::route::{Backend, Endpoint};
+use crate::route::{Backend, Endpoint, Variant};
 
 /// A response whose head has come.
 pub(super) struct Response {
@@ -48,17 +48,17 @@ impl From<Fault> for Missed {
     }
 }
 
-/// Sends a request to an endpoint of `backend` and waits for the head of the response. A kept
+/// Sends a request to an endpoint of `variant` that is in rotation, and waits for the head of the response. A kept
 /// connection that was closed before any byte of a response is replaced by a fresh one, where
 /// repeating does no harm. Faults are booked in `ledger`.
 pub(super) async fn exchange(
     ledger: Ledger,
-    backend: &Backend,
+    variant: &Variant,
     forwarding: &Forwarding<'_>,
     body: Outgoing,
     upload: Option<Rc<Upload>>,
 ) -> Result<Response, Missed> {
-    match try_exchange(&ledger, backend, forwarding, body, upload.as_deref()).await {
+    match try_exchange(&ledger, variant, forwarding, body, upload.as_deref()).await {
         Ok((head, connection, endpoint)) => {
             ledger.headed(head.status);
             let mut body = BackendBody {
@@ -86,13 +86,17 @@ pub(super) async fn exchange(
 
 async fn try_exchange(
     ledger: &Ledger,
-    backend: &Backend,
+    variant: &Variant,
     forwarding: &Forwarding<'_>,
     mut body: Outgoing,
     upload: Option<&Upload>,
 ) -> Result<(Box<ResponseHead>, Box<Connection>, Arc<Endpoint>), Missed> {
     let worker = ledger.worker();
-    let endpoint = backend.pick(worker.id, worker.draw()).ok_or(Fault::BackendFull)?;
+    let Variant {
+        backend, in_rotation, ..
+    } = variant;
+    let picked = backend.pick(worker.id, worker.draw(), in_rotation);
+    let endpoint = picked.ok_or(Fault::BackendFull)?;
     ledger.set_endpoint(endpoint);
     let idempotent = forwarding.head.method().is_idempotent();
     let mut kept = kept_connection(worker, endpoint, idempotent);

@@ -1,6 +1,7 @@
 //! The routes of this moment, compiled: `choose(request, client, draw) -> Choice`.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,6 +93,8 @@ pub struct Variant {
     pub name: Name,
     /// Where it leads.
     pub backend: Arc<Backend>,
+    /// Which of its endpoints this route's requests may use; at least one.
+    pub in_rotation: Range<usize>,
     /// Where its exchanges are counted.
     pub recorder: Arc<Recorder>,
     /// Parity of the epoch of evidence.
@@ -233,6 +236,7 @@ mod tests {
         Variant {
             name: name(variant),
             backend: Arc::new(Backend::new(backend, vec![Arc::new(endpoint)], settings, 1)),
+            in_rotation: 0..1,
             recorder: Arc::new(Recorder::new(key, 1)),
             slot,
             breaker: None,

@@ -12,9 +12,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::court::{Court, Moment};
 use super::directory::StateError;
+use super::errands::{Errands, Launch, Report, Word};
 use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
+use super::outside::Outside;
 use super::publisher::{Publisher, recorders};
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
 use super::reload;
@@ -23,10 +25,10 @@ use super::standing::Standing;
 use super::store::Store;
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
-use crate::analysis::VerdictKind;
+use crate::analysis::{Evidence, Verdict, VerdictKind};
 use crate::live::Live;
 use crate::name::Name;
-use crate::rollout::Phase;
+use crate::rollout::{Phase, Rotation};
 
 /// Rollouts are judged this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -34,6 +36,8 @@ const TICK: Duration = Duration::from_millis(100);
 const TICK_MIN: Duration = Duration::from_millis(10);
 /// A tick that comes late counts for at most this much bake time: nobody was watching meanwhile.
 const ELAPSED_MAX: Duration = Duration::from_secs(1);
+/// What waits for a moment in which things may move forward is looked for this often.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// Views of routes under judgement have a window that moves this often,
 const WINDOW_JUDGED: Duration = Duration::from_secs(1);
 /// and those of all others this often.
@@ -75,6 +79,9 @@ pub struct Controller {
     pub(super) windows: Windows,
     pub(super) journal: Journal,
     pub(super) saver: Saver,
+    pub(super) errands: Errands,
+    /// What is said of rollouts that only time moves.
+    unjudged: Arc<Verdict>,
     pub(super) readings: Readings,
     pub(super) last_reload: ReloadView,
     pub(super) reloads: Reloads,
@@ -82,6 +89,8 @@ pub struct Controller {
     asked: mpsc::Receiver<Asked>,
     started: Instant,
     looked: Instant,
+    /// When it was last asked whether something waits that may move forward now.
+    caught_up: Instant,
     /// When windows moved: of routes under judgement, and of all.
     moved: [Instant; 2],
 }
@@ -103,7 +112,9 @@ enum Event {
     /// The file has been read.
     Read(Finished),
     /// Somebody asks.
-    Asked(Asked),
+    Asked(Box<Asked>),
+    /// An errand has something to tell.
+    Heard(Report),
 }
 
 impl Controller {
@@ -114,11 +125,15 @@ impl Controller {
     /// # Errors
     /// [`StartError`]: the state directory is held by another process, damaged or not writable.
     pub fn start(start: Start) -> Result<(Self, Arc<Live>, Handle), StartError> {
-        Self::start_with(start, Arc::new(read_config))
+        Self::start_with(start, Arc::new(read_config), Box::new(Outside))
     }
 
-    /// [`Controller::start`], with `loader` to read the file again.
-    pub(super) fn start_with(start: Start, loader: Loader) -> Result<(Self, Arc<Live>, Handle), StartError> {
+    /// [`Controller::start`], with `loader` to read the file again, and `launch` to run errands.
+    pub(super) fn start_with(
+        start: Start,
+        loader: Loader,
+        launch: Box<dyn Launch>,
+    ) -> Result<(Self, Arc<Live>, Handle), StartError> {
         let (now, now_ms) = (Instant::now(), unix_ms());
         let (store, saved, note) = Store::open(&start.loaded.spec.state_directory)?;
         if let Some(note) = note {
@@ -145,6 +160,13 @@ impl Controller {
             windows: Windows::default(),
             journal: Journal::new(now_ms),
             saver,
+            errands: Errands::new(launch),
+            unjudged: Arc::new(Verdict {
+                kind: VerdictKind::Inconclusive,
+                metric: None,
+                reason: "not judged".to_owned(),
+                evidence: Evidence::default(),
+            }),
             last_reload: ReloadView {
                 at_ms: now_ms,
                 ok: true,
@@ -159,11 +181,13 @@ impl Controller {
             asked,
             started: now,
             looked: now,
+            caught_up: now,
             moved: [now; 2],
         };
         let words = format!("control began with {}", control.file.display());
         happenings.insert(0, Happening::of_file(Kind::Start, "started", words));
         control.follow(happenings);
+        control.errands.follow(&control.ground, control.publisher.generation());
         let live = Arc::clone(control.publisher.live());
         Ok((control, live, handle))
     }
@@ -191,13 +215,15 @@ impl Controller {
                 () = rung => Event::Look,
                 Some(()) = changes.recv() => Event::FileChanged,
                 finished = self.readings.finished() => Event::Read(finished),
-                Some(asked) = self.asked.recv() => Event::Asked(asked),
+                report = self.errands.heard() => Event::Heard(report),
+                Some(asked) = self.asked.recv() => Event::Asked(Box::new(asked)),
             };
             match event {
                 Event::Look => self.look(),
                 Event::FileChanged => self.readings.want(Reader::Watch),
                 Event::Read(finished) => self.read(finished),
-                Event::Asked(asked) => self.answer(asked),
+                Event::Asked(asked) => self.answer(*asked),
+                Event::Heard(report) => self.heard(report),
             }
         }
         let generation = self.publisher.generation();
@@ -211,21 +237,74 @@ impl Controller {
         let elapsed = now.duration_since(self.looked).min(ELAPSED_MAX);
         self.looked = now;
         let mut verdicts = self.court.look(&self.ground, self.moment());
+        for index in 0..self.ground.spec.rollouts.len() {
+            if self.ground.awaits_time(index) && !self.ground.is_judged(index) {
+                verdicts.push((index, Arc::clone(&self.unjudged)));
+            }
+        }
         // Failures first: what moves on waits for the disk, an abort waits for nothing.
         verdicts.sort_by_key(|(_, verdict)| verdict.kind != VerdictKind::Fail);
         for (index, verdict) in verdicts {
-            self.tell_verdict(index, &verdict);
-            match self.ground.tick(index, &verdict, elapsed, unix_ms()) {
-                Ticked::Baked(state) => self.ground.bake(index, state),
-                Ticked::Moved(changed) if changed.0.rollout(index).state.phase() == Phase::Aborted => {
-                    self.commit_abort(*changed);
-                }
-                Ticked::Moved(changed) => self.commit_when_durable(*changed),
+            if !Arc::ptr_eq(&verdict, &self.unjudged) {
+                self.tell_verdict(index, &verdict);
+            }
+            if let Some(spent) = self.court.spent(&self.ground.spec.rollouts[index].name) {
+                self.ground.spend(index, spent);
+            }
+            let drained = self.is_drained(index);
+            let ticked = self.ground.tick(index, &verdict, elapsed, drained, unix_ms());
+            self.follow_tick(index, ticked);
+        }
+        if now.duration_since(self.caught_up) >= CATCH_UP {
+            self.caught_up = now;
+            if let Some(changed) = self.ground.catch_up(unix_ms()) {
+                self.commit_when_durable(changed);
             }
         }
         self.move_windows(now);
         self.publisher.sweep();
         self.keep_up(now);
+    }
+
+    /// What follows from a tick, or from the end of an errand.
+    fn follow_tick(&mut self, index: usize, ticked: Ticked) {
+        match ticked {
+            Ticked::Baked(state) => self.ground.bake(index, state),
+            Ticked::Moved(changed) if changed.0.rollout(index).state.phase() == Phase::Aborted => {
+                self.commit_abort(*changed);
+            }
+            Ticked::Moved(changed) => self.commit_when_durable(*changed),
+        }
+    }
+
+    /// An errand tells how far it is.
+    fn heard(&mut self, report: Report) {
+        let mut rollouts = self.ground.spec.rollouts.iter();
+        let Some(index) = rollouts.position(|rollout| rollout.name == report.rollout) else {
+            return;
+        };
+        let outcome = match &report.word {
+            Word::News(news) => return self.errands.note(&report.rollout, news.clone()),
+            Word::Done => Ok(()),
+            Word::Failed(reason) => Err(reason.as_str()),
+        };
+        self.errands.ended(&report.rollout);
+        if let Some(ticked) = self.ground.errand_ended(index, outcome, unix_ms()) {
+            self.follow_tick(index, ticked);
+        }
+        self.errands.follow(&self.ground, self.publisher.generation());
+    }
+
+    /// Whether no endpoint of the former version that has left the rotation has a request open.
+    fn is_drained(&self, index: usize) -> bool {
+        let rollout = &self.ground.spec.rollouts[index];
+        let Some(Rotation { from_out, .. }) = self.ground.rotation(index) else {
+            return true;
+        };
+        let (from, _) = self.ground.pair(index);
+        let served = &self.publisher.table().routes[rollout.route].variants[from];
+        let out = served.backend.endpoints.iter().take(from_out as usize);
+        out.map(|endpoint| endpoint.in_flight()).sum::<u32>() == 0
     }
 
     fn move_windows(&mut self, now: Instant) {

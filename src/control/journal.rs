@@ -58,6 +58,10 @@ pub(super) enum Kind {
     Reload,
     /// This process began.
     Start,
+    /// Somebody approved a gate.
+    Approval,
+    /// Nothing moves forward, or may again.
+    Freeze,
 }
 
 /// What happened, newest last.
@@ -140,6 +144,8 @@ impl Kind {
             Self::Verdict => "verdict",
             Self::Reload => "reload",
             Self::Start => "start",
+            Self::Approval => "approval",
+            Self::Freeze => "freeze",
         }
     }
 }

@@ -9,12 +9,14 @@ mod controller;
 mod court;
 mod directory;
 mod draft;
+mod errands;
 #[cfg(test)]
 mod fixture;
 mod ground;
 mod handle;
 mod journal;
 mod log;
+mod outside;
 mod publisher;
 mod readings;
 mod reload;

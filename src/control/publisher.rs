@@ -133,7 +133,7 @@ fn set_breakers(book: &mut Book, ground: &Ground) {
             failures: rollout.analysis.failed_requests.is_some(),
             in_flight: rollout.in_flight_max,
         };
-        let bounded = phase.is_judged() && !rollout.observe;
+        let bounded = ground.is_judged(index) && !rollout.observe;
         let breaker = book.breaker(&rollout.name);
         breaker.set_bounds(if bounded { bounds } else { Bounds::default() });
         breaker.set_open(phase == Phase::Aborted);

@@ -11,6 +11,8 @@ use super::store::{Saved, Store};
 const RETRY: Duration = Duration::from_secs(1);
 /// Bake time is written this often; so much of it may be lost in a crash.
 const BAKED: Duration = Duration::from_secs(10);
+/// What trials spend of their budgets is written this often, while they do.
+const SPENT: Duration = Duration::from_secs(1);
 /// After an unclean end the generations that may have been used unwritten are left out.
 const GENERATIONS_LEFT_OUT: u64 = 100;
 
@@ -29,6 +31,8 @@ pub(super) struct Saver {
     problem: Option<String>,
     tried: Instant,
     saved: Instant,
+    /// What trials had spent when it was written last.
+    spent: f64,
 }
 
 impl Saver {
@@ -42,6 +46,7 @@ impl Saver {
             problem: None,
             tried: now,
             saved: now,
+            spent: 0.0,
         }
     }
 
@@ -71,6 +76,7 @@ impl Saver {
                     tracing::info!("the state directory can be written again");
                 }
                 (self.generation, self.behind, self.saved) = (generation, false, now);
+                self.spent = ground.spent();
                 Ok(())
             }
             Err(error) => {
@@ -98,7 +104,9 @@ impl Saver {
 
     /// Writes again what is not durable yet, and bake time now and then.
     pub(super) fn keep_up(&mut self, ground: &Ground, generation: u64, baking: bool, now: Instant) {
-        let due = self.behind || self.again || (baking && now.duration_since(self.saved) >= BAKED);
+        let age = now.duration_since(self.saved);
+        let spends = (ground.spent() - self.spent).abs() >= 1.0;
+        let due = self.behind || self.again || (baking && age >= BAKED) || (spends && age >= SPENT);
         if due && self.may_try(now) {
             self.again &= self.behind;
             self.save_later(ground, generation, now);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Ground, Ticked};
+use super::{Ground, Ordered, Ticked};
 use crate::analysis::{Evidence, Verdict, VerdictKind};
 use crate::config::Spec;
 use crate::control::draft::Wish;
@@ -42,7 +42,10 @@ impl Story {
     }
 
     fn command(mut self, verb: Verb) -> Self {
-        let changed = self.ground.command(0, verb, ALICE, self.now_ms).unwrap();
+        let changed = self
+            .ground
+            .command(0, verb, &Ordered::default(), ALICE, self.now_ms)
+            .unwrap();
         self.take(changed);
         self
     }
@@ -72,7 +75,10 @@ impl Story {
 
     fn tick(mut self, kind: VerdictKind, seconds: u64) -> Self {
         let verdict = verdict(kind);
-        match self.ground.tick(0, &verdict, Duration::from_secs(seconds), self.now_ms) {
+        match self
+            .ground
+            .tick(0, &verdict, Duration::from_secs(seconds), true, self.now_ms)
+        {
             Ticked::Baked(state) => self.ground.bake(0, state),
             Ticked::Moved(changed) => self.take(*changed),
         }
@@ -444,7 +450,7 @@ fn reordered_variants_keep_their_weights() {
 fn a_command_that_is_not_possible_says_what_is() {
     let refusal = file()
         .ground
-        .command(0, Verb::Resume, ALICE, 1)
+        .command(0, Verb::Resume, &Ordered::default(), ALICE, 1)
         .unwrap_err()
         .to_string();
     assert!(refusal.contains("possible now: start"), "{refusal}");

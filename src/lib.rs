@@ -32,6 +32,7 @@ pub mod analysis;
 pub mod audit;
 pub mod measure;
 pub mod outcome;
+pub mod people;
 pub mod rollout;
 pub mod route;
 

@@ -29,6 +29,8 @@ pub(super) struct Scrape {
     pub(super) cells: Arc<[ProxyCells]>,
     /// The listeners' names, in the order of the cells' indexes.
     pub(super) listeners: Arc<[Name]>,
+    /// Calls of the admin API that were refused, by reason.
+    pub(super) refused: [(&'static str, u64); 2],
 }
 
 impl Scrape {
@@ -203,7 +205,16 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
     for reason in RejectReason::ALL {
         rejected.push(&[("reason", reason.as_str())], float(scrape.rejected(reason)));
     }
-    [upstream, healthy, downstream, rejected].map(Family::done).into()
+    let mut refused = Family::counter(
+        "serin_admin_refused_total",
+        "Calls of the admin API without a token, or without the role.",
+    );
+    for (reason, count) in scrape.refused {
+        refused.push(&[("reason", reason)], float(count));
+    }
+    [upstream, healthy, downstream, rejected, refused]
+        .map(Family::done)
+        .into()
 }
 
 /// Families of this process.
@@ -353,6 +364,7 @@ mod tests {
             view: fake.handle.ask(Asked::Metrics).await.unwrap(),
             cells: fake.context.cells,
             listeners: fake.context.listeners,
+            refused: [("unauthorized", 3), ("forbidden", 0)],
         };
         scrape.render().unwrap()
     }
@@ -393,6 +405,7 @@ mod tests {
             r#"serin_breaker_diverted_total{rollout="checkout"} 5"#,
             r#"serin_config_reloads_total{result="success"} 2"#,
             r#"serin_config_reloads_total{result="failure"} 1"#,
+            r#"serin_admin_refused_total{reason="unauthorized"} 3"#,
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
             r#"serin_upstream_connections{backend="checkout-v2",state="idle"} 3"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="active"} 1"#,

@@ -11,6 +11,7 @@ mod scalar;
 mod schema;
 mod show;
 mod spec;
+mod tokens;
 mod tree;
 mod units;
 mod yaml;
@@ -24,6 +25,8 @@ pub use spec::{
     Audit, Backend, BackendLimits, Channel, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Network,
     OutcomeLog, Preview, Rollout, Route, Service, Severity, Spec, Strategy, Tls, Variant,
 };
+
+pub use tokens::{closed_gates, tokens, tokens_file};
 
 use read::{Reader, Written};
 

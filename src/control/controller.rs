@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::court::{Court, Moment};
@@ -19,7 +19,7 @@ use super::journal::{Happening, Journal, Kind};
 use super::outside::Outside;
 use super::publisher::{Publisher, recorders};
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
-use super::reload;
+use super::reload::Changes;
 use super::saver::Saver;
 use super::standing::Standing;
 use super::store::Store;
@@ -28,6 +28,7 @@ use super::windows::Windows;
 use crate::analysis::{Evidence, Verdict, VerdictKind};
 use crate::live::Live;
 use crate::name::Name;
+use crate::people::Tokens;
 use crate::rollout::{Phase, Rotation};
 
 /// Rollouts are judged this often.
@@ -53,6 +54,8 @@ pub struct Start {
     pub workers: usize,
     /// Where they accept.
     pub listeners: Vec<ListenerView>,
+    /// Is told whenever other people may come in; holds those of `loaded`.
+    pub tokens: watch::Sender<Option<Arc<Tokens>>>,
 }
 
 /// Why control does not begin.
@@ -73,6 +76,7 @@ pub struct Controller {
     pub(super) text: String,
     pub(super) workers: usize,
     pub(super) listeners: Vec<ListenerView>,
+    pub(super) tokens: watch::Sender<Option<Arc<Tokens>>>,
     pub(super) ground: Ground,
     pub(super) publisher: Publisher,
     pub(super) court: Court,
@@ -110,7 +114,7 @@ enum Event {
     /// The file was changed.
     FileChanged,
     /// The file has been read.
-    Read(Finished),
+    Read(Box<Finished>),
     /// Somebody asks.
     Asked(Box<Asked>),
     /// An errand has something to tell.
@@ -154,6 +158,7 @@ impl Controller {
             text: start.loaded.text,
             workers: start.workers,
             listeners: start.listeners,
+            tokens: start.tokens,
             ground,
             publisher,
             court: Court::default(),
@@ -197,7 +202,7 @@ impl Controller {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let live = Arc::clone(self.publisher.live());
-        let mut changes = reload::watch(self.file.clone());
+        let mut changes = Changes::of(self.file.clone());
         // It may have been changed between the first reading and the beginning of the watch.
         self.readings.want(Reader::Watch);
         let mut tick = interval(TICK);
@@ -213,15 +218,15 @@ impl Controller {
                 () = &mut shutdown => break,
                 _ = tick.tick() => Event::Look,
                 () = rung => Event::Look,
-                Some(()) = changes.recv() => Event::FileChanged,
-                finished = self.readings.finished() => Event::Read(finished),
+                () = changes.next(self.ground.spec.tokens_file.as_deref()) => Event::FileChanged,
+                finished = self.readings.finished() => Event::Read(Box::new(finished)),
                 report = self.errands.heard() => Event::Heard(report),
                 Some(asked) = self.asked.recv() => Event::Asked(Box::new(asked)),
             };
             match event {
                 Event::Look => self.look(),
                 Event::FileChanged => self.readings.want(Reader::Watch),
-                Event::Read(finished) => self.read(finished),
+                Event::Read(finished) => self.read(*finished),
                 Event::Asked(asked) => self.answer(*asked),
                 Event::Heard(report) => self.heard(report),
             }

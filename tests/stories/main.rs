@@ -13,6 +13,7 @@ mod blame;
 mod bodies;
 mod breaker;
 mod cli;
+mod crash;
 mod drain;
 mod h2;
 mod harness;

@@ -108,8 +108,11 @@ impl Saver {
         let spends = (ground.spent() - self.spent).abs() >= 1.0;
         let due = self.behind || self.again || (baking && age >= BAKED) || (spends && age >= SPENT);
         if due && self.may_try(now) {
-            self.again &= self.behind;
             self.save_later(ground, generation, now);
+            if self.again && !self.behind {
+                self.again = false;
+                self.save_later(ground, generation, now);
+            }
         }
     }
 

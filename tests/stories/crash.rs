@@ -185,10 +185,13 @@ impl Life {
         }
         self.serin.crash();
         let path = self.serin.dir().join("state/state.json");
+        if !path.with_extension("json.bak").exists() {
+            return false;
+        }
         let Ok(whole) = fs::metadata(&path) else { return false };
         let file = OpenOptions::new().write(true).open(&path).expect("it is there");
         file.set_len(self.rng.u64(0..whole.len() - 1)).expect("it can be cut");
-        self.serin.dir().join("state/state.json.bak").exists()
+        true
     }
 
     fn shown(&self) -> Shown {

@@ -10,8 +10,8 @@ use tokio::sync::{broadcast, watch};
 use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::control::{
-    Asked, BackendView, Course, EndpointView, Entry, EventRecord, Handle, ListenerView, MetricsView, Refusal,
-    ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    Asked, AuditView, BackendView, Course, EndpointView, Entry, EventRecord, Handle, ListenerView, MetricsView,
+    Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
 use crate::name::Name;
@@ -125,6 +125,7 @@ impl Fake {
                 drop(reply.send(answer));
             }
             Asked::Reload { reply, .. } => drop(reply.send(self.reload())),
+            Asked::Audit(reply) => drop(reply.send(AuditView::default())),
             Asked::Events(after, reply) => {
                 let past = (1..=3).filter(|id| after.is_some_and(|after| *id > after)).map(event);
                 drop(reply.send((past.collect(), self.live.subscribe())));

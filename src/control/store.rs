@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::directory::{Directory, StateError};
 use super::standing::{RolloutStanding, RouteStanding, Standing};
 use super::weights::Weights;
+use crate::audit::Anchor;
 use crate::name::Name;
 use crate::rollout::{Parts, Phase, Plan, State, Step};
 
@@ -24,6 +25,8 @@ pub(super) struct Saved {
     pub(super) clean: bool,
     /// What stands beside the file.
     pub(super) standing: Standing,
+    /// Both ends of the audit log; `None`: there was none then.
+    pub(super) audit: Option<Anchor>,
 }
 
 /// The state directory, held by this process.
@@ -65,6 +68,8 @@ struct StoredState {
     clean: bool,
     routes: BTreeMap<String, StoredRoute>,
     rollouts: BTreeMap<String, StoredRollout>,
+    #[serde(default)]
+    audit: Option<Anchor>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,6 +125,7 @@ fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
         rollouts: rollouts
             .map(|(name, standing)| (name.to_string(), StoredRollout::of(standing)))
             .collect(),
+        audit: saved.audit.clone(),
     })
 }
 
@@ -138,6 +144,7 @@ fn parse(text: &str) -> Result<Saved, String> {
             routes: named(stored.routes, StoredRoute::into_standing)?,
             rollouts: named(stored.rollouts, StoredRollout::into_standing)?,
         },
+        audit: stored.audit,
     })
 }
 
@@ -258,6 +265,7 @@ mod tests {
             generation: 42,
             clean: false,
             standing: ground.standing,
+            audit: None,
         }
     }
 

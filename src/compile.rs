@@ -6,15 +6,17 @@ mod book;
 use std::collections::HashMap;
 use std::iter::zip;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::ptr;
 use std::sync::Arc;
 
 use crate::config::{self, Spec};
 use crate::measure::RecorderKey;
 use crate::name::Name;
+use crate::rollout::Rotation;
 use crate::route::{
-    Backend, BackendSettings, Cohort, CohortSpec, Index, ListenerSettings, Route, RouteKey, Split, Table, Variant,
-    VoteLimit, Votes,
+    Backend, BackendSettings, Cohort, CohortSpec, HostMatch, Index, ListenerSettings, Match, Route, RouteKey, Split,
+    Table, Variant, VoteLimit, Votes,
 };
 use crate::share::{bounds, divide_pair};
 
@@ -42,6 +44,12 @@ pub struct Trial {
     pub to: usize,
     /// The canary gets nothing at all: no weight, no cohorts.
     pub aborted: bool,
+    /// Which endpoints of the two sides take this route's requests; `None`: all. A side of which it leaves none
+    /// has no weight; who is placed there all the same (a cohort, what the breaker refuses) may use them all.
+    pub rotation: Option<Rotation>,
+    /// The side of the pair that the rollout's preview reaches: the one without weight. `None`: there is no
+    /// preview now, and its hosts and header place nobody.
+    pub idle: Option<usize>,
 }
 
 /// The table before, and what it was made from.
@@ -106,7 +114,7 @@ pub fn compile(
         access_log: spec.log.access,
         index: match last.filter(|last| same_spec.is_some() || same_matches(last.spec, spec)) {
             Some(last) => Arc::clone(&last.table.index),
-            None => Arc::new(Index::new(spec.routes.iter().map(|route| &route.matches))),
+            None => Arc::new(index(spec)),
         },
         routes,
         backends,
@@ -196,6 +204,9 @@ fn new_route(
     };
     let cohorts = spec.cohorts.iter();
     let cohorts = cohorts.filter(|cohort| aborted.is_none_or(|trial| cohort.variant != trial.to));
+    let idle = now.trial.as_ref().and_then(|trial| trial.idle);
+    let previews = rollout.zip(idle).into_iter();
+    let previews = previews.flat_map(|(rollout, idle)| previews_of(rollout, idle));
     let key = spec.key.as_ref().map(|key| RouteKey::new(&spec.name, book.key(key)));
     let variant = |(at, variant): (usize, &config::Variant)| {
         let backend = Arc::clone(&backends[variant.backend]);
@@ -219,8 +230,10 @@ fn new_route(
                 variant: variant.name.clone(),
                 backend: backend.name.clone(),
             }),
+            in_rotation: in_rotation(now.trial.as_ref(), at, backend.endpoints.len()),
             backend,
             slot: (now.epoch & 1) as u8,
+            curfew: judged.map(|_| book.curfew(&spec.name, &variant.name)),
             breaker: canary_of.map(|trial| (book.breaker(&trial.rollout), trial.from)),
             vote_limit,
             warm_up: judged.map_or(0, |rollout| rollout.warm_up),
@@ -230,7 +243,7 @@ fn new_route(
         name: spec.name.clone(),
         timeout: spec.timeout,
         key,
-        cohorts: cohorts.map(cohort).collect(),
+        cohorts: previews.chain(cohorts.map(cohort)).collect(),
         split: Split::new(ends.expect("weights in force add up to more than 0")),
         variants: spec.variants.iter().enumerate().map(variant).collect(),
         failure_statuses: spec.failure_statuses,
@@ -238,14 +251,67 @@ fn new_route(
     }
 }
 
+/// Which of `count` endpoints the requests to the variant `at` may use.
+fn in_rotation(trial: Option<&Trial>, at: usize, count: usize) -> Range<usize> {
+    let rotation = trial.and_then(|trial| Some((trial, trial.rotation?)));
+    let range = match rotation {
+        Some((trial, rotation)) if trial.from == at => count.min(rotation.from_out as usize)..count,
+        Some((trial, rotation)) if trial.to == at => 0..count.min(rotation.to_in as usize),
+        _ => 0..count,
+    };
+    if range.is_empty() { 0..count } else { range }
+}
+
+/// What a preview of `rollout` reaches the `idle` variant by: a cohort for its hosts, and one for its header.
+fn previews_of(rollout: &config::Rollout, idle: usize) -> impl Iterator<Item = Arc<Cohort>> {
+    let name = Name::new(PREVIEW).expect("letters are a name");
+    let of_preview = |preview: &config::Preview| {
+        let hosts = (!preview.hosts.is_empty()).then(|| Cohort::of_hosts(name.clone(), &preview.hosts, idle));
+        let header = preview.header.clone().map(|header| {
+            Cohort::new(&CohortSpec {
+                name: name.clone(),
+                headers: vec![header],
+                keys: Vec::new(),
+                variant: idle,
+                evidence: false,
+            })
+        });
+        [hosts, header]
+    };
+    let previews = rollout.preview.as_ref().map(of_preview);
+    previews.into_iter().flatten().flatten().map(Arc::new)
+}
+
+/// The cohort of those who look at the idle side.
+const PREVIEW: &str = "preview";
+
+/// Every route's matches; preview hosts lead to the same route, under the same conditions.
+fn index(spec: &Spec) -> Index {
+    let previews: Vec<(u32, Match)> = preview_hosts(spec)
+        .map(|(route, hosts)| {
+            let hosts = hosts.iter().cloned().map(HostMatch::Exact);
+            let matches = Match {
+                hosts: hosts.collect(),
+                ..spec.routes[route].matches.clone()
+            };
+            (u32::try_from(route).expect("fewer routes than that"), matches)
+        })
+        .collect();
+    let routes = (0..).zip(spec.routes.iter().map(|route| &route.matches));
+    Index::of(routes.chain(previews.iter().map(|(route, matches)| (*route, matches))))
+}
+
+/// The routes that have preview hosts, with them.
+fn preview_hosts(spec: &Spec) -> impl Iterator<Item = (usize, &[String])> {
+    let rollouts = spec.rollouts.iter();
+    let hosts = rollouts.filter_map(|rollout| Some((rollout.route, rollout.preview.as_ref()?.hosts.as_slice())));
+    hosts.filter(|(_, hosts)| !hosts.is_empty())
+}
+
 /// Whether a route would come out the same. What it matches is the index's business, its weights
 /// are those in force, and its backends are compared as compiled: their numbers may have moved.
 fn is_same_route(old: Written<'_>, new: Written<'_>, compiled: &Route, backends: &[Arc<Backend>]) -> bool {
-    let hygiene = |written: Written<'_>| {
-        let rollout = written.rollout?;
-        Some((rollout.from, rollout.to, rollout.max_votes_per_key, rollout.warm_up))
-    };
-    if hygiene(old) != hygiene(new) {
+    if by_rollout(old) != by_rollout(new) {
         return false;
     }
     let (old, new) = (old.route, new.route);
@@ -259,13 +325,22 @@ fn is_same_route(old: Written<'_>, new: Written<'_>, compiled: &Route, backends:
             .all(|(compiled, new)| compiled.name == new.name && Arc::ptr_eq(&compiled.backend, &backends[new.backend]))
 }
 
+/// What a route takes from the file's rollout on it.
+fn by_rollout(written: Written<'_>) -> Option<impl PartialEq> {
+    let rollout = written.rollout?;
+    let hygiene = (rollout.max_votes_per_key, rollout.warm_up);
+    Some((rollout.from, rollout.to, hygiene, &rollout.preview))
+}
+
 /// Whether a backend would come out the same: a new release alone changes nothing here.
 fn is_same_backend(old: &config::Backend, new: &config::Backend) -> bool {
     old.endpoints == new.endpoints && old.load_balancing == new.load_balancing && old.limits == new.limits
 }
 
 fn same_matches(old: &Spec, new: &Spec) -> bool {
-    old.routes.len() == new.routes.len() && zip(&old.routes, &new.routes).all(|(old, new)| old.matches == new.matches)
+    old.routes.len() == new.routes.len()
+        && preview_hosts(old).eq(preview_hosts(new))
+        && zip(&old.routes, &new.routes).all(|(old, new)| old.matches == new.matches)
 }
 
 fn listeners(spec: &Spec, last: Option<Last<'_>>) -> Arc<[ListenerSettings]> {
@@ -295,6 +370,7 @@ fn shared<T: PartialEq>(new: Arc<[T]>, last: Option<&Arc<[T]>>) -> Arc<[T]> {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::path::PathBuf;
     use std::sync::Arc;
     use std::time::Duration;
@@ -303,10 +379,13 @@ mod tests {
 
     use super::{Book, InForce, Trial, compile};
     use crate::config::{self, Spec};
-    use crate::measure::{FailureStatuses, RecorderKey};
+    use crate::head::{HeadBuilder, Method, Version};
+    use crate::measure::{FailureStatuses, RecorderKey, Track};
     use crate::name::Name;
-    use crate::rollout::Plan;
-    use crate::route::{AccessLog, CohortSpec, LoadBalancing, Match, PathMatch, Table};
+    use crate::rollout::{Plan, Rotation};
+    use crate::route::{
+        AccessLog, CohortSpec, FieldMatch, FieldTest, HostMatch, LoadBalancing, Match, PathMatch, Table,
+    };
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
@@ -429,6 +508,8 @@ mod tests {
             from: 0,
             to: 1,
             aborted,
+            rotation: None,
+            idle: None,
         })
     }
 
@@ -605,6 +686,166 @@ mod tests {
             assert_eq!((route.split.share_ppm(0), route.split.share_ppm(1)), (1_000_000, 0));
             assert!(route.cohorts.is_empty() && route.variants[1].breaker.is_some());
         }
+    }
+
+    /// A trial with this rotation (how many are out, how many in), and this side idle.
+    fn trial_with(rotation: Option<(u32, u32)>, idle: Option<usize>) -> Option<Trial> {
+        let rotation = rotation.map(|(from_out, to_in)| Rotation { from_out, to_in });
+        Some(Trial {
+            rotation,
+            idle,
+            ..trial(false).unwrap()
+        })
+    }
+
+    #[test]
+    fn a_rotation_says_which_endpoints_take_requests_of_its_route() {
+        let mut spec = spec(&["a", "b"]);
+        spec.backends[0] = backend("v1", &[("10.0.0.1", 80), ("10.0.0.2", 80), ("10.0.0.3", 80)]);
+        spec.backends[1] = backend("v2", &[("10.0.1.1", 80), ("10.0.1.2", 80)]);
+        let made = make(spec);
+        let check = |trial: Option<Trial>, from: Range<usize>, to: Range<usize>| {
+            let mut in_force = made.in_force.clone();
+            in_force[0].trial = trial;
+            let table = compile(&made.spec, &in_force, 2, &mut Book::new(1), None);
+            let of = |route: usize| [0, 1].map(|at| table.routes[route].variants[at].in_rotation.clone());
+            assert_eq!(of(0), [from, to], "{in_force:?}");
+            assert_eq!(of(1), [0..3, 0..2], "another route");
+        };
+        check(None, 0..3, 0..2);
+        check(trial_with(None, None), 0..3, 0..2);
+        check(trial_with(Some((1, 1)), None), 1..3, 0..1);
+        check(trial_with(Some((2, 2)), None), 2..3, 0..2);
+        // More than there are, since the file has changed.
+        check(trial_with(Some((0, 9)), None), 0..3, 0..2);
+        // Whoever comes without weight is served by all.
+        check(trial_with(Some((3, 2)), None), 0..3, 0..2);
+        check(trial_with(Some((9, 0)), None), 0..3, 0..2);
+    }
+
+    /// Where requests to this host, with this `x-preview`, go on the route of `table` that they match.
+    fn check_preview(table: &Table, host: &str, preview: Option<&str>, expected: Option<(&str, &str, Option<&str>)>) {
+        let mut head = HeadBuilder::default();
+        if let Some(value) = preview {
+            head.field(b"x-preview", value.as_bytes());
+        }
+        let head = head.request(Method::Get, Version::Http11, host, "/a/1");
+        let client = [192, 0, 2, 1].into();
+        let found = table.choose(&head, client, 0).map(|choice| {
+            let cohort = choice.cohort.map(|at| choice.route.cohorts[at].name.as_str());
+            assert_eq!(choice.track == Track::Cohort, cohort.is_some());
+            let variant = &choice.route.variants[choice.variant];
+            (choice.route.name.as_str(), variant.name.as_str(), cohort)
+        });
+        assert_eq!(found, expected, "{host} {preview:?}");
+    }
+
+    /// Two routes: `a` on the host `shop.example`, with a preview of its rollout, and `b` on any host.
+    fn spec_with_preview() -> Spec {
+        let mut spec = spec(&["a", "b"]);
+        spec.routes[0].matches.hosts = vec![HostMatch::Exact("shop.example".to_owned())];
+        spec.routes[1].matches.path = PathMatch::Any;
+        spec.rollouts = vec![config::Rollout {
+            preview: Some(config::Preview {
+                hosts: vec!["green.example".to_owned()],
+                header: Some(FieldMatch {
+                    name: "x-preview".to_owned(),
+                    test: FieldTest::Exact("1".to_owned()),
+                }),
+            }),
+            ..rollout(0)
+        }];
+        spec
+    }
+
+    #[test]
+    fn a_preview_reaches_the_idle_side_and_nobody_else_does() {
+        let mut made = make(spec_with_preview());
+        let spec = Arc::clone(&made.spec);
+        let mut with = |idle| {
+            let mut in_force = made.in_force.clone();
+            in_force[0].trial = trial_with(None, idle);
+            made.then(&spec, &in_force)
+        };
+        let (green, blue, none) = (with(Some(1)), with(Some(0)), with(None));
+        let preview = |variant| Some(("a", variant, Some("preview")));
+        let plain = Some(("a", "stable", None));
+        check_preview(&green, "green.example", None, preview("canary"));
+        check_preview(&green, "GREEN.example.:8080", None, preview("canary"));
+        check_preview(&green, "shop.example", Some("1"), preview("canary"));
+        check_preview(&green, "green.example", Some("0"), preview("canary"));
+        check_preview(&green, "shop.example", None, plain);
+        check_preview(&green, "shop.example", Some("0"), plain);
+        check_preview(&green, "x.green.example", None, Some(("b", "stable", None)));
+        check_preview(&blue, "green.example", None, preview("stable"));
+        // Without an idle side its host is one of the route's.
+        check_preview(&none, "green.example", None, plain);
+        check_preview(&none, "shop.example", Some("1"), plain);
+    }
+
+    #[test]
+    fn a_preview_is_part_of_its_route_and_its_hosts_of_the_index() {
+        let mut made = make(spec_with_preview());
+        let mut check = |change: fn(&mut config::Preview), shared: &[&str], same_index: bool| {
+            let mut new = Spec::clone(&made.spec);
+            new.rollouts[0].preview.as_mut().map(change).unwrap();
+            let in_force = by_file(&new);
+            let next = made.then(&Arc::new(new), &in_force);
+            assert_eq!(made.shared(&next), shared);
+            assert_eq!(Arc::ptr_eq(&next.index, &made.table.index), same_index);
+        };
+        check(|_| {}, &["a", "b"], true);
+        check(|preview| preview.header = None, &["b"], true);
+        check(|preview| preview.hosts.clear(), &["b"], false);
+    }
+
+    #[test]
+    fn what_began_with_weight_meets_the_curfew_of_its_side() {
+        const DRAIN: Option<Duration> = Some(Duration::from_micros(30));
+        let mut spec = spec(&["a", "b"]);
+        spec.rollouts = vec![rollout(0)];
+        let mut made = make(spec);
+        let spec = Arc::clone(&made.spec);
+        let hours = |table: &Table| [0, 1].map(|variant| table.routes[0].curfew_us(variant));
+        let curfew =
+            |table: &Table, variant: usize| Arc::clone(table.routes[0].variants[variant].curfew.as_ref().unwrap());
+        assert!(
+            made.table.routes[1].variants[0].curfew.is_none(),
+            "no rollout, no curfew"
+        );
+        let mut in_force = made.in_force.clone();
+        in_force[0].weights = vec![0, 100];
+        let switched = made.then(&spec, &in_force);
+        curfew(&switched, 0).heed(false, DRAIN, 100);
+        assert_eq!(hours(&made.table), [130, u64::MAX]);
+        assert_eq!(hours(&switched), [u64::MAX; 2], "who comes without weight is wanted");
+        // Back again: what began before the switch may go on, and meets the next one.
+        curfew(&switched, 0).heed(true, DRAIN, 110);
+        assert_eq!(hours(&made.table), [u64::MAX; 2]);
+        let in_force = made.in_force.clone();
+        let back = made.then(&spec, &in_force);
+        assert!(Arc::ptr_eq(&curfew(&back, 0), &curfew(&made.table, 0)));
+        // An abort takes all weight, whatever stands beside it.
+        let mut in_force = made.in_force.clone();
+        in_force[0].trial = trial(true);
+        let aborted = made.then(&spec, &in_force);
+        curfew(&aborted, 1).heed(false, DRAIN, 200);
+        assert_eq!((hours(&made.table), hours(&aborted)), ([u64::MAX, 230], [u64::MAX; 2]));
+    }
+
+    #[test]
+    fn a_curfew_is_remembered_as_long_as_an_exchange_holds_it() {
+        let mut with_rollout = spec(&["a"]);
+        with_rollout.rollouts = vec![rollout(0)];
+        let mut made = make(with_rollout.clone());
+        let held = Arc::clone(made.table.routes[0].variants[1].curfew.as_ref().unwrap());
+        let without = Arc::new(spec(&["a"]));
+        let in_force = by_file(&without);
+        made.table = made.then(&without, &in_force);
+        made.spec = without;
+        let again = made.then(&Arc::new(with_rollout), &in_force);
+        let curfew = |variant: usize| again.routes[0].variants[variant].curfew.as_ref().unwrap();
+        assert!(Arc::ptr_eq(curfew(1), &held));
     }
 
     #[test]

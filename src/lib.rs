@@ -32,6 +32,7 @@ pub mod analysis;
 pub mod audit;
 pub mod measure;
 pub mod outcome;
+pub mod people;
 pub mod rollout;
 pub mod route;
 
@@ -46,6 +47,7 @@ pub mod rehearse;
 // Shells.
 pub mod admin;
 pub mod control;
+pub mod outgoing;
 mod proxy;
 pub mod server;
 

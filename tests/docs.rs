@@ -5,13 +5,14 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 6] = [
+const DOCUMENTS: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/configuration.md",
     "docs/operating.md",
     "docs/security.md",
+    "docs/webhooks.md",
 ];
 
 /// Every key below `schema`, wherever it stands.

@@ -56,7 +56,7 @@ const ALL: &[&str] = &[
 ];
 
 /// The only places that know hyper: the adapter, and what is no data plane.
-const HYPER: &[&str] = &["proxy/h2_server.rs", "admin/", "cli/", "demo/"];
+const HYPER: &[&str] = &["proxy/h2_server.rs", "admin/", "outgoing/", "cli/", "demo/"];
 
 /// The only places where types are serialisable: each is a promise to people outside, or a private stored form.
 const SERDE: &[&str] = &[

@@ -67,6 +67,11 @@ impl Budget {
         }
     }
 
+    /// Begins with so much spent.
+    pub(super) fn spend(&mut self, excess: f64) {
+        self.excess = excess.max(0.0);
+    }
+
     /// Failures that the canary may still add.
     #[allow(
         clippy::cast_precision_loss,

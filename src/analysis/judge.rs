@@ -92,6 +92,19 @@ impl Judge {
         }
     }
 
+    /// What was spent of the budget so far, in failures that stable's rate does not explain; 0 without a budget.
+    #[must_use]
+    pub fn spent(&self) -> f64 {
+        self.budget.as_ref().map_or(0.0, Budget::excess)
+    }
+
+    /// Goes on in a trial that has spent so much, before a restart.
+    pub fn begin_with_spent(&mut self, spent: f64) {
+        if let Some(budget) = &mut self.budget {
+            budget.spend(spent);
+        }
+    }
+
     /// Takes in the counts of a tick and judges. Counts that went back are of another recorder:
     /// all evidence begins anew with them. Costs a few microseconds.
     pub fn observe(&mut self, reading: Reading, baseline: &Baseline) -> Verdict {

@@ -6,13 +6,16 @@ use tokio::time::Instant;
 
 use super::controller::{Controller, unix_ms};
 use super::draft::Wish;
-use super::handle::{Asked, Refusal, SetWeights};
+use super::ground::Ordered;
+use super::handle::{Asked, Order, Refusal, SetWeights};
 use super::journal::{Happening, Kind, REFUSED};
 use super::readings::{Finished, Loaded, Reader};
 use super::restart::needs_restart;
-use super::view::{Entry, ReloadView, RolloutView, RouteView};
+use super::view::{Entry, FreezeView, ReloadView, RolloutView, RouteView};
 use super::weights::check_posted;
-use crate::rollout::Verb;
+use crate::config::Rollout;
+use crate::people;
+use crate::rollout::{Approval, Verb};
 
 /// Reasons in people's words, and their names, are kept up to this many characters.
 const WORDS_MAX: usize = 1_000;
@@ -32,13 +35,28 @@ impl Controller {
             Asked::Command {
                 rollout,
                 verb,
-                order: _,
+                order,
                 reason,
                 by,
                 reply,
-            } => drop(reply.send(self.command(&rollout, verb, &by, &reason))),
-            Asked::Approve { reply, .. } => drop(reply.send(Err(Refusal::Conflict("no gate waits".into())))),
-            Asked::Freeze { reply, .. } => drop(reply.send(Err(Refusal::Conflict("no freeze".into())))),
+            } => drop(reply.send(self.command(&rollout, verb, &order, Wish::of(&by, &reason)))),
+            Asked::Approve {
+                rollout,
+                by,
+                roles,
+                reason,
+                if_match,
+                reply,
+            } => {
+                let wish = Wish::of(&by, &reason);
+                drop(reply.send(self.approve(&rollout, roles, if_match.as_deref(), wish)));
+            }
+            Asked::Freeze {
+                frozen,
+                reason,
+                by,
+                reply,
+            } => drop(reply.send(self.freeze(frozen, Wish::of(&by, &reason)))),
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
             Asked::Audit(reply) => drop(reply.send(self.saver.audit_view())),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),
@@ -56,15 +74,8 @@ impl Controller {
         };
         let variants = &self.ground.spec.routes[index].variants;
         let weights = check_posted(variants, &wanted.weights).map_err(Refusal::Invalid)?;
-        let generation = self.publisher.generation();
-        let tag = wanted.if_match.as_deref().map(str::trim);
-        if tag.is_some_and(|tag| tag != "*" && tag != format!("\"{generation}\"")) {
-            return Err(Refusal::Stale { generation });
-        }
-        let wish = Wish {
-            by: words(&wanted.by),
-            reason: words(&wanted.reason),
-        };
+        self.check_generation(wanted.if_match.as_deref())?;
+        let wish = Wish::of(&wanted.by, &wanted.reason);
         let changed = self.ground.set_weights(index, &weights, wish, unix_ms());
         let changed = changed.map_err(|refused| Refusal::Conflict(refused.0))?;
         if wanted.dry_run {
@@ -75,24 +86,98 @@ impl Controller {
     }
 
     /// Durable, then live; an abort needs no disk and is live first (rule 7).
-    fn command(&mut self, rollout: &str, verb: Verb, by: &str, reason: &str) -> Result<RolloutView, Refusal> {
-        let mut rollouts = self.ground.spec.rollouts.iter();
-        let Some(index) = rollouts.position(|known| known.name.as_str() == rollout) else {
-            return Err(Refusal::NotFound(format!("no rollout is named {:?}", words(rollout))));
-        };
-        let wish = Wish {
-            by: words(by),
-            reason: words(reason),
-        };
-        let changed = self.ground.command(index, verb, wish, unix_ms());
+    fn command(&mut self, rollout: &str, verb: Verb, order: &Order, wish: Wish) -> Result<RolloutView, Refusal> {
+        let index = self.rollout_named(rollout)?;
+        let order = self.check_order(index, order).map_err(Refusal::Invalid)?;
+        let changed = self.ground.command(index, verb, &order, wish, unix_ms());
         let changed = changed.map_err(|refused| Refusal::Conflict(refused.0))?;
-        if verb == Verb::Abort {
+        if matches!(verb, Verb::Abort | Verb::Rollback) {
             self.commit_abort(changed);
             self.keep_up(Instant::now());
         } else {
             self.commit(changed).map_err(Refusal::Unavailable)?;
         }
         Ok(self.rollout(index))
+    }
+
+    /// Checks in the order 404, 412, 409; durable, then it counts.
+    fn approve(
+        &mut self,
+        rollout: &str,
+        roles: Vec<String>,
+        if_match: Option<&str>,
+        wish: Wish,
+    ) -> Result<RolloutView, Refusal> {
+        let index = self.rollout_named(rollout)?;
+        self.check_generation(if_match)?;
+        if let Some(why) = self.ground.unwanted(index, &roles) {
+            return Err(Refusal::Forbidden(why));
+        }
+        let now_ms = unix_ms();
+        let approval = Approval {
+            by: wish.by.to_owned(),
+            roles,
+            reason: wish.reason.to_owned(),
+            at_ms: now_ms,
+            generation: self.publisher.generation(),
+        };
+        let changed = self.ground.approve(index, approval, wish, now_ms);
+        self.commit(changed.map_err(|refused| Refusal::Conflict(refused.0))?)
+            .map_err(Refusal::Unavailable)?;
+        Ok(self.rollout(index))
+    }
+
+    /// Durable, then it holds. To freeze what is frozen keeps the first word; to unfreeze what is not does nothing.
+    fn freeze(&mut self, frozen: bool, wish: Wish) -> Result<Option<FreezeView>, Refusal> {
+        if self.ground.standing.frozen.is_some() != frozen {
+            let changed = self.ground.freeze(frozen, wish, unix_ms());
+            self.commit(changed).map_err(Refusal::Unavailable)?;
+        }
+        Ok(self.frozen())
+    }
+
+    fn rollout_named(&self, rollout: &str) -> Result<usize, Refusal> {
+        let mut rollouts = self.ground.spec.rollouts.iter();
+        rollouts
+            .position(|known| known.name.as_str() == rollout)
+            .ok_or_else(|| Refusal::NotFound(format!("no rollout is named {:?}", words(rollout))))
+    }
+
+    /// Any `If-Match` that is not the present tag is refused.
+    fn check_generation(&self, if_match: Option<&str>) -> Result<(), Refusal> {
+        let generation = self.publisher.generation();
+        match if_match.map(str::trim) {
+            Some(tag) if tag != "*" && tag != format!("\"{generation}\"") => Err(Refusal::Stale { generation }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A direction is the pair of the rollout, one way or the other.
+    fn check_order(&self, index: usize, order: &Order) -> Result<Ordered, Vec<Entry>> {
+        let Rollout { route, from, to, .. } = self.ground.spec.rollouts[index];
+        let variants = &self.ground.spec.routes[route].variants;
+        let (one, other) = (variants[from].name.as_str(), variants[to].name.as_str());
+        let direction = match &order.direction {
+            None => None,
+            Some((begin, end)) if (begin.as_str(), end.as_str()) == (one, other) => Some((from, to)),
+            Some((begin, end)) if (begin.as_str(), end.as_str()) == (other, one) => Some((to, from)),
+            Some((begin, _)) => {
+                let path = if [one, other].contains(&begin.as_str()) {
+                    "to"
+                } else {
+                    "from"
+                };
+                return Err(vec![Entry {
+                    place: String::new(),
+                    path: path.to_owned(),
+                    message: format!("this rollout moves weight between {one} and {other}; name both, each once"),
+                }]);
+            }
+        };
+        Ok(Ordered {
+            direction,
+            commit_ms: order.commit_ms,
+        })
     }
 
     /// The file has been read: a good one goes live, a bad one changes nothing and is told.
@@ -102,7 +187,9 @@ impl Controller {
             Reader::Watch => None,
         });
         let outcome = outcome.and_then(|loaded| self.check_running(loaded));
-        let is_live = |loaded: &Loaded| loaded.text == self.text && loaded.spec == *self.ground.spec;
+        let is_live = |loaded: &Loaded| {
+            loaded.text == self.text && loaded.spec == *self.ground.spec && loaded.tokens == *self.tokens.borrow()
+        };
         if asked.is_none() && self.last_reload.ok && outcome.as_ref().is_ok_and(is_live) {
             return;
         }
@@ -133,13 +220,19 @@ impl Controller {
     }
 
     fn go_live(&mut self, loaded: Loaded, by: String, now_ms: u64) {
+        let people = self.tokens.send_replace(loaded.tokens.clone());
+        let people = people::changes(people.as_deref(), loaded.tokens.as_deref());
+        let words = match &people {
+            Some(people) => format!("the file was read: {people}"),
+            None => "the file was read".to_owned(),
+        };
         let told = |to| Happening {
             by,
-            ..Happening::of_file(Kind::Reload, to, "the file was read".to_owned())
+            ..Happening::of_file(Kind::Reload, to, words)
         };
         self.text = loaded.text;
         if loaded.spec == *self.ground.spec {
-            self.note_and_tell(vec![told("unchanged")]);
+            self.note_and_tell(vec![told(if people.is_some() { "live" } else { "unchanged" })]);
         } else {
             let (ground, mut happenings) = self.ground.reload(Arc::new(loaded.spec), now_ms);
             happenings.insert(0, told("live"));
@@ -184,6 +277,16 @@ impl Controller {
             });
         }
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }
+    }
+}
+
+impl<'a> Wish<'a> {
+    /// What somebody outside says.
+    fn of(by: &'a str, reason: &'a str) -> Self {
+        Self {
+            by: words(by),
+            reason: words(reason),
+        }
     }
 }
 

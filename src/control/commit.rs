@@ -11,7 +11,7 @@ use super::ground::{Changed, Ground};
 use super::journal::Happening;
 use super::publisher::recorders;
 use crate::analysis::Verdict;
-use crate::rollout::Phase;
+use crate::name::Name;
 
 impl Controller {
     /// Durable first, then live.
@@ -62,10 +62,7 @@ impl Controller {
     }
 
     fn is_baking(&self) -> bool {
-        (0..self.ground.spec.rollouts.len()).any(|index| {
-            let phase = self.ground.rollout(index).state.phase();
-            matches!(phase, Phase::Progressing | Phase::Promoting)
-        })
+        (0..self.ground.spec.rollouts.len()).any(|index| self.ground.awaits_time(index))
     }
 
     /// Adds the figures of this moment to what happened, and all of it to the audit log.
@@ -81,6 +78,8 @@ impl Controller {
     fn put(&mut self, (ground, happenings): Changed) {
         self.warm_up(&ground);
         self.publisher.publish(&ground);
+        let aborted = happenings.iter().filter(|happening| happening.is_abort());
+        let aborted: Vec<Name> = aborted.filter_map(|happening| happening.rollout.clone()).collect();
         let same_file = Arc::ptr_eq(&self.ground.spec, &ground.spec);
         self.ground = ground;
         if same_file {
@@ -89,6 +88,13 @@ impl Controller {
         } else {
             self.follow(happenings);
         }
+        let generation = self.publisher.generation();
+        self.errands.follow(&self.ground, generation);
+        for (index, rollout) in self.ground.spec.rollouts.iter().enumerate() {
+            if aborted.contains(&rollout.name) {
+                self.errands.tell_rollback(&self.ground, index, generation);
+            }
+        }
     }
 
     /// The endpoints of a canary that is about to be judged anew begin warming again: before it is
@@ -96,9 +102,10 @@ impl Controller {
     fn warm_up(&self, next: &Ground) {
         for (index, rollout) in next.spec.rollouts.iter().enumerate() {
             let (before, after) = (self.ground.standing.rollouts.get(&rollout.name), next.rollout(index));
-            let goes_on = before.is_some_and(|before| before.trial == after.trial && before.state.phase().is_judged());
-            if rollout.warm_up > 0 && after.state.phase().is_judged() && !goes_on {
-                let canary = &next.spec.routes[rollout.route].variants[rollout.to];
+            let goes_on =
+                before.is_some_and(|before| before.trial == after.trial && before.state.is_judged(&before.plan));
+            if rollout.warm_up > 0 && next.is_judged(index) && !goes_on {
+                let canary = &next.spec.routes[rollout.route].variants[next.pair(index).1];
                 let backend = &next.spec.backends[canary.backend].name;
                 self.publisher.warm_up_again(backend);
             }

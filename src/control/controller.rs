@@ -7,26 +7,29 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::audit_log::Audit;
 use super::court::{Court, Moment};
 use super::directory::StateError;
+use super::errands::{Errands, Launch, Report, Word};
 use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
+use super::outside::Outside;
 use super::publisher::{Publisher, recorders};
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
-use super::reload;
+use super::reload::Changes;
 use super::saver::Saver;
 use super::store::Store;
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
-use crate::analysis::VerdictKind;
+use crate::analysis::{Evidence, Verdict, VerdictKind};
 use crate::live::Live;
 use crate::name::Name;
-use crate::rollout::Phase;
+use crate::people::Tokens;
+use crate::rollout::{Phase, Rotation};
 
 /// Rollouts are judged this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -34,6 +37,8 @@ const TICK: Duration = Duration::from_millis(100);
 const TICK_MIN: Duration = Duration::from_millis(10);
 /// A tick that comes late counts for at most this much bake time: nobody was watching meanwhile.
 const ELAPSED_MAX: Duration = Duration::from_secs(1);
+/// What waits for a moment in which things may move forward is looked for this often.
+const CATCH_UP: Duration = Duration::from_secs(1);
 /// Views of routes under judgement have a window that moves this often,
 const WINDOW_JUDGED: Duration = Duration::from_secs(1);
 /// and those of all others this often.
@@ -49,6 +54,8 @@ pub struct Start {
     pub workers: usize,
     /// Where they accept.
     pub listeners: Vec<ListenerView>,
+    /// Is told whenever other people may come in; holds those of `loaded`.
+    pub tokens: watch::Sender<Option<Arc<Tokens>>>,
 }
 
 /// Why control does not begin.
@@ -69,12 +76,16 @@ pub struct Controller {
     pub(super) text: String,
     pub(super) workers: usize,
     pub(super) listeners: Vec<ListenerView>,
+    pub(super) tokens: watch::Sender<Option<Arc<Tokens>>>,
     pub(super) ground: Ground,
     pub(super) publisher: Publisher,
     pub(super) court: Court,
     pub(super) windows: Windows,
     pub(super) journal: Journal,
     pub(super) saver: Saver,
+    pub(super) errands: Errands,
+    /// What is said of rollouts that only time moves.
+    unjudged: Arc<Verdict>,
     pub(super) readings: Readings,
     pub(super) last_reload: ReloadView,
     pub(super) reloads: Reloads,
@@ -82,6 +93,8 @@ pub struct Controller {
     asked: mpsc::Receiver<Asked>,
     started: Instant,
     looked: Instant,
+    /// When it was last asked whether something waits that may move forward now.
+    caught_up: Instant,
     /// When windows moved: of routes under judgement, and of all.
     moved: [Instant; 2],
 }
@@ -101,9 +114,11 @@ enum Event {
     /// The file was changed.
     FileChanged,
     /// The file has been read.
-    Read(Finished),
+    Read(Box<Finished>),
     /// Somebody asks.
-    Asked(Asked),
+    Asked(Box<Asked>),
+    /// An errand has something to tell.
+    Heard(Report),
 }
 
 impl Controller {
@@ -114,11 +129,15 @@ impl Controller {
     /// # Errors
     /// [`StartError`]: the state directory is held by another process, damaged or not writable.
     pub fn start(start: Start) -> Result<(Self, Arc<Live>, Handle), StartError> {
-        Self::start_with(start, Arc::new(read_config))
+        Self::start_with(start, Arc::new(read_config), Box::new(Outside))
     }
 
-    /// [`Controller::start`], with `loader` to read the file again.
-    pub(super) fn start_with(start: Start, loader: Loader) -> Result<(Self, Arc<Live>, Handle), StartError> {
+    /// [`Controller::start`], with `loader` to read the file again, and `launch` to run errands.
+    pub(super) fn start_with(
+        start: Start,
+        loader: Loader,
+        launch: Box<dyn Launch>,
+    ) -> Result<(Self, Arc<Live>, Handle), StartError> {
         let (now, now_ms) = (Instant::now(), unix_ms());
         let (store, saved, note) = Store::open(&start.loaded.spec.state_directory)?;
         if let Some(note) = &note {
@@ -142,12 +161,20 @@ impl Controller {
             text: start.loaded.text,
             workers: start.workers,
             listeners: start.listeners,
+            tokens: start.tokens,
             ground,
             publisher,
             court: Court::default(),
             windows: Windows::default(),
             journal: Journal::new(now_ms),
             saver,
+            errands: Errands::new(launch),
+            unjudged: Arc::new(Verdict {
+                kind: VerdictKind::Inconclusive,
+                metric: None,
+                reason: "not judged".to_owned(),
+                evidence: Evidence::default(),
+            }),
             last_reload: ReloadView {
                 at_ms: now_ms,
                 ok: true,
@@ -162,9 +189,11 @@ impl Controller {
             asked,
             started: now,
             looked: now,
+            caught_up: now,
             moved: [now; 2],
         };
         control.follow(happenings);
+        control.errands.follow(&control.ground, control.publisher.generation());
         let live = Arc::clone(control.publisher.live());
         Ok((control, live, handle))
     }
@@ -174,7 +203,7 @@ impl Controller {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let live = Arc::clone(self.publisher.live());
-        let mut changes = reload::watch(self.file.clone());
+        let mut changes = Changes::of(self.file.clone());
         // It may have been changed between the first reading and the beginning of the watch.
         self.readings.want(Reader::Watch);
         let mut tick = interval(TICK);
@@ -190,15 +219,17 @@ impl Controller {
                 () = &mut shutdown => break,
                 _ = tick.tick() => Event::Look,
                 () = rung => Event::Look,
-                Some(()) = changes.recv() => Event::FileChanged,
-                finished = self.readings.finished() => Event::Read(finished),
-                Some(asked) = self.asked.recv() => Event::Asked(asked),
+                () = changes.next(self.ground.spec.tokens_file.as_deref()) => Event::FileChanged,
+                finished = self.readings.finished() => Event::Read(Box::new(finished)),
+                report = self.errands.heard() => Event::Heard(report),
+                Some(asked) = self.asked.recv() => Event::Asked(Box::new(asked)),
             };
             match event {
                 Event::Look => self.look(),
                 Event::FileChanged => self.readings.want(Reader::Watch),
-                Event::Read(finished) => self.read(finished),
-                Event::Asked(asked) => self.answer(asked),
+                Event::Read(finished) => self.read(*finished),
+                Event::Asked(asked) => self.answer(*asked),
+                Event::Heard(report) => self.heard(report),
             }
         }
         let generation = self.publisher.generation();
@@ -216,21 +247,74 @@ impl Controller {
         let elapsed = now.duration_since(self.looked).min(ELAPSED_MAX);
         self.looked = now;
         let mut verdicts = self.court.look(&self.ground, self.moment());
+        for index in 0..self.ground.spec.rollouts.len() {
+            if self.ground.awaits_time(index) && !self.ground.is_judged(index) {
+                verdicts.push((index, Arc::clone(&self.unjudged)));
+            }
+        }
         // Failures first: what moves on waits for the disk, an abort waits for nothing.
         verdicts.sort_by_key(|(_, verdict)| verdict.kind != VerdictKind::Fail);
         for (index, verdict) in verdicts {
-            self.tell_verdict(index, &verdict);
-            match self.ground.tick(index, &verdict, elapsed, unix_ms()) {
-                Ticked::Baked(state) => self.ground.bake(index, state),
-                Ticked::Moved(changed) if changed.0.rollout(index).state.phase() == Phase::Aborted => {
-                    self.commit_abort(*changed);
-                }
-                Ticked::Moved(changed) => self.commit_when_durable(*changed),
+            if !Arc::ptr_eq(&verdict, &self.unjudged) {
+                self.tell_verdict(index, &verdict);
+            }
+            if let Some(spent) = self.court.spent(&self.ground.spec.rollouts[index].name) {
+                self.ground.spend(index, spent);
+            }
+            let drained = self.is_drained(index);
+            let ticked = self.ground.tick(index, &verdict, elapsed, drained, unix_ms());
+            self.follow_tick(index, ticked);
+        }
+        if now.duration_since(self.caught_up) >= CATCH_UP {
+            self.caught_up = now;
+            if let Some(changed) = self.ground.catch_up(unix_ms()) {
+                self.commit_when_durable(changed);
             }
         }
         self.move_windows(now);
         self.publisher.sweep();
         self.keep_up(now);
+    }
+
+    /// What follows from a tick, or from the end of an errand.
+    fn follow_tick(&mut self, index: usize, ticked: Ticked) {
+        match ticked {
+            Ticked::Baked(state) => self.ground.bake(index, state),
+            Ticked::Moved(changed) if changed.0.rollout(index).state.phase() == Phase::Aborted => {
+                self.commit_abort(*changed);
+            }
+            Ticked::Moved(changed) => self.commit_when_durable(*changed),
+        }
+    }
+
+    /// An errand tells how far it is.
+    fn heard(&mut self, report: Report) {
+        let mut rollouts = self.ground.spec.rollouts.iter();
+        let Some(index) = rollouts.position(|rollout| rollout.name == report.rollout) else {
+            return;
+        };
+        let outcome = match &report.word {
+            Word::News(news) => return self.errands.note(&report.rollout, news.clone()),
+            Word::Done => Ok(()),
+            Word::Failed(reason) => Err(reason.as_str()),
+        };
+        self.errands.ended(&report.rollout);
+        if let Some(ticked) = self.ground.errand_ended(index, outcome, unix_ms()) {
+            self.follow_tick(index, ticked);
+        }
+        self.errands.follow(&self.ground, self.publisher.generation());
+    }
+
+    /// Whether no endpoint of the former version that has left the rotation has a request open.
+    fn is_drained(&self, index: usize) -> bool {
+        let rollout = &self.ground.spec.rollouts[index];
+        let Some(Rotation { from_out, .. }) = self.ground.rotation(index) else {
+            return true;
+        };
+        let (from, _) = self.ground.pair(index);
+        let served = &self.publisher.table().routes[rollout.route].variants[from];
+        let out = served.backend.endpoints.iter().take(from_out as usize);
+        out.map(|endpoint| endpoint.in_flight()).sum::<u32>() == 0
     }
 
     fn move_windows(&mut self, now: Instant) {

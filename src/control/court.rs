@@ -81,12 +81,12 @@ impl Court {
         let mut said = std::mem::take(&mut self.said);
         for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
             let name = &rollout.name;
-            let subject = Subject::of(rollout, table, ground.rollout(index).trial);
+            let subject = Subject::of(ground, index, table);
             let yardstick = yardsticks.remove(name);
             let yardstick = Yardstick::follow(yardstick, &subject.stable, &subject.canary, &rollout.analysis);
             let phase = ground.rollout(index).state.phase();
             let last = said.remove(name).filter(|_| phase != Phase::Idle);
-            if phase.is_judged() {
+            if ground.is_judged(index) {
                 let stand = Stand::of(ground, index);
                 let (mut case, last) = match known.remove(name) {
                     Some(case) if case.subject.is(&subject) => (case, last),
@@ -95,7 +95,11 @@ impl Court {
                         case.judge.keep_spent(&before.judge);
                         (case, None)
                     }
-                    Some(_) | None => (Case::open(subject, stand, now), None),
+                    Some(_) | None => {
+                        let mut case = Case::open(subject, stand, now);
+                        case.judge.begin_with_spent(ground.rollout(index).spent);
+                        (case, None)
+                    }
                 };
                 case.stand(stand, &yardstick, now);
                 // What stands now is judged now: nobody is shown a word about the step before.
@@ -149,6 +153,11 @@ impl Court {
             Some((_, at_ms)) => kind == VerdictKind::Fail || at_ms + TELL_MS <= now_ms,
         };
         due.then(|| said.told.replace((kind, now_ms)).map(|(before, _)| before))
+    }
+
+    /// What the trial of a rollout under judgement has spent of its budget.
+    pub(super) fn spent(&self, rollout: &Name) -> Option<f64> {
+        self.cases.get(rollout).map(|case| case.judge.spent())
     }
 
     /// The last verdict on a rollout.
@@ -215,13 +224,8 @@ impl Case {
 
 impl Stand {
     fn of(ground: &Ground, index: usize) -> Self {
-        let Rollout {
-            route,
-            from,
-            to,
-            observe,
-            ..
-        } = ground.spec.rollouts[index];
+        let Rollout { route, observe, .. } = ground.spec.rollouts[index];
+        let (from, to) = ground.pair(index);
         let weights = ground.in_force_on(route);
         let [stable, canary] = [from, to].map(|variant| f64::from(weights[variant]));
         let both = stable + canary;
@@ -235,15 +239,17 @@ impl Stand {
 }
 
 impl Subject {
-    fn of(rollout: &Rollout, table: &Table, trial: u32) -> Self {
+    fn of(ground: &Ground, index: usize, table: &Table) -> Self {
+        let rollout = &ground.spec.rollouts[index];
+        let (from, to) = ground.pair(index);
         let variants = &table.routes[rollout.route].variants;
-        let canary = &variants[rollout.to];
+        let canary = &variants[to];
         Self {
             canary: Arc::clone(&canary.recorder),
-            stable: Arc::clone(&variants[rollout.from].recorder),
+            stable: Arc::clone(&variants[from].recorder),
             breaker: canary.breaker.as_ref().map(|(breaker, _)| Arc::clone(breaker)),
             analysis: rollout.analysis.clone(),
-            trial,
+            trial: ground.rollout(index).trial,
         }
     }
 

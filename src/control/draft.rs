@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 
 use super::ground::{Changed, Ground};
 use super::journal::{Happening, Kind};
-use super::standing::{RolloutStanding, RouteStanding};
+use super::standing::{Freeze, RolloutStanding, RouteStanding, marks};
 use super::weights::{declared, in_file_order};
 use crate::analysis::Verdict;
 use crate::config::{Rollout, Spec};
-use crate::rollout::{Move, Phase, Plan, Refused, State};
+use crate::rollout::{Approval, Move, Phase, Plan, Refused, State};
 use crate::share::divide_pair;
 
 /// Who wants a change, and why, in their own words (perhaps none).
@@ -25,6 +25,8 @@ pub(super) struct Draft<'a> {
     wish: Wish<'a>,
     now_ms: u64,
     happenings: Vec<Happening>,
+    /// When the newest commit of a release that is started was made, if somebody says so.
+    pub(super) commit_ms: Option<u64>,
     /// Routes whose evidence begins anew; their epochs rise once, however many steps asked for it.
     fresh: BTreeSet<usize>,
 }
@@ -52,6 +54,7 @@ impl<'a> Draft<'a> {
             wish,
             now_ms,
             happenings: Vec::new(),
+            commit_ms: None,
             fresh: BTreeSet::new(),
         }
     }
@@ -78,7 +81,8 @@ impl<'a> Draft<'a> {
         self.ground.rollout_on(route).is_some_and(|index| {
             let spec = &self.ground.spec;
             let aborted = self.ground.rollout(index).state.phase() == Phase::Aborted;
-            !aborted && exposes(spec, &spec.rollouts[index], &self.ground.in_force_on(route))
+            let (_, to) = self.ground.pair(index);
+            !aborted && exposes(spec, route, to, &self.ground.in_force_on(route))
         })
     }
 
@@ -88,14 +92,24 @@ impl<'a> Draft<'a> {
         let rollout = &self.ground.spec.rollouts[index];
         let route = &self.ground.spec.routes[rollout.route];
         let weights = &self.standing_of(rollout).weights;
-        let exposed = exposes(&self.ground.spec, rollout, &in_file_order(&route.variants, weights));
+        let weights = in_file_order(&route.variants, weights);
+        let exposed = exposes(&self.ground.spec, rollout.route, rollout.to, &weights);
         let state = State::initial(exposed, self.now_ms);
+        let releases = [rollout.from, rollout.to].into_iter().filter_map(|variant| {
+            let name = route.variants[variant].name.clone();
+            Some((name, release(&self.ground.spec, rollout.route, variant)?))
+        });
         let standing = RolloutStanding {
             reason: state.reason().to_owned(),
             state,
             plan: rollout.plan.clone(),
-            release: release(&self.ground.spec, rollout),
+            marks: marks(&rollout.plan),
+            swapped: false,
+            releases: releases.collect(),
             trial: 0,
+            approvals: Vec::new(),
+            commit_ms: None,
+            spent: 0.0,
         };
         let name = rollout.name.clone();
         self.ground.standing.rollouts.insert(name, standing);
@@ -110,7 +124,7 @@ impl<'a> Draft<'a> {
         self.ground.standing.rollouts.insert(rollout.name.clone(), known);
         self.adopt_declared(index);
         self.meet_plan(index, &rollout.plan);
-        self.meet_release(index, release(&spec, rollout));
+        self.meet_release(index);
         self.adopt_declared(index);
         self.watch_exposure(index);
     }
@@ -125,7 +139,10 @@ impl<'a> Draft<'a> {
 
     /// What was seen of the canary so far is no evidence any more, neither for it nor against it.
     pub(super) fn begin_trial(&mut self, index: usize) {
-        self.ground.rollout_mut(index).trial += 1;
+        let standing = self.ground.rollout_mut(index);
+        standing.trial += 1;
+        standing.spent = 0.0;
+        standing.approvals.clear();
         self.fresh.insert(self.ground.spec.rollouts[index].route);
     }
 
@@ -140,7 +157,7 @@ impl<'a> Draft<'a> {
         let spec = &self.ground.spec;
         let rollout = &spec.rollouts[index];
         let weights = in_file_order(&spec.routes[route].variants, &self.standing_of(rollout).weights);
-        let exposed = exposes(spec, rollout, &weights);
+        let exposed = exposes(spec, route, self.ground.pair(index).1, &weights);
         let state = &self.ground.rollout(index).state;
         let moved = state.weights_set(exposed, self.now_ms)?;
         if moved.state.phase() == state.phase() {
@@ -177,29 +194,154 @@ impl<'a> Draft<'a> {
         if standing.plan == *plan {
             return;
         }
-        let state = standing.state.plan_changed(plan, now_ms);
+        let before = std::mem::replace(&mut standing.marks, marks(plan));
         standing.plan = plan.clone();
+        if before == standing.marks {
+            // What was stored stood for this plan.
+            return;
+        }
+        let state = standing.state.plan_changed(plan, now_ms);
+        standing.approvals.clear();
         let reason = format!("the plan was changed in the file; {}", state.reason());
         self.put_state(index, Move { state, reason }, None);
         self.fresh.insert(self.ground.spec.rollouts[index].route);
     }
 
-    fn meet_release(&mut self, index: usize, found: Option<String>) {
+    /// The releases that the file names meet those that were seen last. A new one of the canary, or of
+    /// the former stable where the next canary is to be that one, may start the plan. While nothing may
+    /// move forward it is not seen yet.
+    fn meet_release(&mut self, index: usize) {
         let (now_ms, spec) = (self.now_ms, self.ground.spec.clone());
-        let auto_start = spec.rollouts[index].auto_start;
-        let standing = self.ground.rollout_mut(index);
+        let rollout = &spec.rollouts[index];
+        let variants = &spec.routes[rollout.route].variants;
+        let (from, to) = self.ground.next_pair(index);
+        let held = self.ground.held(index, now_ms).is_some();
         // A file that names no release any more is no new release, and makes none forgotten.
-        let Some(found) = found else { return };
-        let known = standing.release.replace(found.clone());
+        if let Some(found) = release(&spec, rollout.route, from) {
+            let seen = &mut self.ground.rollout_mut(index).releases;
+            seen.insert(variants[from].name.clone(), found);
+        }
+        let Some(found) = release(&spec, rollout.route, to) else {
+            return;
+        };
+        let name = &variants[to].name;
+        let known = self.ground.rollout(index).releases.get(name).cloned();
+        if held && known.as_ref().is_some_and(|known| *known != found) {
+            return;
+        }
+        self.ground
+            .rollout_mut(index)
+            .releases
+            .insert(name.clone(), found.clone());
         let Some(known) = known.filter(|known| *known != found) else {
             return;
         };
-        if let Some(mut moved) = standing.state.release_changed(&standing.plan, auto_start, now_ms) {
+        let standing = self.ground.rollout_mut(index);
+        let moved = standing
+            .state
+            .release_changed(&standing.plan, rollout.auto_start, now_ms);
+        if let Some(mut moved) = moved {
             moved.reason = format!("{known} gave way to {found}; {}", moved.reason);
+            self.turn(index, (from, to));
+            let begins = moved.state.phase() != Phase::Idle;
             self.put_state(index, moved, None);
+            if begins {
+                self.tell_trial(index);
+            }
         }
         // Another release is another canary.
         self.begin_trial(index);
+    }
+
+    /// From now on the rollout moves weight from the one to the other.
+    pub(super) fn turn(&mut self, index: usize, (from, _): (usize, usize)) {
+        let swapped = from != self.ground.spec.rollouts[index].from;
+        self.ground.rollout_mut(index).swapped = swapped;
+    }
+
+    /// The last move began a trial: it says of what.
+    pub(super) fn tell_trial(&mut self, index: usize) {
+        let spec = self.ground.spec.clone();
+        let rollout = &spec.rollouts[index];
+        let variants = &spec.routes[rollout.route].variants;
+        let (from, to) = self.ground.pair(index);
+        let commit_ms = self.commit_ms.or(spec.backends[variants[to].backend].commit_ms);
+        let standing = self.ground.rollout_mut(index);
+        standing.commit_ms = commit_ms;
+        let mut facts = vec![
+            ("direction", format!("{} to {}", variants[from].name, variants[to].name)),
+            ("trial", (standing.trial + 1).to_string()),
+        ];
+        facts.extend(commit_ms.map(|ms| ("commitTime", ms.to_string())));
+        let mut moves = self.happenings.iter_mut().rev();
+        if let Some(happening) = moves.find(|happening| happening.kind == Kind::Rollout) {
+            happening.facts.extend(facts);
+        }
+    }
+
+    /// Somebody approves the gate that the rollout stands at.
+    pub(super) fn approve(&mut self, index: usize, approval: Approval, missing: [String; 2]) {
+        let rollout = &self.ground.spec.rollouts[index];
+        let [from, to] = missing;
+        let step = self.ground.rollout(index).state.step().map_or(0, |step| step + 1);
+        let happening = Happening {
+            kind: Kind::Approval,
+            by: self.wish.by.to_owned(),
+            route: Some(self.ground.spec.routes[rollout.route].name.clone()),
+            rollout: Some(rollout.name.clone()),
+            from,
+            to,
+            reason: self.wish.words("approved".to_owned()),
+            facts: vec![
+                ("step", step.to_string()),
+                ("roles", approval.roles.join(" ")),
+                ("approvedGeneration", approval.generation.to_string()),
+            ],
+            decided: false,
+            verdict: None,
+        };
+        let approvals = &mut self.ground.rollout_mut(index).approvals;
+        approvals.retain(|other| other.by != approval.by);
+        approvals.push(approval);
+        self.happenings.push(happening);
+    }
+
+    /// Nothing moves forward from now on, or may again.
+    pub(super) fn freeze(&mut self, frozen: bool) {
+        let words = |frozen: bool| if frozen { "frozen" } else { "not frozen" }.to_owned();
+        let before = self.ground.standing.frozen.is_some();
+        self.ground.standing.frozen = frozen.then(|| Freeze {
+            by: self.wish.by.to_owned(),
+            reason: self.wish.reason.to_owned(),
+            since_ms: self.now_ms,
+        });
+        self.happenings.push(Happening {
+            kind: Kind::Freeze,
+            by: self.wish.by.to_owned(),
+            route: None,
+            rollout: None,
+            from: words(before),
+            to: words(frozen),
+            reason: self.wish.words(
+                if frozen {
+                    "nothing moves forward"
+                } else {
+                    "rollouts may move forward"
+                }
+                .to_owned(),
+            ),
+            facts: Vec::new(),
+            decided: false,
+            verdict: None,
+        });
+    }
+
+    /// What waited while nothing could move forward: weights and releases of the file.
+    pub(super) fn catch_up(&mut self, index: usize) {
+        self.adopt_declared(index);
+        self.meet_release(index);
+        self.adopt_declared(index);
+        self.settle(self.ground.spec.rollouts[index].route);
     }
 
     /// Weights that the file changed apply where the phase allows it.
@@ -208,7 +350,8 @@ impl<'a> Draft<'a> {
         let route = self.ground.spec.rollouts[index].route;
         let file = declared(&self.ground.spec.routes[route].variants);
         let known = self.standing_of(&self.ground.spec.rollouts[index]);
-        if known.declared == file || !matches!(phase, Phase::Idle | Phase::Watching | Phase::Succeeded) {
+        let frozen = self.ground.standing.frozen.is_some();
+        if known.declared == file || frozen || !matches!(phase, Phase::Idle | Phase::Watching | Phase::Succeeded) {
             return;
         }
         let from = self.ground.words(route);
@@ -233,7 +376,12 @@ impl<'a> Draft<'a> {
     fn watch_exposure(&mut self, index: usize) {
         let spec = &self.ground.spec;
         let rollout = &spec.rollouts[index];
-        let exposed = exposes(spec, rollout, &self.derive(rollout.route));
+        let exposed = exposes(
+            spec,
+            rollout.route,
+            self.ground.pair(index).1,
+            &self.derive(rollout.route),
+        );
         let state = &self.ground.rollout(index).state;
         if let Some(moved) = state.exposure_changed(exposed, self.now_ms) {
             self.put_state(index, moved, None);
@@ -248,9 +396,11 @@ impl<'a> Draft<'a> {
         let before = std::mem::replace(&mut standing.state, moved.state);
         let (from, to) = places(&before, &standing.state, &standing.plan);
         if before.step() != standing.state.step() {
+            standing.approvals.clear();
             self.fresh.insert(route);
         }
         standing.reason.clone_from(&reason);
+        let facts = self.ground.facts(index);
         self.happenings.push(Happening {
             kind: Kind::Rollout,
             by: self.wish.by.to_owned(),
@@ -259,7 +409,7 @@ impl<'a> Draft<'a> {
             from,
             to,
             reason,
-            facts: Vec::new(),
+            facts,
             decided: verdict.is_some(),
             verdict,
         });
@@ -274,7 +424,7 @@ impl<'a> Draft<'a> {
         };
         let weights = in_file_order(variants, &standing.weights);
         let moved = self.ground.rollout_on(route).and_then(|index| {
-            let Rollout { from, to, .. } = self.ground.spec.rollouts[index];
+            let (from, to) = self.ground.pair(index);
             let standing = self.ground.rollout(index);
             divide_pair(&weights, from, to, standing.state.canary_ppm(&standing.plan)?)
         });
@@ -307,17 +457,14 @@ impl Ground {
 }
 
 /// Whether the canary's requests vote: it has weight, or a cohort that is evidence (rule 13).
-fn exposes(spec: &Spec, rollout: &Rollout, weights: &[u32]) -> bool {
-    let cohorts = &spec.routes[rollout.route].cohorts;
-    weights[rollout.to] > 0
-        || cohorts
-            .iter()
-            .any(|cohort| cohort.evidence && cohort.variant == rollout.to)
+fn exposes(spec: &Spec, route: usize, to: usize, weights: &[u32]) -> bool {
+    let cohorts = &spec.routes[route].cohorts;
+    weights[to] > 0 || cohorts.iter().any(|cohort| cohort.evidence && cohort.variant == to)
 }
 
-/// The release of the canary's backend.
-fn release(spec: &Spec, rollout: &Rollout) -> Option<String> {
-    let variant = &spec.routes[rollout.route].variants[rollout.to];
+/// The release of a variant's backend.
+pub(super) fn release(spec: &Spec, route: usize, variant: usize) -> Option<String> {
+    let variant = &spec.routes[route].variants[variant];
     spec.backends[variant.backend].release.clone()
 }
 

@@ -8,15 +8,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::draft::{Draft, Wish};
+use super::draft::{Draft, Wish, release};
+use super::errands::Task;
 use super::journal::Happening;
-use super::standing::{RolloutStanding, RouteStanding, Standing};
+use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
 use super::weights::{by_name, declared, in_words};
-use crate::analysis::{Term, Verdict};
+use crate::analysis::{Term, Verdict, figures};
 use crate::compile::{InForce, Trial};
-use crate::config::{Rollout, Route, Spec};
+use crate::config::{self, Rollout, Route, Spec};
 use crate::name::Name;
-use crate::rollout::{Phase, Refused, State, Tick, Verb};
+use crate::outgoing::{Payload, checksum};
+use crate::rollout::{Approval, Errand, Needs, Phase, Refused, Rotation, State, Tick, Verb};
+use crate::route::HostMatch;
+use crate::share::MILLION;
 
 /// The checked file, and what stands beside it. Every rollout of the file has its standing, and so
 /// has the route of each.
@@ -30,6 +34,15 @@ pub(super) struct Ground {
 
 /// A new ground, and what made it so.
 pub(super) type Changed = (Ground, Vec<Happening>);
+
+/// How a rollout is to be started: checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ordered {
+    /// The pair's two variants, one way or the other; `None`: as the file and the last promotion have it.
+    pub(super) direction: Option<(usize, usize)>,
+    /// When the newest commit in the release was made, in Unix milliseconds.
+    pub(super) commit_ms: Option<u64>,
+}
 
 /// What a tick leads to.
 #[derive(Debug)]
@@ -52,7 +65,10 @@ impl Ground {
         }
         let mut ground = Self {
             spec: Arc::clone(&spec),
-            standing: Standing::default(),
+            standing: Standing {
+                frozen: known.frozen.take(),
+                ..Standing::default()
+            },
             trials: trials.into(),
         };
         for (index, route) in spec.routes.iter().enumerate() {
@@ -95,19 +111,191 @@ impl Ground {
         (next, happenings)
     }
 
-    /// What a person asks of a rollout.
+    /// What a person asks of a rollout. `order`: how, where it is a start.
     ///
     /// # Errors
-    /// [`Refused`] says what is possible in its phase.
-    pub(super) fn command(&self, rollout: usize, verb: Verb, wish: Wish, now_ms: u64) -> Result<Changed, Refused> {
+    /// [`Refused`] says what is possible in its phase, or why nothing moves forward now.
+    pub(super) fn command(
+        &self,
+        rollout: usize,
+        verb: Verb,
+        order: &Ordered,
+        wish: Wish,
+        now_ms: u64,
+    ) -> Result<Changed, Refused> {
         let standing = self.rollout(rollout);
         let moved = standing.state.command(&standing.plan, verb, now_ms)?;
+        if let Some(why) = self.held(rollout, now_ms).filter(|_| verb.moves_forward()) {
+            return Err(Refused(format!(
+                "{} is not possible: {why}; abort works",
+                verb.as_str()
+            )));
+        }
+        let begins = matches!(verb, Verb::Start | Verb::Retry);
         let mut draft = Draft::new(self.clone(), wish, now_ms);
+        if begins {
+            draft.commit_ms = order.commit_ms;
+            draft.turn(rollout, self.direction(rollout, order)?);
+        }
         draft.put_move(rollout, moved, None);
-        if matches!(verb, Verb::Start | Verb::Retry) {
+        if begins {
+            draft.tell_trial(rollout);
             draft.begin_trial(rollout);
         }
         Ok(draft.finish())
+    }
+
+    /// Between which variants a start moves weight. Who turns a rollout round names the side that has
+    /// less: to begin with the other one would move users at once, and nobody would judge it.
+    fn direction(&self, rollout: usize, order: &Ordered) -> Result<(usize, usize), Refused> {
+        let Some((from, to)) = order.direction else {
+            return Ok(self.next_pair(rollout));
+        };
+        let spec = &self.spec.rollouts[rollout];
+        let weights = self.in_force_on(spec.route);
+        if (from, to) != self.pair(rollout) && weights[to] > weights[from] {
+            let name = &self.spec.routes[spec.route].variants[to].name;
+            return Err(Refused(format!(
+                "{name} has most of the weight already; start towards the other variant, or leave the direction out"
+            )));
+        }
+        Ok((from, to))
+    }
+
+    /// Why the word of somebody with these roles counts for nothing at the gate that the rollout stands at.
+    pub(super) fn unwanted(&self, rollout: usize, roles: &[String]) -> Option<String> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        match state.needs(plan) {
+            Some(Needs::Approvals(gate)) if !gate.wants(roles) => Some(format!(
+                "this gate wants somebody who is {}; none of your roles is asked for",
+                gate.wanted()
+            )),
+            _ => None,
+        }
+    }
+
+    /// One person's approval of the gate that a rollout stands at.
+    ///
+    /// # Errors
+    /// [`Refused`] where no gate waits for approvals.
+    pub(super) fn approve(
+        &self,
+        rollout: usize,
+        approval: Approval,
+        wish: Wish,
+        now_ms: u64,
+    ) -> Result<Changed, Refused> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let Some(Needs::Approvals(gate)) = state.needs(plan) else {
+            let phase = state.phase().as_str();
+            return Err(Refused(format!(
+                "no gate of this rollout waits for approvals now: it is {phase}"
+            )));
+        };
+        let missing = |approvals: &[Approval]| gate.missing(approvals, now_ms).unwrap_or_else(|| "approved".to_owned());
+        let given = &self.rollout(rollout).approvals;
+        let mut next: Vec<Approval> = given.iter().filter(|other| other.by != approval.by).cloned().collect();
+        next.push(approval.clone());
+        let words = [missing(given), missing(&next)];
+        let mut draft = Draft::new(self.clone(), wish, now_ms);
+        draft.approve(rollout, approval, words);
+        Ok(draft.finish())
+    }
+
+    /// Nothing moves forward from now on, or may again: then what the file brought meanwhile applies.
+    pub(super) fn freeze(&self, frozen: bool, wish: Wish, now_ms: u64) -> Changed {
+        let mut draft = Draft::new(self.clone(), wish, now_ms);
+        draft.freeze(frozen);
+        draft.finish()
+    }
+
+    /// What waited while nothing could move forward, and may now. `None`: nothing did.
+    pub(super) fn catch_up(&self, now_ms: u64) -> Option<Changed> {
+        let waits = |&index: &usize| self.held(index, now_ms).is_none() && self.is_behind(index);
+        let mut waiting = (0..self.spec.rollouts.len()).filter(waits).peekable();
+        waiting.peek()?;
+        let mut draft = Draft::new(self.clone(), Wish::FILE, now_ms);
+        waiting.for_each(|index| draft.catch_up(index));
+        Some(draft.finish())
+    }
+
+    /// Whether the file says something about a rollout that has not been seen for want of a moment.
+    fn is_behind(&self, index: usize) -> bool {
+        let Rollout { route, .. } = self.spec.rollouts[index];
+        let variants = &self.spec.routes[route].variants;
+        let (_, to) = self.next_pair(index);
+        let standing = self.rollout(index);
+        let seen = standing.releases.get(&variants[to].name);
+        let is_new = release(&self.spec, route, to).is_some_and(|found| seen.is_some_and(|seen| *seen != found));
+        let waits = matches!(standing.state.phase(), Phase::Idle | Phase::Watching | Phase::Succeeded);
+        let kept = self
+            .route(route)
+            .is_some_and(|known| known.declared != declared(variants));
+        is_new || (waits && kept)
+    }
+
+    /// Why the rollout cannot move forward at `now_ms`; `None`: it can.
+    pub(super) fn held(&self, rollout: usize, now_ms: u64) -> Option<String> {
+        if let Some(Freeze { by, reason, .. }) = &self.standing.frozen {
+            let why = if reason.trim().is_empty() {
+                String::new()
+            } else {
+                format!(" ({reason})")
+            };
+            return Some(format!("frozen by {by}{why}"));
+        }
+        let window = self.spec.rollouts[rollout].window.as_ref()?;
+        let opens = window.opens(now_ms)?;
+        Some(format!("outside of its window, which opens {opens}"))
+    }
+
+    /// `from` and `to` of a rollout as it stands.
+    pub(super) fn pair(&self, rollout: usize) -> (usize, usize) {
+        let Rollout { name, from, to, .. } = &self.spec.rollouts[rollout];
+        let swapped = self
+            .standing
+            .rollouts
+            .get(name)
+            .is_some_and(|standing| standing.swapped);
+        if swapped { (*to, *from) } else { (*from, *to) }
+    }
+
+    /// `from` and `to` of the next trial: after a success with the roles exchanged, where the file says so.
+    pub(super) fn next_pair(&self, rollout: usize) -> (usize, usize) {
+        let (from, to) = self.pair(rollout);
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let swaps = plan.after.swap_roles && state.phase() == Phase::Succeeded;
+        if swaps { (to, from) } else { (from, to) }
+    }
+
+    /// What is on trial, for the record.
+    pub(super) fn facts(&self, rollout: usize) -> Vec<(&'static str, String)> {
+        let (_, to) = self.pair(rollout);
+        let release = release(&self.spec, self.spec.rollouts[rollout].route, to);
+        release.map(|release| ("release", release)).into_iter().collect()
+    }
+
+    /// What a step waits for beside time and evidence, in words.
+    pub(super) fn waiting(&self, rollout: usize, now_ms: u64) -> Option<String> {
+        let RolloutStanding {
+            state, plan, approvals, ..
+        } = self.rollout(rollout);
+        let step = state.needs(plan).and_then(|needs| match needs {
+            Needs::Evidence { .. } => None,
+            Needs::Time(time) => Some(format!("a pause of {}", figures::time(*time))),
+            Needs::Person => Some("somebody who resumes".to_owned()),
+            Needs::Approvals(gate) => gate.missing(approvals, now_ms),
+            Needs::Window(window) => Some(format!("a time within {window}")),
+            Needs::Errand(errand) => Some(errand.words()),
+            Needs::Drained(_) => Some("requests that end".to_owned()),
+        });
+        let held = self
+            .held(rollout, now_ms)
+            .filter(|_| state.step().is_some() || self.is_behind(rollout));
+        match (step, held) {
+            (Some(step), Some(held)) => Some(format!("{step}; {held}")),
+            (step, held) => step.or(held),
+        }
     }
 
     /// A person sets checked weights, in file order, on a route.
@@ -122,6 +310,7 @@ impl Ground {
         now_ms: u64,
     ) -> Result<Changed, Refused> {
         let Route { name, variants, .. } = &self.spec.routes[route];
+        self.may_weigh(route, weights)?;
         let mut ground = self.clone();
         let standing = RouteStanding {
             declared: declared(variants),
@@ -139,18 +328,88 @@ impl Ground {
         Ok(draft.finish())
     }
 
-    /// One tick of a rollout under judgement, `elapsed` after the last.
-    pub(super) fn tick(&self, rollout: usize, verdict: &Verdict, elapsed: Duration, now_ms: u64) -> Ticked {
+    /// While all is frozen a person may take weight from a canary, and nothing else.
+    fn may_weigh(&self, route: usize, weights: &[u32]) -> Result<(), Refused> {
+        let Some(Freeze { by, .. }) = &self.standing.frozen else {
+            return Ok(());
+        };
+        let lowers = self.rollout_on(route).is_some_and(|rollout| {
+            let (_, to) = self.pair(rollout);
+            let part = |weights: &[u32]| {
+                let sum: u64 = weights.iter().copied().map(u64::from).sum();
+                (u64::from(weights[to]), sum)
+            };
+            let ((now, all_now), (then, all_then)) = (part(&self.in_force_on(route)), part(weights));
+            u128::from(then) * u128::from(all_now) <= u128::from(now) * u128::from(all_then)
+        });
+        if lowers {
+            return Ok(());
+        }
+        Err(Refused(format!(
+            "frozen by {by}: weights may only be taken from a canary; unfreeze first"
+        )))
+    }
+
+    /// Whether time alone can move a rollout on.
+    pub(super) fn awaits_time(&self, rollout: usize) -> bool {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        match state.phase() {
+            Phase::Progressing | Phase::Promoting => true,
+            Phase::Succeeded => state.baked() < plan.after.watch.max(plan.after.standby),
+            Phase::Idle | Phase::Watching | Phase::Paused | Phase::Aborted => false,
+        }
+    }
+
+    /// Whether verdicts move a rollout: its canary is on trial, or watched after the promotion.
+    pub(super) fn is_judged(&self, rollout: usize) -> bool {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        state.is_judged(plan)
+    }
+
+    /// The errand of a rollout has come to an end. `None`: nothing follows, or no errand was waited for.
+    pub(super) fn errand_ended(&self, rollout: usize, outcome: Result<(), &str>, now_ms: u64) -> Option<Ticked> {
+        let standing = self.rollout(rollout);
+        standing.state.errand(&standing.plan)?;
+        let moved = match outcome {
+            Ok(()) => Err(standing.state.errand_done(&standing.plan)),
+            Err(reason) => standing.state.errand_failed(&standing.plan, reason, now_ms)?,
+        };
+        Some(match moved {
+            Err(state) => Ticked::Baked(state),
+            Ok(moved) => {
+                let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
+                draft.put_move(rollout, moved, None);
+                Ticked::Moved(Box::new(draft.finish()))
+            }
+        })
+    }
+
+    /// One tick of a rollout under judgement, `elapsed` after the last. `drained`: no endpoint that has
+    /// left the rotation has a request open.
+    pub(super) fn tick(
+        &self,
+        rollout: usize,
+        verdict: &Verdict,
+        elapsed: Duration,
+        drained: bool,
+        now_ms: u64,
+    ) -> Ticked {
         let standing = self.rollout(rollout);
         let Rollout { patience, observe, .. } = self.spec.rollouts[rollout];
+        let cleared = match standing.state.needs(&standing.plan) {
+            Some(Needs::Approvals(gate)) => gate.missing(&standing.approvals, now_ms).is_none(),
+            Some(Needs::Window(window)) => window.is_open(now_ms),
+            Some(Needs::Drained(_)) => drained,
+            Some(Needs::Evidence { .. } | Needs::Time(_) | Needs::Person | Needs::Errand(_)) | None => false,
+        };
         let tick = Tick {
             plan: &standing.plan,
             verdict,
             elapsed,
             patience,
             observe,
-            held: false,
-            cleared: false,
+            held: self.held(rollout, now_ms).is_some(),
+            cleared,
             now_ms,
         };
         match standing.state.tick(tick) {
@@ -161,6 +420,18 @@ impl Ground {
                 Ticked::Moved(Box::new(draft.finish()))
             }
         }
+    }
+
+    /// Takes down what a trial has spent of its budget.
+    pub(super) fn spend(&mut self, rollout: usize, spent: f64) {
+        if self.rollout(rollout).spent != spent {
+            self.rollout_mut(rollout).spent = spent;
+        }
+    }
+
+    /// What all trials together have spent of their budgets.
+    pub(super) fn spent(&self) -> f64 {
+        self.standing.rollouts.values().map(|standing| standing.spent).sum()
     }
 
     /// Takes over a state that only time has changed.
@@ -191,21 +462,76 @@ impl Ground {
         self.route(rollout.route)
             .filter(|standing| standing.declared != declared(variants))?;
         let file: Vec<u32> = variants.iter().map(|variant| variant.weight).collect();
+        let phase = self.rollout(index).state.phase().as_str();
+        let until = match self.standing.frozen {
+            Some(_) => "all is frozen".to_owned(),
+            None => format!("rollout {} is {phase}", rollout.name),
+        };
         Some(format!(
-            "route {name}: the file's weights {} wait while rollout {} is {}",
-            in_words(variants, &file),
-            rollout.name,
-            self.rollout(index).state.phase().as_str()
+            "route {name}: the file's weights {} wait while {until}",
+            in_words(variants, &file)
         ))
     }
 
     fn trial(&self, index: usize) -> Trial {
         let rollout = &self.spec.rollouts[index];
+        let (from, to) = self.pair(index);
+        let aborted = self.rollout(index).state.phase() == Phase::Aborted;
+        let weights = self.in_force_on(rollout.route);
+        let idle = [to, from].into_iter().find(|&side| weights[side] == 0);
         Trial {
             rollout: rollout.name.clone(),
-            from: rollout.from,
-            to: rollout.to,
-            aborted: self.rollout(index).state.phase() == Phase::Aborted,
+            from,
+            to,
+            aborted,
+            rotation: self.rotation(index),
+            // What was aborted is shown to nobody.
+            idle: idle.filter(|_| !aborted && rollout.preview.is_some()),
+        }
+    }
+
+    /// Which endpoints of the pair take requests; `None`: all.
+    pub(super) fn rotation(&self, rollout: usize) -> Option<Rotation> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        plan.steps().get(state.step()?)?.rotation
+    }
+
+    /// What it takes to run an errand of a rollout.
+    pub(super) fn task(&self, index: usize, errand: Arc<Errand>, generation: u64) -> Task {
+        let spec = &self.spec;
+        let rollout = &spec.rollouts[index];
+        let route = &spec.routes[rollout.route];
+        let RolloutStanding {
+            state,
+            plan,
+            marks,
+            reason,
+            ..
+        } = self.rollout(index);
+        let (from, to) = self.pair(index);
+        let endpoints = spec.backends[route.variants[to].backend].endpoints.iter();
+        let canary = release(spec, rollout.route, to);
+        Task {
+            errand,
+            endpoints: endpoints.map(authority).collect(),
+            host: route.matches.hosts.iter().find_map(|host| match host {
+                HostMatch::Exact(name) => Some(name.clone()),
+                _ => None,
+            }),
+            payload: Payload {
+                rollout: rollout.name.to_string(),
+                route: route.name.to_string(),
+                environment: spec.environment.clone(),
+                checksum: checksum(canary.as_deref(), marks),
+                step: state.step().map(|step| step + 1),
+                of: plan.steps().len(),
+                weight: f64::from(state.canary_ppm(plan).unwrap_or(0)) / f64::from(MILLION),
+                release: canary,
+                generation,
+                from: route.variants[from].name.to_string(),
+                to: route.variants[to].name.to_string(),
+                reason: reason.clone(),
+            },
         }
     }
 
@@ -269,5 +595,16 @@ impl Ground {
     }
 }
 
+/// `host:port`, with brackets where the host is an IPv6 address.
+fn authority(endpoint: &config::Endpoint) -> String {
+    match endpoint.host.contains(':') {
+        true => format!("[{}]:{}", endpoint.host, endpoint.port),
+        false => format!("{}:{}", endpoint.host, endpoint.port),
+    }
+}
+
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;

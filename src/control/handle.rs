@@ -14,6 +14,8 @@ pub type By = String;
 /// Why control did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// 403: not this person, as at a gate that wants other roles.
+    Forbidden(String),
     /// 404: no such route, rollout or backend.
     NotFound(String),
     /// 422: the body's fields, each named.

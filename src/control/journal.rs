@@ -60,6 +60,10 @@ pub(super) enum Kind {
     Start,
     /// This process ends in order.
     Stop,
+    /// Somebody approved a gate.
+    Approval,
+    /// Nothing moves forward, or may again.
+    Freeze,
 }
 
 /// What happened, newest last.
@@ -143,6 +147,8 @@ impl Kind {
             Self::Reload => "reload",
             Self::Start => "start",
             Self::Stop => "stop",
+            Self::Approval => "approval",
+            Self::Freeze => "freeze",
         }
     }
 }

@@ -10,6 +10,7 @@ mod controller;
 mod court;
 mod directory;
 mod draft;
+mod errands;
 mod evidence;
 #[cfg(test)]
 mod fixture;
@@ -17,6 +18,7 @@ mod ground;
 mod handle;
 mod journal;
 mod log;
+mod outside;
 mod publisher;
 mod readings;
 mod reload;

@@ -17,6 +17,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const BAKED: Duration = Duration::from_secs(10);
 /// Old files of the audit log are looked for this often.
 const PRUNE: Duration = Duration::from_secs(3600);
+/// What trials spend of their budgets is written this often, while they do.
+const SPENT: Duration = Duration::from_secs(1);
 /// After an unclean end the generations that may have been used unwritten are left out.
 const GENERATIONS_LEFT_OUT: u64 = 100;
 
@@ -39,6 +41,8 @@ pub(super) struct Saver {
     problem: Option<String>,
     tried: Instant,
     saved: Instant,
+    /// What trials had spent when it was written last.
+    spent: f64,
 }
 
 impl Saver {
@@ -55,6 +59,7 @@ impl Saver {
             problem: None,
             tried: now,
             saved: now,
+            spent: 0.0,
         }
     }
 
@@ -87,6 +92,7 @@ impl Saver {
                 }
                 (self.generation, self.behind, self.saved) = (generation, false, now);
                 self.audit.was_saved(ground.spec.audit.max_bytes);
+                self.spent = ground.spent();
                 Ok(())
             }
             Err(error) => {
@@ -115,8 +121,10 @@ impl Saver {
     /// Writes again what is not durable yet, and bake time now and then.
     pub(super) fn keep_up(&mut self, ground: &Ground, generation: u64, baking: bool, now: Instant) {
         self.keep_log(ground, now);
+        let age = now.duration_since(self.saved);
+        let spends = (ground.spent() - self.spent).abs() >= 1.0;
         let due =
-            self.behind || self.again || self.audit.is_ahead() || (baking && now.duration_since(self.saved) >= BAKED);
+            self.behind || self.again || self.audit.is_ahead() || (baking && age >= BAKED) || (spends && age >= SPENT);
         if due && self.may_try(now) {
             self.again &= self.behind;
             self.save_later(ground, generation, now);

@@ -1,10 +1,14 @@
 //! What stands beside the file and outlives a restart: weights set by hand, and where rollouts are.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::weights::Weights;
 use crate::name::Name;
-use crate::rollout::{Plan, State};
+use crate::rollout::{Approval, Plan, State};
 
 /// All of it, by name, each with the part of the file that it was made under: "changed" means
 /// different from that by value, over reloads and restarts alike.
@@ -14,6 +18,17 @@ pub(super) struct Standing {
     pub(super) routes: BTreeMap<Name, RouteStanding>,
     /// Every rollout of the file.
     pub(super) rollouts: BTreeMap<Name, RolloutStanding>,
+    /// Nothing moves forward.
+    pub(super) frozen: Option<Freeze>,
+}
+
+/// By whom, why and since when nothing moves forward.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Freeze {
+    pub(super) by: String,
+    pub(super) reason: String,
+    /// Unix milliseconds.
+    pub(super) since_ms: u64,
 }
 
 /// The weights of one route before its rollout divides the pair anew.
@@ -40,13 +55,38 @@ pub(super) struct RolloutStanding {
     pub(super) state: State,
     /// The plan it was made under.
     pub(super) plan: Plan,
-    /// The release of the canary's backend that was seen last; `None`: none yet.
-    pub(super) release: Option<String>,
+    /// Tells that plan from another one, also after a restart.
+    pub(super) marks: Marks,
+    /// Whether `from` and `to` of the file have exchanged their roles.
+    pub(super) swapped: bool,
+    /// The releases of the pair's backends that were seen last, by variant.
+    pub(super) releases: BTreeMap<Name, String>,
     /// Why it stands where it stands.
     pub(super) reason: String,
     /// Rises when the canary is to be judged as if it had never been seen: a start, a retry, a new
-    /// release. Not stored.
+    /// release.
     pub(super) trial: u32,
+    /// Given for the step in force.
+    pub(super) approvals: Vec<Approval>,
+    /// When the newest commit of what is on trial was made, in Unix milliseconds.
+    pub(super) commit_ms: Option<u64>,
+    /// What the trial has spent of its budget: failures that stable's rate does not explain.
+    pub(super) spent: f64,
+}
+
+/// Digests of a plan's marks. What a plan says may be secret; these are not.
+pub(super) type Marks = Arc<[String]>;
+
+/// The digests of `plan`.
+pub(super) fn marks(plan: &Plan) -> Marks {
+    let hex = |text: &String| {
+        let mut hex = String::new();
+        for byte in &digest(&SHA256, text.as_bytes()).as_ref()[..16] {
+            write!(hex, "{byte:02x}").expect("a text takes what is written");
+        }
+        hex
+    };
+    plan.marks().iter().map(hex).collect()
 }
 
 impl RouteStanding {

@@ -7,14 +7,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{Directory, StateError};
-use super::standing::{RolloutStanding, RouteStanding, Standing};
-use super::weights::Weights;
+use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
 use crate::audit::Anchor;
 use crate::name::Name;
-use crate::rollout::{Parts, Phase, Plan, State, Step};
+use crate::rollout::{Approval, Needs, Parts, Phase, Plan, State, Step};
 
-/// The version of the form that is written, and the only one that is read.
-const VERSION: u32 = 1;
+/// The version of the form that is written.
+const VERSION: u32 = 2;
+/// And the oldest that is read: what it did not have is as it was before there was such a thing.
+const VERSION_MIN: u32 = 1;
 
 /// All that is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,10 +67,20 @@ struct StoredState {
     version: u32,
     generation: u64,
     clean: bool,
+    #[serde(default)]
+    frozen: Option<StoredFreeze>,
     routes: BTreeMap<String, StoredRoute>,
     rollouts: BTreeMap<String, StoredRollout>,
     #[serde(default)]
     audit: Option<Anchor>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredFreeze {
+    by: String,
+    reason: String,
+    since_ms: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -94,8 +105,33 @@ struct StoredRollout {
     by_hand: bool,
     since_ms: u64,
     reason: String,
-    release: Option<String>,
+    #[serde(default)]
+    cleared: bool,
+    #[serde(default)]
+    swapped: bool,
+    #[serde(default)]
+    releases: BTreeMap<String, String>,
+    #[serde(default)]
+    trial: u32,
+    #[serde(default)]
+    approvals: Vec<StoredApproval>,
+    #[serde(default)]
+    commit_ms: Option<u64>,
+    #[serde(default)]
+    spent: f64,
     plan: Vec<StoredStep>,
+    #[serde(default)]
+    marks: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredApproval {
+    by: String,
+    roles: Vec<String>,
+    reason: String,
+    at_ms: u64,
+    generation: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,7 +147,7 @@ struct StoredVersion {
     version: u32,
 }
 
-fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
+pub(super) fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
     // A route with neither hand nor rollout needs no memory; one with a rollout always has its entry.
     let routes = saved.standing.routes.iter();
     let rollouts = saved.standing.rollouts.iter();
@@ -119,6 +155,7 @@ fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
         version: VERSION,
         generation: saved.generation,
         clean: saved.clean,
+        frozen: saved.standing.frozen.as_ref().map(StoredFreeze::of),
         routes: routes
             .map(|(name, standing)| (name.to_string(), StoredRoute::of(standing)))
             .collect(),
@@ -129,11 +166,11 @@ fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
     })
 }
 
-fn parse(text: &str) -> Result<Saved, String> {
+pub(super) fn parse(text: &str) -> Result<Saved, String> {
     let StoredVersion { version } = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if version != VERSION {
+    if !(VERSION_MIN..=VERSION).contains(&version) {
         return Err(format!(
-            "version {version} of the form; this Serin reads version {VERSION}"
+            "version {version} of the form; this Serin reads versions {VERSION_MIN} to {VERSION}"
         ));
     }
     let stored: StoredState = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -143,19 +180,54 @@ fn parse(text: &str) -> Result<Saved, String> {
         standing: Standing {
             routes: named(stored.routes, StoredRoute::into_standing)?,
             rollouts: named(stored.rollouts, StoredRollout::into_standing)?,
+            frozen: stored.frozen.map(StoredFreeze::into_freeze),
         },
         audit: stored.audit,
     })
 }
 
+impl StoredFreeze {
+    fn of(freeze: &Freeze) -> Self {
+        Self {
+            by: freeze.by.clone(),
+            reason: freeze.reason.clone(),
+            since_ms: freeze.since_ms,
+        }
+    }
+
+    fn into_freeze(self) -> Freeze {
+        Freeze {
+            by: self.by,
+            reason: self.reason,
+            since_ms: self.since_ms,
+        }
+    }
+}
+
+impl StoredApproval {
+    fn of(approval: &Approval) -> Self {
+        Self {
+            by: approval.by.clone(),
+            roles: approval.roles.clone(),
+            reason: approval.reason.clone(),
+            at_ms: approval.at_ms,
+            generation: approval.generation,
+        }
+    }
+
+    fn into_approval(self) -> Approval {
+        Approval {
+            by: self.by,
+            roles: self.roles,
+            reason: self.reason,
+            at_ms: self.at_ms,
+            generation: self.generation,
+        }
+    }
+}
+
 impl StoredRoute {
     fn of(standing: &RouteStanding) -> Self {
-        let plain = |weights: &Weights| {
-            weights
-                .iter()
-                .map(|(name, &weight)| (name.to_string(), weight))
-                .collect()
-        };
         Self {
             declared: plain(&standing.declared),
             weights: plain(&standing.weights),
@@ -186,7 +258,14 @@ impl StoredRollout {
             by_hand: parts.by_hand,
             since_ms: parts.since_ms,
             reason: standing.reason.clone(),
-            release: standing.release.clone(),
+            cleared: parts.cleared,
+            swapped: standing.swapped,
+            releases: plain(&standing.releases),
+            trial: standing.trial,
+            approvals: standing.approvals.iter().map(StoredApproval::of).collect(),
+            commit_ms: standing.commit_ms,
+            spent: standing.spent,
+            marks: standing.marks.to_vec(),
             plan: steps
                 .map(|step| StoredStep {
                     weight_ppm: step.weight_ppm,
@@ -198,10 +277,11 @@ impl StoredRollout {
 
     fn into_standing(self) -> Result<RolloutStanding, String> {
         let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase);
-        let steps = self
-            .plan
-            .into_iter()
-            .map(|step| Step::weigh(step.weight_ppm, Duration::from_millis(step.bake_ms)));
+        // What the steps needed is not stored: the file says it, or has another plan by now.
+        let steps = self.plan.into_iter().map(|step| match step.weight_ppm {
+            0 => Step::new(0, Needs::Person),
+            weight_ppm => Step::weigh(weight_ppm, Duration::from_millis(step.bake_ms)),
+        });
         let plan = Plan::new(steps.collect()).map_err(|error| error.to_string())?;
         let parts = Parts {
             phase: phase.ok_or_else(|| format!("{:?} is no phase", self.phase))?,
@@ -210,7 +290,7 @@ impl StoredRollout {
             baked_ms: self.baked_ms,
             waited_ms: self.waited_ms,
             resumed: self.resumed,
-            cleared: false,
+            cleared: self.cleared,
             by_hand: self.by_hand,
             since_ms: self.since_ms,
             reason: self.reason.clone(),
@@ -218,11 +298,28 @@ impl StoredRollout {
         Ok(RolloutStanding {
             state: State::restore(parts, &plan),
             plan,
-            release: self.release,
+            marks: self.marks.into(),
+            swapped: self.swapped,
+            releases: named(self.releases, Ok)?,
             reason: self.reason,
-            trial: 0,
+            trial: self.trial,
+            approvals: self.approvals.into_iter().map(StoredApproval::into_approval).collect(),
+            commit_ms: self.commit_ms,
+            spent: if self.spent.is_finite() {
+                self.spent.max(0.0)
+            } else {
+                0.0
+            },
         })
     }
+}
+
+/// The same under plain texts.
+fn plain<T: Clone>(named: &BTreeMap<Name, T>) -> BTreeMap<String, T> {
+    named
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.clone()))
+        .collect()
 }
 
 /// The same under checked names.
@@ -242,7 +339,7 @@ mod tests {
     use super::{Saved, Store, parse, text};
     use crate::control::draft::Wish;
     use crate::control::fixture::{spec, weigh};
-    use crate::control::ground::Ground;
+    use crate::control::ground::{Ground, Ordered};
     use crate::control::standing::Standing;
     use crate::rollout::Verb;
 
@@ -259,7 +356,7 @@ mod tests {
             ground = ground.set_weights(1, &weights, wish, 2_000).unwrap().0;
         }
         for &verb in verbs {
-            ground = ground.command(0, verb, wish, 3_000).unwrap().0;
+            ground = ground.command(0, verb, &Ordered::default(), wish, 3_000).unwrap().0;
         }
         Saved {
             generation: 42,
@@ -283,7 +380,8 @@ mod tests {
         }
         for (name, standing) in &saved.standing.rollouts {
             let read = &read.standing.rollouts[name];
-            assert_eq!((&read.plan, &read.release), (&standing.plan, &standing.release));
+            assert_eq!((&read.marks, &read.releases), (&standing.marks, &standing.releases));
+            assert_eq!((read.swapped, read.trial), (standing.swapped, standing.trial));
             let mut parts = standing.state.parts();
             parts.reason.clone_from(&standing.reason);
             assert_eq!((read.state.parts(), &read.reason), (parts, &standing.reason));
@@ -309,7 +407,7 @@ mod tests {
             let problem = parse(&text.replace(from, to)).unwrap_err();
             assert!(problem.contains(expected), "{problem}");
         };
-        check("\"version\": 1", "\"version\": 2", "version 2 of the form");
+        check("\"version\": 2", "\"version\": 3", "version 3 of the form");
         check("progressing", "flying", "\"flying\" is no phase");
         check("\"canary\"", "\"-canary\"", "is not a name");
         check("\"generation\": 42", "\"generation\": -1", "expected u64");

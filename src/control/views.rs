@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use super::controller::Controller;
+use super::controller::{Controller, unix_ms};
+use super::draft::release;
 use super::ground::Ground;
 use super::view::{
-    BackendView, Course, EndpointView, MetricsView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics,
-    VariantView,
+    BackendView, Course, EndpointView, FreezeView, MetricsView, RolloutMetrics, RolloutView, RouteView, StatusView,
+    VariantMetrics, VariantView,
 };
+use crate::config::Strategy;
+use crate::rollout::{Errand, Needs, Step};
 use crate::route::Endpoint;
 use crate::share::{MILLION, shares};
 
@@ -29,7 +32,7 @@ impl Controller {
             kept: self.ground.kept(),
             state_problem: self.saver.any_problem().map(str::to_owned),
             workers: self.workers,
-            frozen: None,
+            frozen: self.frozen(),
         }
     }
 
@@ -100,25 +103,26 @@ impl Controller {
         let rollout = &self.ground.spec.rollouts[index];
         let route = &self.ground.spec.routes[rollout.route];
         let standing = self.ground.rollout(index);
+        let (from, to) = self.ground.pair(index);
         let steps = standing.plan.steps();
         let step = standing.state.step();
         RolloutView {
             name: rollout.name.clone(),
             route: route.name.clone(),
-            from: route.variants[rollout.from].name.clone(),
-            to: route.variants[rollout.to].name.clone(),
+            from: route.variants[from].name.clone(),
+            to: route.variants[to].name.clone(),
             observe: rollout.observe,
             phase: standing.state.phase(),
             step,
             steps: steps.len(),
             step_weights: steps.iter().map(|step| fraction(step.weight_ppm)).collect(),
-            course: Course::default(),
+            course: self.course(index),
             since_ms: standing.state.since_ms(),
             baked_seconds: standing.state.baked().as_secs_f64(),
             bake_seconds: step
                 .and_then(|step| steps.get(step))
                 .map_or(0.0, |step| step.least_time().as_secs_f64()),
-            share: share_of(&self.ground.in_force_on(rollout.route))[rollout.to],
+            share: share_of(&self.ground.in_force_on(rollout.route))[to],
             verdict: self.court.verdict(&rollout.name).cloned(),
             reason: match self.saver.problem() {
                 Some(problem) if step.is_some() => format!("{}; held: {problem}", standing.reason),
@@ -126,6 +130,53 @@ impl Controller {
             },
             history: self.journal.history(&rollout.name),
         }
+    }
+
+    /// How it is done.
+    fn course(&self, index: usize) -> Course {
+        let rollout = &self.ground.spec.rollouts[index];
+        let standing = self.ground.rollout(index);
+        let kind = |step: &Step| {
+            let kind = match &step.needs {
+                Needs::Evidence { .. } => "evidence",
+                Needs::Time(_) | Needs::Person => "pause",
+                Needs::Approvals(_) => "approvals",
+                Needs::Window(_) => "window",
+                Needs::Errand(errand) => match **errand {
+                    Errand::Webhook(_) => "webhook",
+                    Errand::Smoke(_) => "smoke",
+                },
+                Needs::Drained(_) => "drain",
+            };
+            (kind, step.part)
+        };
+        let (_, to) = self.ground.pair(index);
+        Course {
+            step_kinds: standing.plan.steps().iter().map(kind).collect(),
+            strategy: match rollout.strategy {
+                Strategy::Canary => "canary",
+                Strategy::BlueGreen => "blueGreen",
+                Strategy::Rolling => "rolling",
+            },
+            release: release(&self.ground.spec, rollout.route, to),
+            waiting: self
+                .ground
+                .waiting(index, unix_ms())
+                .map(|waiting| match self.errands.news(&rollout.name) {
+                    Some(news) => format!("{waiting}: {news}"),
+                    None => waiting,
+                }),
+            approvals: standing.approvals.clone(),
+        }
+    }
+
+    pub(super) fn frozen(&self) -> Option<FreezeView> {
+        let frozen = self.ground.standing.frozen.as_ref()?;
+        Some(FreezeView {
+            by: frozen.by.clone(),
+            reason: frozen.reason.clone(),
+            since_ms: frozen.since_ms,
+        })
     }
 
     #[allow(clippy::cast_precision_loss)] // milliseconds of this age of the world
@@ -136,6 +187,7 @@ impl Controller {
             variants.map(|(index, variant)| VariantMetrics {
                 recorder: Arc::clone(&variant.recorder),
                 share: fraction(route.split.share_ppm(index)),
+                drained: variant.curfew.as_ref().map(|curfew| curfew.ended()),
             })
         });
         let endpoints = table.backends.iter().flat_map(|backend| &backend.endpoints);
@@ -150,7 +202,7 @@ impl Controller {
                     phase: self.ground.rollout(index).state.phase(),
                     step: self.ground.rollout(index).state.step(),
                     verdict: self.court.verdict(&rollout.name).map(|verdict| verdict.kind),
-                    diverted: table.routes[rollout.route].variants[rollout.to]
+                    diverted: table.routes[rollout.route].variants[self.ground.pair(index).1]
                         .breaker
                         .as_ref()
                         .map_or(0, |(breaker, _)| breaker.diverted()),

@@ -181,7 +181,7 @@ impl Attempted<'_> {
             made,
         };
         let ledger = Ledger::open(worker, opening);
-        forward::exchange(ledger, &chosen.backend, &forwarding, body, upload).await
+        forward::exchange(ledger, chosen, &forwarding, body, upload).await
     }
 }
 

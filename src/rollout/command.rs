@@ -43,6 +43,15 @@ impl Verb {
         Self::Rollback,
     ];
 
+    /// Whether it can give the canary more than it has.
+    #[must_use]
+    pub const fn moves_forward(self) -> bool {
+        match self {
+            Self::Start | Self::Promote { .. } | Self::Resume | Self::Retry => true,
+            Self::Abort | Self::Pause | Self::Rollback => false,
+        }
+    }
+
     /// The word in paths, commands and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -1,6 +1,7 @@
 //! The endpoints of a backend, and the next one to use.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -219,24 +220,28 @@ impl Backend {
         }
     }
 
-    /// Which endpoint `worker` should use; `None` when the backend bears all the requests it may.
-    /// `draw` is uniform; it may be the one that chose the variant. Costs a load for each endpoint;
-    /// only near the limit one for each endpoint and worker.
+    /// Which endpoint of those `among` which may be used (indexes; at least one) `worker` should use; `None`
+    /// when the backend bears all the requests it may. `draw` is uniform; it may be the one that chose the
+    /// variant. Costs a load for each endpoint; only near the limit one for each endpoint and worker.
     ///
     /// Requests in flight of *this* worker decide between endpoints: others' counters are written
     /// all the time and would be fetched from their caches for each request. Picks by several
     /// workers at the same instant may exceed the limit by their number less one.
+    ///
+    /// # Panics
+    /// When the range is empty or goes beyond the endpoints.
     #[must_use]
-    pub fn pick(&self, worker: usize, draw: u64) -> Option<&Arc<Endpoint>> {
+    pub fn pick(&self, worker: usize, draw: u64, among: &Range<usize>) -> Option<&Arc<Endpoint>> {
         if !self.has_room(worker) {
             return None;
         }
-        let count = self.endpoints.len();
+        let endpoints = &self.endpoints[among.clone()];
+        let count = endpoints.len();
         let index = match self.load_balancing {
             _ if count == 1 => 0,
             LoadBalancing::LeastRequest => {
                 let [first, second] = two_of(count, draw);
-                let in_flight = |index: usize| self.endpoints[index].cell(worker).in_flight();
+                let in_flight = |index: usize| endpoints[index].cell(worker).in_flight();
                 if in_flight(second) < in_flight(first) {
                     second
                 } else {
@@ -250,7 +255,7 @@ impl Backend {
                 now as usize % count
             }
         };
-        Some(&self.endpoints[index])
+        Some(&endpoints[index])
     }
 
     /// Exchanges open, all workers together.
@@ -302,6 +307,7 @@ fn add(gauge: &AtomicU32, change: i32) {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -332,11 +338,15 @@ mod tests {
         Backend::new(name.clone(), (0..endpoints).map(endpoint).collect(), settings, workers)
     }
 
+    fn all(backend: &Backend) -> Range<usize> {
+        0..backend.endpoints.len()
+    }
+
     /// Sends `requests` by `worker` that never end; the answer is how many each endpoint got.
     fn send(backend: &Backend, worker: usize, requests: u64) -> Vec<u32> {
         for draw in 0..requests {
             let draw = draw.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            if let Some(endpoint) = backend.pick(worker, draw) {
+            if let Some(endpoint) = backend.pick(worker, draw, &all(backend)) {
                 endpoint.cell(worker).add_in_flight(1);
             }
         }
@@ -367,7 +377,7 @@ mod tests {
             [10, 10, 10]
         );
         let two_workers = backend(LoadBalancing::RoundRobin, 3, 100, 2);
-        let first = |worker| two_workers.pick(worker, 0).unwrap().id;
+        let first = |worker| two_workers.pick(worker, 0, &(0..3)).unwrap().id;
         assert_eq!([first(0), first(1)], [EndpointId(0), EndpointId(1)]);
     }
 
@@ -375,7 +385,7 @@ mod tests {
     fn least_request_avoids_the_busier_of_two() {
         let pair = backend(LoadBalancing::LeastRequest, 2, 100, 1);
         pair.endpoints[0].cell(0).add_in_flight(5);
-        assert!((0..100).all(|draw| pair.pick(0, draw << 40).unwrap().id == EndpointId(1)));
+        assert!((0..100).all(|draw| pair.pick(0, draw << 40, &(0..2)).unwrap().id == EndpointId(1)));
         assert!(
             send(&backend(LoadBalancing::LeastRequest, 5, 5000, 1), 0, 1000)
                 .iter()
@@ -412,12 +422,31 @@ mod tests {
             for (worker, begins, draw) in steps {
                 if begins {
                     let before = backend.in_flight();
-                    let picked = backend.pick(worker, draw);
+                    let picked = backend.pick(worker, draw, &(0..2));
                     prop_assert_eq!(picked.is_some(), before < limit);
                     picked.into_iter().for_each(|endpoint| endpoint.cell(worker).add_in_flight(1));
                 } else if let Some(endpoint) = backend.endpoints.iter().find(|e| e.cell(worker).in_flight() > 0) {
                     endpoint.cell(worker).add_in_flight(-1);
                 }
+            }
+        }
+
+        #[test]
+        fn only_those_in_rotation_are_picked(
+            (from, count) in (0usize..5).prop_flat_map(|from| (Just(from), 1..=5 - from)),
+            draws in prop::collection::vec(any::<u64>(), 100),
+            round_robin in any::<bool>(),
+        ) {
+            let load_balancing = if round_robin { LoadBalancing::RoundRobin } else { LoadBalancing::LeastRequest };
+            let backend = backend(load_balancing, 5, 1000, 1);
+            let mut sent = [0; 5];
+            for draw in draws {
+                let endpoint = backend.pick(0, draw, &(from..from + count)).unwrap();
+                endpoint.cell(0).add_in_flight(1);
+                sent[endpoint.id.0 as usize] += 1;
+            }
+            for (endpoint, sent) in sent.into_iter().enumerate() {
+                prop_assert_eq!(sent > 0, (from..from + count).contains(&endpoint));
             }
         }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::field::FieldMatch;
+use super::matcher::without_end;
 use super::murmur::Murmur3;
 use crate::head::RequestHead;
 use crate::name::Name;
@@ -61,6 +62,8 @@ pub struct Cohort {
     pub variant: usize,
     /// Whether these requests vote like drawn ones.
     pub evidence: bool,
+    /// Lower case, without a dot at the end.
+    hosts: Box<[Box<str>]>,
     headers: Box<[FieldMatch]>,
     keys: HashSet<Box<[u8]>>,
 }
@@ -151,18 +154,38 @@ impl Cohort {
             name: spec.name.clone(),
             variant: spec.variant,
             evidence: spec.evidence,
+            hosts: [].into(),
             headers: spec.headers.clone().into(),
             keys: spec.keys.iter().map(|key| key.as_bytes().into()).collect(),
+        }
+    }
+
+    /// Whoever asks for one of `hosts` (lower case, without port), on the way to `variant`; never evidence.
+    #[must_use]
+    pub fn of_hosts(name: Name, hosts: &[String], variant: usize) -> Self {
+        Self {
+            name,
+            variant,
+            evidence: false,
+            hosts: hosts.iter().map(|host| without_end(host, '.').into()).collect(),
+            headers: [].into(),
+            keys: HashSet::new(),
         }
     }
 
     /// Whether a request with this key belongs. Does not allocate; does not grow with the list of keys.
     #[must_use]
     pub fn holds(&self, head: &RequestHead, key: Option<&Key<'_>>) -> bool {
-        self.headers
-            .iter()
-            .all(|condition| condition.holds_in_fields(head.fields()))
+        (self.hosts.is_empty() || self.names(without_end(head.host(), '.')))
+            && self
+                .headers
+                .iter()
+                .all(|condition| condition.holds_in_fields(head.fields()))
             && (self.keys.is_empty() || key.is_some_and(|key| self.keys.contains(key.as_bytes())))
+    }
+
+    fn names(&self, host: &str) -> bool {
+        self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     }
 }
 

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep};
 
 use super::{Controller, Start, StartError};
 use crate::config::Spec;
+use crate::control::errands::{Launch, Reporter, Task};
 use crate::control::fixture::{listener, plan, spec, weigh};
 use crate::control::readings::Loaded;
 use crate::control::view::{Entry, MetricsView, ReloadView, RolloutView, RouteView, StatusView};
@@ -35,8 +36,20 @@ struct Stage {
     file: File,
     live: Arc<Live>,
     handle: Handle,
+    /// Errands that control has begun.
+    errands: mpsc::UnboundedReceiver<(Task, Reporter)>,
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
+}
+
+/// Hands errands to the test, which tells what becomes of them.
+struct ToTheTest(mpsc::UnboundedSender<(Task, Reporter)>);
+
+impl Launch for ToTheTest {
+    fn launch(&self, task: Task, reporter: Reporter) -> AbortHandle {
+        let _ = self.0.send((task, reporter));
+        tokio::spawn(std::future::pending::<()>()).abort_handle()
+    }
 }
 
 impl Stage {
@@ -56,9 +69,12 @@ impl Stage {
             loaded: load(&file).unwrap(),
             workers: 1,
             listeners: Vec::new(),
+            tokens: tokio::sync::watch::channel(None).0,
         };
         let read = Arc::clone(&file);
-        let (controller, live, handle) = Controller::start_with(start, Arc::new(move |_| load(&read)))?;
+        let (begun, errands) = mpsc::unbounded_channel();
+        let launch = Box::new(ToTheTest(begun));
+        let (controller, live, handle) = Controller::start_with(start, Arc::new(move |_| load(&read)), launch)?;
         let (end, ended) = oneshot::channel::<()>();
         let task = tokio::spawn(controller.run(async {
             let _ = ended.await;
@@ -68,6 +84,7 @@ impl Stage {
             file,
             live,
             handle,
+            errands,
             end,
             task,
         })
@@ -193,7 +210,11 @@ impl Stage {
 fn load(file: &File) -> Result<Loaded, Vec<Entry>> {
     let spec = file.lock().unwrap().clone()?;
     let text = format!("{spec:?}");
-    Ok(Loaded { spec, text })
+    Ok(Loaded {
+        spec,
+        text,
+        tokens: None,
+    })
 }
 
 fn entry(message: &str) -> Entry {

@@ -6,7 +6,7 @@ use crate::compile::{Book, compile};
 use crate::config::Spec;
 use crate::control::draft::Wish;
 use crate::control::fixture::{name, route, spec};
-use crate::control::ground::Ground;
+use crate::control::ground::{Ground, Ordered};
 use crate::control::standing::Standing;
 use crate::measure::{AT_P90, AT_P99, NO_LIMIT, Outcome, Recorder, Track};
 use crate::rollout::Verb;
@@ -58,7 +58,11 @@ impl Scene {
     }
 
     fn say(&mut self, verb: Verb) {
-        self.ground = self.ground.command(0, verb, WISH, self.now_ms).unwrap().0;
+        self.ground = self
+            .ground
+            .command(0, verb, &Ordered::default(), WISH, self.now_ms)
+            .unwrap()
+            .0;
         self.follow();
     }
 

@@ -21,9 +21,18 @@ impl Index {
     /// With more than four billion matches.
     #[must_use]
     pub fn new<'a>(matches: impl IntoIterator<Item = &'a Match>) -> Self {
+        Self::of((0..).zip(matches))
+    }
+
+    /// Arranges matches, each with what [`Index::find`] answers for it. Several may have one answer.
+    ///
+    /// # Panics
+    /// With more than four billion matches.
+    #[must_use]
+    pub fn of<'a>(matches: impl IntoIterator<Item = (u32, &'a Match)>) -> Self {
         let mut hosts: BTreeMap<HostKey<'_>, Paths<'_>> = BTreeMap::new();
         let mut index = Self::default();
-        for (position, wanted) in (0..).zip(matches) {
+        for (position, wanted) in matches {
             let candidate = Candidate {
                 position,
                 conditions: (wanted.conditions() > 0).then(|| next(&index.conditions)),

@@ -32,6 +32,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
         Command::Demo(args) => demo(&args),
         Command::Check { files } => Ok(cli::check(&files, console)),
         Command::Rehearse(args) => Ok(cli::rehearse(&args, console)),
+        Command::Audit(args) => Ok(cli::audit(&args, console)),
         Command::Schema => Ok(cli::schema(console)),
         Command::Completions { shell } => Ok(cli::completions(shell, console)),
         Command::Status(args) => ask(cli::status(&args, console)),

@@ -2,6 +2,7 @@
 //! `run` and `demo` are the program's own and are called by `main`.
 
 mod args;
+mod audit;
 mod client;
 mod commands;
 mod local;
@@ -14,9 +15,10 @@ mod wait;
 mod tests;
 
 pub use args::{
-    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs, Output, RehearseArgs, RolloutAction, RolloutArgs,
-    RunArgs, WeightsArgs,
+    Args, AuditAction, AuditArgs, AuditListArgs, AuditPlace, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs,
+    Output, RehearseArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
 };
+pub use audit::audit;
 pub use client::{Answer, Client, ClientError, Question, segment};
 pub use commands::{rollout, status, weights};
 pub use local::{check, completions, schema};

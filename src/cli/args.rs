@@ -40,6 +40,12 @@ pub enum Command {
     Weights(WeightsArgs),
     /// Look at rollouts, and direct them
     Rollout(RolloutArgs),
+    /// Nothing moves forward from now on; aborts still work
+    Freeze(FreezeArgs),
+    /// Rollouts may move forward again
+    Unfreeze(FreezeArgs),
+    /// Deployment frequency, lead time, change failure rate, time to restore: from the audit log
+    Report(ReportArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -144,6 +150,34 @@ pub struct WeightsArgs {
     pub client: ClientArgs,
 }
 
+/// `serin freeze`, `serin unfreeze`
+#[derive(Debug, clap::Args)]
+pub struct FreezeArgs {
+    /// Why; it stands in the journal
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// How to reach Serin.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
+/// `serin report`
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// The configuration file, whose state directory holds the audit log
+    #[arg(short, long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// How far back
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = past)]
+    pub since: Duration,
+    /// This route only [default: each, and all together]
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// For people, or for programs
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Output,
+}
+
 /// `serin rollout`
 #[derive(Debug, clap::Args)]
 pub struct RolloutArgs {
@@ -160,13 +194,29 @@ pub struct RolloutArgs {
 pub enum RolloutAction {
     /// Show all rollouts
     List,
-    /// Show one rollout
+    /// Show one rollout: where it stands, its figures and its steps
     Get {
         /// The rollout
         name: String,
+        /// Show it again whenever it changes, until Ctrl-C
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Begin the plan at its first step
-    Start(CommandArgs),
+    Start {
+        /// The variant that serves now [default: as the file and the last promotion have it]
+        #[arg(long, value_name = "VARIANT", requires = "to")]
+        from: Option<String>,
+        /// The variant that is to serve
+        #[arg(long, value_name = "VARIANT", requires = "from")]
+        to: Option<String>,
+        /// When the newest commit of the release was made, as `git log -1 --format=%cI` prints it
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        commit_time: Option<String>,
+        /// Which, and why.
+        #[command(flatten)]
+        command: CommandArgs,
+    },
     /// Go on to the next step without waiting
     Promote {
         /// Straight to 100 %
@@ -184,10 +234,24 @@ pub enum RolloutAction {
     Resume(CommandArgs),
     /// Begin anew after an abort
     Retry(CommandArgs),
+    /// Undo a promotion: the former version again, at once
+    Rollback(CommandArgs),
+    /// Give your word at the gate where it waits
+    Approve {
+        /// Only if this is still the generation
+        #[arg(long, value_name = "GENERATION")]
+        if_match: Option<u64>,
+        /// Which, and why.
+        #[command(flatten)]
+        command: CommandArgs,
+    },
     /// Wait for the end: 0 succeeded, 5 aborted, 6 timed out, 7 not running
     Wait {
         /// The rollout
         name: String,
+        /// Wait until this release is on trial, too; without it a rollout that has not begun ends the waiting (7)
+        #[arg(long, value_name = "RELEASE")]
+        release: Option<String>,
         /// How long at most [default: for ever]
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
@@ -211,6 +275,22 @@ pub struct CommandArgs {
 
 fn rate() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(*demo::RATES.start())..=i64::from(*demo::RATES.end()))
+}
+
+/// An instant of RFC 3339, handed on as written.
+fn instant(text: &str) -> Result<String, String> {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("write an instant with its zone, such as 2026-11-20T10:00:00Z".to_owned()),
+    }
+}
+
+/// A length of time that is not nothing.
+fn past(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("is no time at all; write 30d".to_owned()),
+        past => Ok(past),
+    }
 }
 
 /// Whole numbers with their units, the largest first: `250ms`, `30s`, `1m30s`, `2h`.
@@ -341,7 +421,7 @@ mod tests {
     #[test]
     fn rollouts_take_the_verbs_of_the_api() {
         for verb in [
-            "get", "start", "promote", "abort", "pause", "resume", "retry", "wait", "history",
+            "get", "start", "promote", "abort", "pause", "resume", "retry", "rollback", "approve", "wait", "history",
         ] {
             assert!(parse(&format!("rollout {verb} checkout")).is_ok(), "{verb}");
             refused(&format!("rollout {verb}"));
@@ -354,7 +434,14 @@ mod tests {
         };
         assert_eq!((command.name.as_str(), command.reason.as_str()), ("checkout", "sure"));
         refused("rollout start checkout --full");
-        refused("rollout approve checkout");
+        refused("rollout start checkout --from green");
+        refused("rollout start checkout --commit-time yesterday");
+        let line = "rollout start checkout --from green --to blue --commit-time 2026-11-20T10:00:00+01:00";
+        assert!(parse(line).is_ok());
+        assert!(parse("rollout approve checkout --reason well --if-match 42").is_ok());
+        assert!(parse("rollout wait checkout --release v1.5.0 --timeout 30m").is_ok());
+        assert!(parse("rollout get checkout --watch").is_ok());
+        assert!(parse("freeze --reason sale").is_ok() && parse("unfreeze").is_ok());
     }
 
     #[test]
@@ -365,6 +452,12 @@ mod tests {
             panic!()
         };
         assert_eq!((args.outcomes.len(), args.output), (3, Output::Text));
+        let Ok(Command::Report(args)) = parse("report -c f --route shop") else {
+            panic!()
+        };
+        assert_eq!((args.since, args.route.as_deref()), (Duration::from_secs(30 * 86_400), Some("shop")));
+        refused("report");
+        refused("report -c f --since 0s");
         refused("rehearse -c f");
         refused("rehearse --outcomes a");
         assert!(parse("demo --scenario hang --keep --json --rate 500").is_ok());

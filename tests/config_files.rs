@@ -457,7 +457,12 @@ fn validate(root: &Json, schema: &Json, value: &Json, path: &str) -> Result<(), 
                     return wrong(&format!("lacks {key}"));
                 }
             }
-            "additionalProperties" => assert_eq!(rule, false),
+            "additionalProperties" if rule == false => {}
+            "additionalProperties" => {
+                for (key, value) in value.as_object().into_iter().flatten() {
+                    validate(root, rule, value, &format!("{path}/{key}"))?;
+                }
+            }
             other => return Err(format!("the keyword {other} is not known to this test")),
         }
     }

@@ -381,6 +381,7 @@ fn metrics() -> MetricsView {
         variants: vec![VariantMetrics {
             recorder: Arc::new(recorder),
             share: 0.25,
+            drained: Some(3),
         }],
         endpoints: vec![Arc::new(endpoint)],
         rollouts: vec![RolloutMetrics {

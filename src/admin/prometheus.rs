@@ -88,7 +88,16 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
     );
     let mut in_flight = Family::gauge("serin_requests_in_flight", "Requests open now.");
     let mut shares = Family::gauge("serin_variant_share", "Part of the split, 0 to 1.");
-    for VariantMetrics { recorder, share } in variants {
+    let mut drained = Family::counter(
+        "serin_drained_total",
+        "Exchanges that were ended because their variant had lost all its weight.",
+    );
+    for VariantMetrics {
+        recorder,
+        share,
+        drained: ended,
+    } in variants
+    {
         let key = recorder.key();
         let pair = [("route", key.route.as_str()), ("variant", key.variant.as_str())];
         let triple = [pair[0], pair[1], ("backend", key.backend.as_str())];
@@ -108,8 +117,11 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
         durations.push_histogram(&triple, &recorder.snapshot().latency);
         in_flight.push(&pair, float(recorder.in_flight()));
         shares.push(&pair, *share);
+        if let Some(ended) = ended {
+            drained.push(&pair, float(*ended));
+        }
     }
-    [answers, attempts, cohorts, durations, in_flight, shares]
+    [answers, attempts, cohorts, durations, in_flight, shares, drained]
         .map(Family::done)
         .into()
 }
@@ -382,6 +394,7 @@ mod tests {
             &format!(r#"serin_request_duration_seconds_count{{{labels}}} 2"#),
             r#"serin_requests_in_flight{route="checkout",variant="canary"} 1"#,
             r#"serin_variant_share{route="checkout",variant="canary"} 0.25"#,
+            r#"serin_drained_total{route="checkout",variant="canary"} 3"#,
             "serin_route_generation 42",
             r#"serin_rollout_phase{rollout="checkout",phase="aborted"} 1"#,
             r#"serin_rollout_phase{rollout="checkout",phase="idle"} 0"#,

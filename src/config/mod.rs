@@ -5,15 +5,18 @@ mod check;
 mod declare;
 mod expand;
 mod file;
+mod outside;
 mod problem;
 mod read;
 mod scalar;
 mod schema;
+mod shapes;
 mod show;
 mod spec;
 mod tokens;
 mod tree;
 mod units;
+mod when;
 mod yaml;
 
 use std::path::Path;

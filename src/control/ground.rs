@@ -605,3 +605,6 @@ fn authority(endpoint: &config::Endpoint) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;

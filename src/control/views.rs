@@ -187,6 +187,7 @@ impl Controller {
             variants.map(|(index, variant)| VariantMetrics {
                 recorder: Arc::clone(&variant.recorder),
                 share: fraction(route.split.share_ppm(index)),
+                drained: variant.curfew.as_ref().map(|curfew| curfew.ended()),
             })
         });
         let endpoints = table.backends.iter().flat_map(|backend| &backend.endpoints);

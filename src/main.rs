@@ -39,7 +39,6 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
         Command::Rollout(args) => ask(cli::rollout(&args, console)),
         Command::Freeze(args) => ask(cli::freeze(&args, true, console)),
         Command::Unfreeze(args) => ask(cli::freeze(&args, false, console)),
-        Command::Report(args) => Ok(cli::report(&args, console)),
     }
 }
 

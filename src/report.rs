@@ -164,7 +164,9 @@ impl Reporter {
                 counts.deployments += 1;
                 counts.finished += 1;
                 trial.counted = true;
-                let lead = trial.commit_ms.and_then(|commit_ms| record.at_ms.checked_sub(commit_ms));
+                let lead = trial
+                    .commit_ms
+                    .and_then(|commit_ms| record.at_ms.checked_sub(commit_ms));
                 counts.lead_ms.extend(lead);
             }
             (from, "aborted") if is_running(from) || from == "succeeded" => {
@@ -300,18 +302,30 @@ mod tests {
         assert_eq!((shop.deployments, shop.finished, shop.failed), (2, 3, 1));
         assert_eq!(shop.time_to_restore, hours(2, 2, 1));
         let cart = &report.routes["cart"];
-        assert_eq!((cart.change_failure_rate(), cart.lead_time), (Some(1.0), hours(4, 4, 1)));
+        assert_eq!(
+            (cart.change_failure_rate(), cart.lead_time),
+            (Some(1.0), hours(4, 4, 1))
+        );
     }
 
     #[test]
     fn the_commit_of_a_start_is_not_that_of_the_next() {
-        let lines = ["1 a idle progressing commitTime=0", "2 a progressing succeeded", "3 a succeeded progressing", "9 a promoting succeeded"];
+        let lines = [
+            "1 a idle progressing commitTime=0",
+            "2 a progressing succeeded",
+            "3 a succeeded progressing",
+            "9 a promoting succeeded",
+        ];
         assert_eq!(report(0, 24, &lines).all.lead_time.unwrap().count, 1);
     }
 
     #[test]
     fn what_began_before_the_period_ends_in_it() {
-        let lines = ["1 a idle progressing commitTime=0", "30 a progressing progressing", "100 a promoting succeeded"];
+        let lines = [
+            "1 a idle progressing commitTime=0",
+            "30 a progressing progressing",
+            "100 a promoting succeeded",
+        ];
         let found = report(48, 120, &lines);
         assert_eq!((found.from_ms, found.days), (48 * HOUR, 3.0));
         assert_eq!(found.all.lead_time.unwrap().median_ms, 100 * HOUR);
@@ -324,7 +338,12 @@ mod tests {
 
     #[test]
     fn what_is_no_trial_does_not_count() {
-        let lines = ["1 a idle watching", "2 a watching aborted", "3 a aborted idle", "4 a idle aborted"];
+        let lines = [
+            "1 a idle watching",
+            "2 a watching aborted",
+            "3 a aborted idle",
+            "4 a idle aborted",
+        ];
         assert_eq!(report(0, 24, &lines).all, Figures::default());
         let mut weights = record("1 a progressing succeeded");
         weights.kind = "weights".to_owned();
@@ -346,17 +365,36 @@ mod tests {
     #[test]
     fn nothing_is_null_and_clocks_that_jump_take_no_time() {
         let empty = report(0, 240, &[]);
-        assert_eq!((empty.days, empty.all.change_failure_rate(), empty.all.lead_time), (10.0, None, None));
-        let found = report(0, 24, &["5 a idle progressing commitTime=99999999999", "3 a progressing succeeded"]);
+        assert_eq!(
+            (empty.days, empty.all.change_failure_rate(), empty.all.lead_time),
+            (10.0, None, None)
+        );
+        let found = report(
+            0,
+            24,
+            &[
+                "5 a idle progressing commitTime=99999999999",
+                "3 a progressing succeeded",
+            ],
+        );
         assert_eq!((found.all.deployments, found.all.lead_time), (1, None));
-        assert_eq!(report(0, 24, &["5 a idle progressing", "3 a paused aborted"]).all.time_to_restore, None);
+        assert_eq!(
+            report(0, 24, &["5 a idle progressing", "3 a paused aborted"])
+                .all
+                .time_to_restore,
+            None
+        );
     }
 
     #[test]
     fn a_spread_has_a_middle_and_a_rank() {
         let check = |times: &[u64], median_ms, p90_ms| {
             let count = times.len() as u64;
-            let spread = Spread { count, median_ms, p90_ms };
+            let spread = Spread {
+                count,
+                median_ms,
+                p90_ms,
+            };
             assert_eq!(Spread::of(times.to_vec()), Some(spread), "{times:?}");
         };
         check(&[7], 7, 7);

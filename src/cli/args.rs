@@ -44,8 +44,6 @@ pub enum Command {
     Freeze(FreezeArgs),
     /// Rollouts may move forward again
     Unfreeze(FreezeArgs),
-    /// Deployment frequency, lead time, change failure rate, time to restore: from the audit log
-    Report(ReportArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -161,23 +159,6 @@ pub struct FreezeArgs {
     pub client: ClientArgs,
 }
 
-/// `serin report`
-#[derive(Debug, clap::Args)]
-pub struct ReportArgs {
-    /// The configuration file, whose state directory holds the audit log
-    #[arg(short, long, value_name = "FILE")]
-    pub config: PathBuf,
-    /// How far back
-    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = past)]
-    pub since: Duration,
-    /// This route only [default: each, and all together]
-    #[arg(long, value_name = "NAME")]
-    pub route: Option<String>,
-    /// For people, or for programs
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub output: Output,
-}
-
 /// `serin rollout`
 #[derive(Debug, clap::Args)]
 pub struct RolloutArgs {
@@ -282,14 +263,6 @@ fn instant(text: &str) -> Result<String, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("write an instant with its zone, such as 2026-11-20T10:00:00Z".to_owned()),
-    }
-}
-
-/// A length of time that is not nothing.
-fn past(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("is no time at all; write 30d".to_owned()),
-        past => Ok(past),
     }
 }
 
@@ -452,12 +425,6 @@ mod tests {
             panic!()
         };
         assert_eq!((args.outcomes.len(), args.output), (3, Output::Text));
-        let Ok(Command::Report(args)) = parse("report -c f --route shop") else {
-            panic!()
-        };
-        assert_eq!((args.since, args.route.as_deref()), (Duration::from_secs(30 * 86_400), Some("shop")));
-        refused("report");
-        refused("report -c f --since 0s");
         refused("rehearse -c f");
         refused("rehearse --outcomes a");
         assert!(parse("demo --scenario hang --keep --json --rate 500").is_ok());

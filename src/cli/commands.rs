@@ -88,7 +88,9 @@ pub async fn rollout(args: &RolloutArgs, console: &mut Console<'_>) -> Exit {
             command: args,
         } => {
             let given = [("from", from), ("to", to), ("commitTime", commit_time)];
-            let given = given.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))));
+            let given = given
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))));
             command("start", args, Value::Object(given.collect()))
         }
         RolloutAction::Promote { full, command: args } => command("promote", args, json!({"full": full})),

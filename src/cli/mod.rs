@@ -6,7 +6,6 @@ mod client;
 mod commands;
 mod local;
 mod rehearse;
-mod report;
 mod table;
 mod text;
 mod tree;
@@ -17,14 +16,13 @@ mod watch;
 mod tests;
 
 pub use args::{
-    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs, FreezeArgs, Output, RehearseArgs, ReportArgs,
-    RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
+    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs, FreezeArgs, Output, RehearseArgs, RolloutAction,
+    RolloutArgs, RunArgs, WeightsArgs,
 };
 pub use client::{Answer, Client, ClientError, Question, segment};
 pub use commands::{freeze, rollout, status, weights};
 pub use local::{check, completions, schema};
 pub use rehearse::rehearse;
-pub use report::report;
 
 use std::process::ExitCode;
 

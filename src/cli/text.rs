@@ -370,7 +370,9 @@ fn digits(value: f64) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{counted, evidence, freeze, history, percent, problem, progress, rollout, rollouts, span, status, weights_set};
+    use super::{
+        counted, evidence, freeze, history, percent, problem, progress, rollout, rollouts, span, status, weights_set,
+    };
 
     fn check(text: String, lines: &[&str]) {
         assert_eq!(text.lines().collect::<Vec<_>>(), lines, "\n{text}\n");
@@ -569,7 +571,10 @@ mod tests {
         let view = json!({"frozen": true, "by": "ann", "reason": "sale", "since": "2026-11-21T12:00:13.042Z"});
         let line = "since 2026-11-21T12:00:13.042Z by ann: sale; nothing moves forward, aborts still work";
         assert_eq!(freeze(&view), format!("frozen {line}"));
-        assert_eq!(freeze(&json!({"frozen": false})), "not frozen: rollouts may move forward");
+        assert_eq!(
+            freeze(&json!({"frozen": false})),
+            "not frozen: rollouts may move forward"
+        );
         let text = status(&json!({"frozen": view}), None);
         assert!(text.contains(&format!("\nfrozen         {line}\n")), "{text}");
     }

@@ -44,7 +44,16 @@ pub(super) fn tree(rollout: &Value, route: Option<&Value>) -> Vec<Line> {
 
 /// What makes a picture another one: figures alone do not.
 pub(super) fn changes_with(rollout: &Value) -> String {
-    let keys = ["phase", "step", "share", "verdict", "waiting", "approvals", "frozen", "release"];
+    let keys = [
+        "phase",
+        "step",
+        "share",
+        "verdict",
+        "waiting",
+        "approvals",
+        "frozen",
+        "release",
+    ];
     let last = items(&rollout["history"]).last().map(|event| &event["id"]);
     let parts = keys.iter().map(|key| &rollout[*key]).chain(last);
     parts.map(Value::to_string).collect::<Vec<_>>().join(" ")
@@ -64,7 +73,11 @@ fn head(rollout: &Value) -> Vec<Line> {
         lines.push(vec![(Colour::Plain, format!("{label:<9}")), (colour, text)]);
     };
     let (colour, mark) = mark_of_phase(rollout["phase"].as_str());
-    field("phase", colour, format!("{} {mark}, since {}", name("phase"), name("since")));
+    field(
+        "phase",
+        colour,
+        format!("{} {mark}, since {}", name("phase"), name("since")),
+    );
     let mode = match rollout["mode"] == "observe" {
         true => ", observed only: judged and reported, nothing moves by itself",
         false => "",
@@ -73,7 +86,11 @@ fn head(rollout: &Value) -> Vec<Line> {
     field("release", Colour::Plain, name("release"));
     if !rollout["step"].is_null() {
         let (baked, of) = (span(&rollout["bakedSeconds"]), span(&rollout["bakeSeconds"]));
-        field("step", Colour::Plain, format!("{}, baked {baked} of {of}", step(rollout)));
+        field(
+            "step",
+            Colour::Plain,
+            format!("{}, baked {baked} of {of}", step(rollout)),
+        );
     }
     let set = rollout["step"]
         .as_u64()
@@ -88,7 +105,11 @@ fn head(rollout: &Value) -> Vec<Line> {
         field("waiting", Colour::Waits, name("waiting"));
     }
     if rollout["frozen"] == true {
-        field("frozen", Colour::Waits, "nothing moves forward; `serin status` says why".to_owned());
+        field(
+            "frozen",
+            Colour::Waits,
+            "nothing moves forward; `serin status` says why".to_owned(),
+        );
     }
     if !rollout["verdict"].is_null() {
         let colour = match rollout["verdict"].as_str() {
@@ -108,7 +129,16 @@ fn head(rollout: &Value) -> Vec<Line> {
 }
 
 fn variants(rollout: &Value, route: &Value) -> String {
-    let heads = ["VARIANT", "ROLE", "BACKEND", "RELEASE", ">SHARE", ">REQUESTS", ">ERRORS", ">P99"];
+    let heads = [
+        "VARIANT",
+        "ROLE",
+        "BACKEND",
+        "RELEASE",
+        ">SHARE",
+        ">REQUESTS",
+        ">ERRORS",
+        ">P99",
+    ];
     let mut table = Table::new(&heads);
     for variant in items(&route["variants"]) {
         let role = match &variant["name"] {
@@ -133,7 +163,9 @@ fn variants(rollout: &Value, route: &Value) -> String {
 fn steps(rollout: &Value) -> Vec<Line> {
     let parts = parts(items(&rollout["plan"]));
     if parts.is_empty() {
-        return vec![plain("no steps: weights come from people and the file, and are watched")];
+        return vec![plain(
+            "no steps: weights come from people and the file, and are watched",
+        )];
     }
     let mut lines = vec![plain("STEPS")];
     for (index, part) in parts.iter().enumerate() {
@@ -331,8 +363,14 @@ mod tests {
             ramp(["done", "current", "ahead"]),
             &["├─ ✔ 1: 0 %, smoke test", "└─ ● 2: 5 % to 100 %, 2 of 3"],
         );
-        check(ramp(["ahead"; 3]), &["├─ ○ 1: 0 %, smoke test", "└─ ○ 2: 5 % to 100 %, 3 steps"]);
-        check(ramp(["done"; 3]), &["├─ ✔ 1: 0 %, smoke test", "└─ ✔ 2: 5 % to 100 %, 3 steps"]);
+        check(
+            ramp(["ahead"; 3]),
+            &["├─ ○ 1: 0 %, smoke test", "└─ ○ 2: 5 % to 100 %, 3 steps"],
+        );
+        check(
+            ramp(["done"; 3]),
+            &["├─ ✔ 1: 0 %, smoke test", "└─ ✔ 2: 5 % to 100 %, 3 steps"],
+        );
         // A batch: out of the rotation, then in.
         check(
             vec![step(0.0, "drain", 0, "current"), step(0.5, "evidence", 0, "ahead")],
@@ -350,7 +388,11 @@ mod tests {
         two["bakedSeconds"] = json!(3);
         two["verdictReason"] = json!("errorRate 0.3 %");
         assert_eq!(changes_with(&one), changes_with(&two));
-        for (key, value) in [("phase", json!("paused")), ("frozen", json!(false)), ("history", json!([{"id": 8}]))] {
+        for (key, value) in [
+            ("phase", json!("paused")),
+            ("frozen", json!(false)),
+            ("history", json!([{"id": 8}])),
+        ] {
             let mut two = trial();
             two[key] = value;
             assert_ne!(changes_with(&one), changes_with(&two), "{key}");
@@ -359,7 +401,12 @@ mod tests {
 
     #[test]
     fn nonsense_is_drawn_all_the_same() {
-        for value in [json!(null), json!({"plan": 1}), json!({"plan": [1], "step": 99}), json!([])] {
+        for value in [
+            json!(null),
+            json!({"plan": 1}),
+            json!({"plan": [1], "step": 99}),
+            json!([]),
+        ] {
             assert!(!tree(&value, Some(&value)).is_empty());
         }
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::Exit;
 use super::args::Output;
 use super::client::{Answer, ClientError, Question, segment};
 use super::commands::Caller;
 use super::tree::{Colour, Line, changes_with, tree};
 use super::wait::ABSENCE_MAX;
-use super::Exit;
 
 /// Between two looks.
 const PACE: Duration = Duration::from_secs(1);
@@ -124,7 +124,9 @@ async fn draw(caller: &mut Caller<'_, '_>, answer: &Answer, screen: Screen, last
         (Output::Text, Screen::Paper) if is_new => {
             let route = route_of(caller, &answer.body).await;
             let picture = screen.render(&tree(&answer.body, route.as_ref()));
-            caller.console.say(&if first { picture } else { format!("\n{picture}") });
+            caller
+                .console
+                .say(&if first { picture } else { format!("\n{picture}") });
         }
         (Output::Json, _) | (Output::Text, Screen::Paper) => {}
     }
@@ -154,7 +156,7 @@ const fn escape(colour: Colour) -> Option<&'static str> {
 
 /// Columns and rows of the terminal; those of the oldest where it does not say.
 fn size() -> (usize, usize) {
-    match rustix::termios::tcgetwinsize(rustix::stdio::stdout()) {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
         Ok(size) if size.ws_col > 0 && size.ws_row > 0 => (usize::from(size.ws_col), usize::from(size.ws_row)),
         Ok(_) | Err(_) => (80, 24),
     }
@@ -173,9 +175,15 @@ mod tests {
         let render = |screen: Screen| screen.render(&lines);
         assert!(!render(Screen::Paper).contains('\x1b') && render(Screen::Paper).starts_with("phase fine\nxxx"));
         let coloured = render(Screen::Terminal { colours: true });
-        assert!(coloured.starts_with("\x1b[Hphase \x1b[32mfine\x1b[0m\x1b[K\n\x1b[31mxxx"), "{coloured:?}");
+        assert!(
+            coloured.starts_with("\x1b[Hphase \x1b[32mfine\x1b[0m\x1b[K\n\x1b[31mxxx"),
+            "{coloured:?}"
+        );
         let plain = render(Screen::Terminal { colours: false });
         assert!(plain.starts_with("\x1b[Hphase fine\x1b[K\nxxx"), "{plain:?}");
-        assert!(plain.len() < 5_000, "a line is cut at the edge, or it would move the picture");
+        assert!(
+            plain.len() < 5_000,
+            "a line is cut at the edge, or it would move the picture"
+        );
     }
 }

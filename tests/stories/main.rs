@@ -19,6 +19,7 @@ mod harness;
 mod limits;
 mod paths;
 mod peers;
+mod people;
 mod rehearse;
 mod reload;
 mod requests;

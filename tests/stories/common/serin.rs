@@ -36,6 +36,8 @@ pub struct Options {
     /// Path of the file below the story's directory.
     pub file: String,
     pub env: Vec<(String, String)>,
+    /// The token that the story's own calls show. With one the configuration names `tokens.yaml`.
+    pub token: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             state: "./state".to_owned(),
             file: "serin.yaml".to_owned(),
             env: Vec::new(),
+            token: None,
         }
     }
 }
@@ -154,6 +157,10 @@ impl Serin {
         }
         if !body.is_empty() && !fields.iter().any(|(name, _)| *name == "content-type") {
             all.push(("content-type", "application/json"));
+        }
+        let bearer = format!("Bearer {}", self.options.token.unwrap_or_default());
+        if self.options.token.is_some() && !fields.iter().any(|(name, _)| *name == "authorization") {
+            all.push(("authorization", &bearer));
         }
         all.extend(fields);
         fetch(self.admin, method, target, &all, body.as_bytes())
@@ -348,8 +355,12 @@ fn text(options: &Options, admin: SocketAddr, body: &str) -> String {
     } else {
         format!(", {listener}")
     };
+    let tokens = match options.token {
+        Some(_) => ", tokensFile: tokens.yaml",
+        None => "",
+    };
     format!(
-        "version: 1\nlisteners:\n- {{ name: public, address: \"127.0.0.1:0\"{listener} }}\nadmin: {{ address: \"{admin}\" }}\n\
+        "version: 1\nlisteners:\n- {{ name: public, address: \"127.0.0.1:0\"{listener} }}\nadmin: {{ address: \"{admin}\"{tokens} }}\n\
          state: {{ directory: {state} }}\nlog: {{ level: info, format: text, access: off }}\n{top}{body}"
     )
 }

@@ -46,6 +46,7 @@ pub mod rehearse;
 // Shells.
 pub mod admin;
 pub mod control;
+pub mod notify;
 pub mod outgoing;
 mod proxy;
 pub mod server;

@@ -67,7 +67,6 @@ impl Budget {
         }
     }
 
-
     /// Begins with so much spent.
     pub(super) fn spend(&mut self, excess: f64) {
         self.excess = excess.max(0.0);

@@ -11,6 +11,7 @@ mod scalar;
 mod schema;
 mod show;
 mod spec;
+pub mod template;
 mod tree;
 mod units;
 mod yaml;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::audit_log::Audit;
+use super::audit_log::{Audit, AuditPage, AuditQuery, list_audit};
 use super::court::{Court, Moment};
 use super::directory::StateError;
 use super::errands::{Errands, Launch, Report, Word};
@@ -26,8 +26,10 @@ use super::store::{Found, Store};
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
 use crate::analysis::{Evidence, Verdict, VerdictKind};
+use crate::audit::{Filter, parse};
 use crate::live::Live;
 use crate::name::Name;
+use crate::notify::{Begin, Notifier, Past, Roster, Teller};
 use crate::people::Tokens;
 use crate::rollout::{Phase, Rotation};
 
@@ -84,6 +86,9 @@ pub struct Controller {
     pub(super) journal: Journal,
     pub(super) saver: Saver,
     pub(super) errands: Errands,
+    pub(super) teller: Teller,
+    /// Until somebody runs it.
+    notifier: Option<Notifier>,
     /// What is said of rollouts that only time moves.
     unjudged: Arc<Verdict>,
     pub(super) readings: Readings,
@@ -157,11 +162,18 @@ impl Controller {
         }
         happenings.insert(0, begun(&start.config_file, note, damage));
         let mut saver = Saver::new(store, audit, now);
-        saver.note(&happenings, generation);
+        let before = saver.audit_seq();
+        saver.note(&mut happenings, generation);
         saver
             .save(&ground, generation, false, now)
             .map_err(StartError::Unwritable)?;
         let publisher = Publisher::new(&ground, generation, start.workers);
+        let (teller, notifier) = Notifier::new(Begin {
+            state_directory: ground.spec.state_directory.clone(),
+            roster: Roster::of(&ground.spec),
+            past: past(&ground.spec.state_directory, before),
+            seed: fastrand::u64(..),
+        });
         let (handle, asked) = Handle::new();
         let mut control = Self {
             readings: Readings::new(start.config_file.clone(), loader),
@@ -177,6 +189,8 @@ impl Controller {
             journal: Journal::new(now_ms),
             saver,
             errands: Errands::new(launch),
+            teller,
+            notifier: Some(notifier),
             unjudged: Arc::new(Verdict {
                 kind: VerdictKind::Inconclusive,
                 metric: None,
@@ -204,6 +218,11 @@ impl Controller {
         control.errands.follow(&control.ground, control.publisher.generation());
         let live = Arc::clone(control.publisher.live());
         Ok((control, live, handle))
+    }
+
+    /// Who tells others of what happens, to be run beside control; it ends after it. `None`: it is running.
+    pub fn notifier(&mut self) -> Option<Notifier> {
+        self.notifier.take()
     }
 
     /// Runs until `shutdown` resolves, then writes down that it ended in order. Canaries are
@@ -348,6 +367,33 @@ impl Controller {
     /// Milliseconds since the start, of a clock that never goes back.
     pub(super) fn clock_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What the audit log in `directory` holds up to `head`, for those who are to be told of it.
+fn past(directory: &Path, head: u64) -> Past {
+    /// Records that are read at once.
+    const PAGE: u64 = 1_000;
+    let directory = directory.to_owned();
+    let read = move |after: u64| {
+        let query = AuditQuery {
+            limit: usize::try_from(PAGE).unwrap_or(usize::MAX),
+            next: Some((after + PAGE + 1).to_string()),
+            filter: Filter::default(),
+        };
+        let page = match list_audit(&directory, &query) {
+            Ok(page) => page.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "the audit log cannot be read for those who are to be told");
+                AuditPage::default()
+            }
+        };
+        let records = page.lines.iter().rev().filter_map(|line| parse(line.as_bytes()).ok());
+        records.filter(|record| record.seq > after).collect()
+    };
+    Past {
+        head,
+        read: Arc::new(read),
     }
 }
 

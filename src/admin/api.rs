@@ -4,18 +4,15 @@
 //! Units: latencies and durations in seconds, shares and rates 0 to 1, instants as RFC 3339 in
 //! UTC. What is unknown is `null`; a number is always finite.
 
-mod evidence;
-
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use self::evidence::{EvidenceBody, StatisticBody};
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{
-    BackendView, EndpointView, Entry, EventRecord, FreezeView, ListenerView, ReloadView, RolloutView, RouteView,
-    StatusView, VariantView,
+    BackendView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, ListenerView, ReloadView, RolloutView,
+    RouteView, StatisticBody, StatusView, VariantView,
 };
 use crate::name::Name;
 use crate::rollout::{Approval, Phase};

@@ -9,9 +9,11 @@ use tokio::sync::{broadcast, watch};
 
 use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
+use crate::audit::{Chain, Record};
 use crate::control::{
-    Asked, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, Handle, ListenerView, MetricsView,
-    Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    Asked, AuditView, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, Handle, ListenerView,
+    MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats,
+    VariantView,
 };
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
 use crate::name::Name;
@@ -165,6 +167,10 @@ impl Fake {
                 drop(reply.send(Ok(view)));
             }
             Asked::Reload { reply, .. } => drop(reply.send(self.reload())),
+            Asked::Audit(reply) => drop(reply.send(AuditView {
+                directory: concat!(env!("CARGO_MANIFEST_DIR"), "/src").into(),
+                waiting: audit_lines(),
+            })),
             Asked::Events(after, reply) => {
                 let past = (1..=3).filter(|id| after.is_some_and(|after| *id > after)).map(event);
                 drop(reply.send((past.collect(), self.live.subscribe())));
@@ -396,4 +402,15 @@ fn metrics() -> MetricsView {
         last_reload_success: 1_795_262_413.042,
         rollbacks: vec![(name("checkout"), "errorRate".to_owned(), 1)],
     }
+}
+
+/// Three records, by alice, bob and alice, that are in no file yet.
+pub(crate) fn audit_lines() -> Vec<String> {
+    let mut chain = Chain::default();
+    let record = |by: &str| Record {
+        kind: "weights".to_owned(),
+        by: by.to_owned(),
+        ..Record::default()
+    };
+    ["alice", "bob", "alice"].map(|by| chain.append(record(by))).into()
 }

@@ -36,8 +36,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
     }
 }
 
-type Shared = State<Arc<Admin>>;
-type Answer = Result<Response, Problem>;
+pub(super) type Shared = State<Arc<Admin>>;
+pub(super) type Answer = Result<Response, Problem>;
 type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn livez() -> &'static str {
@@ -389,7 +389,7 @@ fn none_named(what: &str, name: &str) -> Problem {
 }
 
 /// Runs `work` on a thread of its own: control, which shares ours, goes on deciding meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Problem::new(Kind::Internal, "a fault of ours; the log says more"))

@@ -2,6 +2,7 @@
 //! control, which decides; here stand only paths, shapes and what keeps strangers away.
 
 mod api;
+mod audit;
 mod body;
 mod caller;
 mod events;
@@ -224,7 +225,7 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
                 .delete(handlers::unfreeze),
         )
         .route("/v1/events", get(events::events))
-        .route("/v1/audit", any(handlers::not_supported_yet))
+        .route("/v1/audit", get(audit::audit))
         .route("/ofrep/{*rest}", any(handlers::not_supported_yet))
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::wrong_method)

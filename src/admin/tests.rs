@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-use super::fake::{Fake, event};
+use super::fake::{Fake, audit_lines, event};
 use super::{BODY_BYTES_MAX, REQUESTS_MAX, events, router};
 use crate::name::Name;
 use crate::people::{Token, TokenHash, Tokens};
@@ -391,6 +391,7 @@ async fn each_role_may_what_it_is_for() {
         ("GET /v1/freeze", "", "viewer operator approver admin sre"),
         ("GET /v1/rollouts/checkout", "", "viewer operator approver admin sre"),
         ("GET /v1/config", "", "viewer operator approver admin sre"),
+        ("GET /v1/audit", "", "viewer operator approver admin sre"),
         (
             "POST /v1/config/check",
             "version: 1",
@@ -433,6 +434,35 @@ async fn whose_token_is_taken_away_reads_no_more_events() {
 }
 
 #[tokio::test]
+async fn the_audit_log_comes_page_by_page_as_it_was_written() {
+    let fake = Fake::start();
+    let lines = audit_lines();
+    let response = send(&fake, "GET /v1/audit?by=alice&limit=1", &[], "").await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    let page = text(response).await;
+    assert_eq!(page, format!("{{\"records\":[{}],\"next\":\"3\"}}", lines[2]));
+    let page = ok(&fake, "GET /v1/audit?by=alice&limit=1&next=3", "").await;
+    assert_eq!(
+        (&page["records"][0]["seq"], &page["records"][0]["by"]),
+        (&json!(1), &json!("alice"))
+    );
+    let page = ok(&fake, "GET /v1/audit", "").await;
+    assert_eq!(
+        (page["records"].as_array().unwrap().len(), &page["next"]),
+        (3, &json!(null))
+    );
+    for (query, field) in [
+        ("next=x", "next"),
+        ("limit=0", "limit"),
+        ("rolout=a", "rolout"),
+        ("kind=a", "kind"),
+    ] {
+        let refused = problem(&fake, &format!("GET /v1/audit?{query}"), &[], "", 422).await;
+        assert_eq!(fields_of(&refused), [field]);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let fake = Fake::start();
     for line in [
@@ -446,7 +476,7 @@ async fn what_is_not_there_is_a_problem_too() {
     ] {
         assert_eq!(problem(&fake, line, &[], "", 404).await["title"], "Not found", "{line}");
     }
-    for line in ["GET /v1/audit", "POST /ofrep/v1/evaluate/flags/a"] {
+    for line in ["POST /ofrep/v1/evaluate/flags/a"] {
         assert_eq!(
             problem(&fake, line, &[], "", 404).await["title"],
             "Not supported yet",

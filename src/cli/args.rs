@@ -44,6 +44,10 @@ pub enum Command {
     Freeze(FreezeArgs),
     /// Rollouts may move forward again
     Unfreeze(FreezeArgs),
+    /// Read the audit log, and verify it; needs no running Serin
+    Audit(AuditArgs),
+    /// Deployment frequency, lead time, change failure rate, time to restore: from the audit log
+    Report(ReportArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -159,6 +163,20 @@ pub struct FreezeArgs {
     pub client: ClientArgs,
 }
 
+/// `serin report`
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// How far back
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = past)]
+    pub since: Duration,
+    /// This route only [default: each, and all together]
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// Where the audit log is.
+    #[command(flatten)]
+    pub place: AuditPlace,
+}
+
 /// `serin rollout`
 #[derive(Debug, clap::Args)]
 pub struct RolloutArgs {
@@ -254,6 +272,71 @@ pub struct CommandArgs {
     pub reason: String,
 }
 
+/// `serin audit`
+#[derive(Debug, clap::Args)]
+pub struct AuditArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: AuditAction,
+}
+
+/// What to do with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum AuditAction {
+    /// Show records, the oldest of them first
+    List(AuditListArgs),
+    /// Find what was changed, removed, added or reordered: 0 nothing, 1 something
+    Verify(AuditPlace),
+}
+
+/// Where the audit log is, and how to show what it says.
+#[derive(Clone, Debug, clap::Args)]
+pub struct AuditPlace {
+    /// The configuration file, which names the state directory
+    #[arg(short, long, value_name = "FILE", default_value = "serin.yaml")]
+    pub config: PathBuf,
+    /// The state directory itself, or a copy of it
+    #[arg(long, value_name = "DIRECTORY", conflicts_with = "config")]
+    pub state: Option<PathBuf>,
+    /// For people, or for programs (JSON, one object a line)
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub output: Output,
+}
+
+/// `serin audit list`
+#[derive(Debug, clap::Args)]
+pub struct AuditListArgs {
+    /// Where it is.
+    #[command(flatten)]
+    pub place: AuditPlace,
+    /// So many records, the newest
+    #[arg(long, value_name = "N", default_value = "100", value_parser = limit)]
+    pub limit: usize,
+    /// Of this rollout only
+    #[arg(long, value_name = "NAME")]
+    pub rollout: Option<String>,
+    /// Of this route only
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// By this person, file or program only
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// Of this kind only
+    #[arg(long, value_name = "KIND", value_parser = crate::audit::KINDS)]
+    pub kind: Option<String>,
+    /// Not before, such as 2026-11-21T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = crate::audit::Filter::time)]
+    pub since: Option<u64>,
+    /// Before
+    #[arg(long, value_name = "TIME", value_parser = crate::audit::Filter::time)]
+    pub until: Option<u64>,
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|limit| (1..=100_000).contains(limit));
+    number.ok_or_else(|| "write a whole number from 1 to 100000".to_owned())
+}
+
 fn rate() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(*demo::RATES.start())..=i64::from(*demo::RATES.end()))
 }
@@ -263,6 +346,14 @@ fn instant(text: &str) -> Result<String, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("write an instant with its zone, such as 2026-11-20T10:00:00Z".to_owned()),
+    }
+}
+
+/// A length of time that is not nothing.
+fn past(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("is no time at all; write 30d".to_owned()),
+        past => Ok(past),
     }
 }
 
@@ -316,7 +407,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Args, Command, DEFAULT_ADMIN, Output, RolloutAction, duration, weight};
+    use super::{Args, AuditAction, Command, DEFAULT_ADMIN, Output, RolloutAction, duration, weight};
 
     fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
         let words = std::iter::once("serin").chain(line.split_whitespace());
@@ -425,6 +516,14 @@ mod tests {
             panic!()
         };
         assert_eq!((args.outcomes.len(), args.output), (3, Output::Text));
+        let Ok(Command::Report(args)) = parse("report -c f --route shop") else {
+            panic!()
+        };
+        assert_eq!(
+            (args.since, args.route.as_deref()),
+            (Duration::from_secs(30 * 86_400), Some("shop"))
+        );
+        refused("report -c f --since 0s");
         refused("rehearse -c f");
         refused("rehearse --outcomes a");
         assert!(parse("demo --scenario hang --keep --json --rate 500").is_ok());
@@ -433,6 +532,21 @@ mod tests {
         refused("demo --rate 99");
         refused("demo --rate 20001");
         refused("demo --scenario nice");
+    }
+
+    #[test]
+    fn the_audit_log_is_found_by_the_file_or_by_its_directory() {
+        let Ok(Command::Audit(args)) = parse("audit list --limit 5 --kind weights --since 2026-11-21T12:00:00Z") else {
+            panic!()
+        };
+        let AuditAction::List(list) = args.action else { panic!() };
+        assert_eq!((list.place.config.to_str(), list.limit), (Some("serin.yaml"), 5));
+        assert!(parse("audit verify -c f").is_ok() && parse("audit verify --state d").is_ok());
+        refused("audit");
+        refused("audit verify -c f --state d");
+        refused("audit list --kind weight");
+        refused("audit list --limit 0");
+        refused("audit list --until monday");
     }
 
     #[test]

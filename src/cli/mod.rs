@@ -2,10 +2,12 @@
 //! `run` and `demo` are the program's own and are called by `main`.
 
 mod args;
+mod audit;
 mod client;
 mod commands;
 mod local;
 mod rehearse;
+mod report;
 mod table;
 mod text;
 mod tree;
@@ -16,13 +18,15 @@ mod watch;
 mod tests;
 
 pub use args::{
-    Args, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs, FreezeArgs, Output, RehearseArgs, RolloutAction,
-    RolloutArgs, RunArgs, WeightsArgs,
+    Args, AuditAction, AuditArgs, AuditListArgs, AuditPlace, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs,
+    FreezeArgs, Output, RehearseArgs, ReportArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
 };
+pub use audit::audit;
 pub use client::{Answer, Client, ClientError, Question, segment};
 pub use commands::{freeze, rollout, status, weights};
 pub use local::{check, completions, schema};
 pub use rehearse::rehearse;
+pub use report::report;
 
 use std::process::ExitCode;
 

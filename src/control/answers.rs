@@ -58,6 +58,7 @@ impl Controller {
                 reply,
             } => drop(reply.send(self.freeze(frozen, Wish::of(&by, &reason)))),
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
+            Asked::Audit(reply) => drop(reply.send(self.saver.audit_view())),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),
         }
     }
@@ -231,7 +232,7 @@ impl Controller {
         };
         self.text = loaded.text;
         if loaded.spec == *self.ground.spec {
-            self.tell(vec![told(if people.is_some() { "live" } else { "unchanged" })]);
+            self.note_and_tell(vec![told(if people.is_some() { "live" } else { "unchanged" })]);
         } else {
             let (ground, mut happenings) = self.ground.reload(Arc::new(loaded.spec), now_ms);
             happenings.insert(0, told("live"));
@@ -248,7 +249,7 @@ impl Controller {
             if count == 1 { "" } else { "s" },
             lines.join("\n")
         );
-        self.tell(vec![Happening {
+        self.note_and_tell(vec![Happening {
             by,
             ..Happening::of_file(Kind::Reload, REFUSED, reason)
         }]);
@@ -266,6 +267,13 @@ impl Controller {
                     "{}; after so many changes that are not durable no more are taken from the file",
                     self.saver.problem().unwrap_or("the state is not durable")
                 ),
+            });
+        }
+        if let Err(problem) = self.saver.has_room() {
+            problems.push(Entry {
+                place: self.file.display().to_string(),
+                path: "state.directory".to_owned(),
+                message: problem,
             });
         }
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }

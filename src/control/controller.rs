@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::audit_log::Audit;
 use super::court::{Court, Moment};
 use super::directory::StateError;
 use super::errands::{Errands, Launch, Report, Word};
@@ -21,7 +22,6 @@ use super::publisher::{Publisher, recorders};
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
 use super::reload::Changes;
 use super::saver::Saver;
-use super::standing::Standing;
 use super::store::Store;
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
@@ -140,13 +140,16 @@ impl Controller {
     ) -> Result<(Self, Arc<Live>, Handle), StartError> {
         let (now, now_ms) = (Instant::now(), unix_ms());
         let (store, saved, note) = Store::open(&start.loaded.spec.state_directory)?;
-        if let Some(note) = note {
+        if let Some(note) = &note {
             tracing::error!("{note}");
         }
         let generation = Saver::first_generation(saved.as_ref());
-        let standing = saved.map_or_else(Standing::default, |saved| saved.standing);
+        let (standing, anchor) = saved.map_or_else(Default::default, |saved| (saved.standing, saved.audit));
+        let (audit, damage) = Audit::open(&start.loaded.spec.state_directory, anchor);
         let (ground, mut happenings) = Ground::meet(Arc::new(start.loaded.spec), standing, now_ms);
-        let mut saver = Saver::new(store, now);
+        happenings.insert(0, begun(&start.config_file, note, damage));
+        let mut saver = Saver::new(store, audit, now);
+        saver.note(&happenings, generation);
         saver
             .save(&ground, generation, false, now)
             .map_err(StartError::Unwritable)?;
@@ -189,8 +192,6 @@ impl Controller {
             caught_up: now,
             moved: [now; 2],
         };
-        let words = format!("control began with {}", control.file.display());
-        happenings.insert(0, Happening::of_file(Kind::Start, "started", words));
         control.follow(happenings);
         control.errands.follow(&control.ground, control.publisher.generation());
         let live = Arc::clone(control.publisher.live());
@@ -232,6 +233,10 @@ impl Controller {
             }
         }
         let generation = self.publisher.generation();
+        self.note_and_tell(vec![Happening {
+            by: "serin".to_owned(),
+            ..Happening::of_file(Kind::Stop, "stopped", "control ended in order".to_owned())
+        }]);
         // What could not be written has been logged.
         let _ = self.saver.save(&self.ground, generation, true, Instant::now());
     }
@@ -336,6 +341,18 @@ impl Controller {
     pub(super) fn clock_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// That this process began, and what was found damaged then.
+fn begun(file: &Path, state: Option<String>, audit: Option<String>) -> Happening {
+    let mut begun = Happening::of_file(Kind::Start, "started", format!("control began with {}", file.display()));
+    for (name, what, damage) in [("state", "the state", state), ("audit", "the audit log", audit)] {
+        if let Some(damage) = damage {
+            begun.reason += &format!("; {what}: {damage}");
+            begun.facts.push((name, damage));
+        }
+    }
+    begun
 }
 
 /// Unix time in milliseconds.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::{Directory, StateError};
 use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
+use crate::audit::Anchor;
 use crate::name::Name;
 use crate::rollout::{Approval, Needs, Parts, Phase, Plan, State, Step};
 
@@ -25,6 +26,8 @@ pub(super) struct Saved {
     pub(super) clean: bool,
     /// What stands beside the file.
     pub(super) standing: Standing,
+    /// Both ends of the audit log; `None`: there was none then.
+    pub(super) audit: Option<Anchor>,
 }
 
 /// The state directory, held by this process.
@@ -68,6 +71,8 @@ struct StoredState {
     frozen: Option<StoredFreeze>,
     routes: BTreeMap<String, StoredRoute>,
     rollouts: BTreeMap<String, StoredRollout>,
+    #[serde(default)]
+    audit: Option<Anchor>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -157,6 +162,7 @@ pub(super) fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
         rollouts: rollouts
             .map(|(name, standing)| (name.to_string(), StoredRollout::of(standing)))
             .collect(),
+        audit: saved.audit.clone(),
     })
 }
 
@@ -176,6 +182,7 @@ pub(super) fn parse(text: &str) -> Result<Saved, String> {
             rollouts: named(stored.rollouts, StoredRollout::into_standing)?,
             frozen: stored.frozen.map(StoredFreeze::into_freeze),
         },
+        audit: stored.audit,
     })
 }
 
@@ -355,6 +362,7 @@ mod tests {
             generation: 42,
             clean: false,
             standing: ground.standing,
+            audit: None,
         }
     }
 

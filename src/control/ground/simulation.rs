@@ -311,6 +311,7 @@ impl Life {
             generation: 1,
             clean: false,
             standing: self.ground.standing.clone(),
+            audit: None,
         };
         self.disk = store::text(&saved).unwrap();
     }

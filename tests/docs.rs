@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "docs/ci.md",
     "docs/configuration.md",
     "docs/operating.md",
     "docs/security.md",

@@ -41,8 +41,7 @@ fn with_people(people: &[&str], body: &str) -> Serin {
     let everybody: Vec<&str> = people.iter().copied().chain(["olga: operator"]).collect();
     fs::write(dir.path().join("tokens.yaml"), tokens(&everybody)).expect("a file");
     let options = Options {
-        admin: "tokensFile: tokens.yaml".to_owned(),
-        token: "olga-token".to_owned(),
+        token: Some("olga-token"),
         ..Options::default()
     };
     Serin::in_dir(dir, options, body)

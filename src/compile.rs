@@ -233,6 +233,7 @@ fn new_route(
             in_rotation: in_rotation(now.trial.as_ref(), at, backend.endpoints.len()),
             backend,
             slot: (now.epoch & 1) as u8,
+            curfew: judged.map(|_| book.curfew(&spec.name, &variant.name)),
             breaker: canary_of.map(|trial| (book.breaker(&trial.rollout), trial.from)),
             vote_limit,
             warm_up: judged.map_or(0, |rollout| rollout.warm_up),
@@ -796,6 +797,55 @@ mod tests {
         check(|_| {}, &["a", "b"], true);
         check(|preview| preview.header = None, &["b"], true);
         check(|preview| preview.hosts.clear(), &["b"], false);
+    }
+
+    #[test]
+    fn what_began_with_weight_meets_the_curfew_of_its_side() {
+        const DRAIN: Option<Duration> = Some(Duration::from_micros(30));
+        let mut spec = spec(&["a", "b"]);
+        spec.rollouts = vec![rollout(0)];
+        let mut made = make(spec);
+        let spec = Arc::clone(&made.spec);
+        let hours = |table: &Table| [0, 1].map(|variant| table.routes[0].curfew_us(variant));
+        let curfew =
+            |table: &Table, variant: usize| Arc::clone(table.routes[0].variants[variant].curfew.as_ref().unwrap());
+        assert!(
+            made.table.routes[1].variants[0].curfew.is_none(),
+            "no rollout, no curfew"
+        );
+        let mut in_force = made.in_force.clone();
+        in_force[0].weights = vec![0, 100];
+        let switched = made.then(&spec, &in_force);
+        curfew(&switched, 0).heed(false, DRAIN, 100);
+        assert_eq!(hours(&made.table), [130, u64::MAX]);
+        assert_eq!(hours(&switched), [u64::MAX; 2], "who comes without weight is wanted");
+        // Back again: what began before the switch may go on, and meets the next one.
+        curfew(&switched, 0).heed(true, DRAIN, 110);
+        assert_eq!(hours(&made.table), [u64::MAX; 2]);
+        let in_force = made.in_force.clone();
+        let back = made.then(&spec, &in_force);
+        assert!(Arc::ptr_eq(&curfew(&back, 0), &curfew(&made.table, 0)));
+        // An abort takes all weight, whatever stands beside it.
+        let mut in_force = made.in_force.clone();
+        in_force[0].trial = trial(true);
+        let aborted = made.then(&spec, &in_force);
+        curfew(&aborted, 1).heed(false, DRAIN, 200);
+        assert_eq!((hours(&made.table), hours(&aborted)), ([u64::MAX, 230], [u64::MAX; 2]));
+    }
+
+    #[test]
+    fn a_curfew_is_remembered_as_long_as_an_exchange_holds_it() {
+        let mut with_rollout = spec(&["a"]);
+        with_rollout.rollouts = vec![rollout(0)];
+        let mut made = make(with_rollout.clone());
+        let held = Arc::clone(made.table.routes[0].variants[1].curfew.as_ref().unwrap());
+        let without = Arc::new(spec(&["a"]));
+        let in_force = by_file(&without);
+        made.table = made.then(&without, &in_force);
+        made.spec = without;
+        let again = made.then(&Arc::new(with_rollout), &in_force);
+        let curfew = |variant: usize| again.routes[0].variants[variant].curfew.as_ref().unwrap();
+        assert!(Arc::ptr_eq(curfew(1), &held));
     }
 
     #[test]

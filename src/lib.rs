@@ -32,6 +32,7 @@ pub mod analysis;
 pub mod audit;
 pub mod measure;
 pub mod outcome;
+pub mod people;
 pub mod rollout;
 pub mod route;
 
@@ -42,6 +43,9 @@ pub mod live;
 
 // A log of the past through the cores that judge the present.
 pub mod rehearse;
+
+// The past in four numbers.
+pub mod report;
 
 // Shells.
 pub mod admin;

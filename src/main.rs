@@ -32,11 +32,14 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
         Command::Demo(args) => demo(&args),
         Command::Check { files } => Ok(cli::check(&files, console)),
         Command::Rehearse(args) => Ok(cli::rehearse(&args, console)),
+        Command::Audit(args) => Ok(cli::audit(&args, console)),
         Command::Schema => Ok(cli::schema(console)),
         Command::Completions { shell } => Ok(cli::completions(shell, console)),
         Command::Status(args) => ask(cli::status(&args, console)),
         Command::Weights(args) => ask(cli::weights(&args, console)),
         Command::Rollout(args) => ask(cli::rollout(&args, console)),
+        Command::Freeze(args) => ask(cli::freeze(&args, true, console)),
+        Command::Unfreeze(args) => ask(cli::freeze(&args, false, console)),
     }
 }
 

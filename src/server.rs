@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, AdminContext};
 use crate::config::{self, Spec};
@@ -107,17 +107,20 @@ pub fn start(options: Options) -> Result<Server, StartError> {
 
     let (stop_control, stopped) = oneshot::channel();
     let config_file = options.config_file.clone();
+    let (tokens, people) = watch::channel(loaded.tokens.clone());
     let context = AdminContext {
         ready: Arc::clone(&ready),
         cells: Arc::clone(&cells),
         listeners: listeners.iter().map(|listener| listener.name.clone()).collect(),
         check: Arc::new(move |text| control::check_config(text, &config_file).map(|_| ())),
+        tokens: people,
     };
     let begin = Start {
         config_file: options.config_file,
         loaded,
         workers,
         listeners: listeners.clone(),
+        tokens,
     };
     let (control, handle, live) = start_control(begin, admin_socket, context, stopped)?;
 

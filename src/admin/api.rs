@@ -4,19 +4,18 @@
 //! Units: latencies and durations in seconds, shares and rates 0 to 1, instants as RFC 3339 in
 //! UTC. What is unknown is `null`; a number is always finite.
 
-mod evidence;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use self::evidence::{EvidenceBody, StatisticBody};
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{
-    BackendView, EndpointView, Entry, EventRecord, ListenerView, ReloadView, RolloutView, RouteView, StatusView,
-    VariantView,
+    BackendView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, ListenerView, ReloadView, RolloutView,
+    RouteView, StatisticBody, StatusView, VariantView,
 };
 use crate::name::Name;
-use crate::rollout::Phase;
+use crate::rollout::{Approval, Phase};
 
 /// `{"ok":true}`
 #[derive(Debug, Serialize)]
@@ -67,6 +66,8 @@ pub(super) struct Status<'a> {
     rollouts: Vec<RolloutPhase<'a>>,
     kept: &'a [String],
     state_problem: Option<&'a str>,
+    /// Since when nothing moves forward; `null`: it does.
+    frozen: Option<Freeze<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -178,9 +179,64 @@ pub(super) struct Rollout<'a> {
     verdict_reason: Option<&'a str>,
     evidence: Option<EvidenceBody>,
     reason: &'a str,
+    generation: u64,
+    /// `canary`, `blueGreen` or `rolling`.
+    strategy: &'a str,
+    /// The release on trial, or last on trial.
+    release: Option<&'a str>,
+    /// The steps, each with where it stands.
+    plan: Vec<PlanStep>,
+    /// What it waits for beside time and evidence.
+    waiting: Option<&'a str>,
+    /// Given for the gate that it stands at.
+    approvals: Vec<ApprovalBody<'a>>,
+    /// Nothing moves forward, here and everywhere.
+    frozen: bool,
     /// Newest last; left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<Vec<Event<'a>>>,
+}
+
+/// What a rollout's answer shows of the whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Present {
+    pub(super) generation: u64,
+    pub(super) frozen: bool,
+}
+
+/// One step of a plan.
+#[derive(Debug, Serialize)]
+struct PlanStep {
+    /// The canary's part of the pair, 0 to 1.
+    weight: f64,
+    /// What it waits for: `evidence`, `pause`, `approvals`, `window`, `webhook`, `smoke` or `drain`.
+    kind: Option<&'static str>,
+    /// The part of the file's list that it comes of, from 0.
+    part: Option<usize>,
+    /// `done`, `current` or `ahead`.
+    state: &'static str,
+}
+
+/// One person's word.
+#[derive(Debug, Serialize)]
+struct ApprovalBody<'a> {
+    by: &'a str,
+    roles: &'a [String],
+    reason: &'a str,
+    at: String,
+    generation: u64,
+}
+
+/// `GET /v1/freeze`, and what changes it.
+#[derive(Debug, Serialize)]
+pub(super) struct Freeze<'a> {
+    frozen: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
 }
 
 /// `GET /v1/rollouts/{rollout}/verdict`: flat, for an Argo `web` metric or a CI job.
@@ -220,6 +276,8 @@ pub(super) struct Event<'a> {
     from: &'a str,
     to: &'a str,
     reason: &'a str,
+    /// What else is known, such as `release` or `direction`.
+    facts: BTreeMap<&'static str, &'a str>,
     verdict: Option<&'static str>,
     evidence: Option<EvidenceBody>,
 }
@@ -257,6 +315,7 @@ impl<'a> Status<'a> {
                 .collect(),
             kept: &view.kept,
             state_problem: view.state_problem.as_deref(),
+            frozen: view.frozen.as_ref().map(|frozen| Freeze::from(Some(frozen))),
         }
     }
 }
@@ -340,10 +399,34 @@ impl<'a> From<&'a EndpointView> for Endpoint<'a> {
     }
 }
 
+impl<'a> From<Option<&'a FreezeView>> for Freeze<'a> {
+    fn from(view: Option<&'a FreezeView>) -> Self {
+        Self {
+            frozen: view.is_some(),
+            by: view.map(|view| view.by.as_str()),
+            reason: view.map(|view| view.reason.as_str()),
+            since: view.map(|view| rfc3339(view.since_ms)),
+        }
+    }
+}
+
+impl<'a> From<&'a Approval> for ApprovalBody<'a> {
+    fn from(approval: &'a Approval) -> Self {
+        Self {
+            by: &approval.by,
+            roles: &approval.roles,
+            reason: &approval.reason,
+            at: rfc3339(approval.at_ms),
+            generation: approval.generation,
+        }
+    }
+}
+
 impl<'a> Rollout<'a> {
     /// As in a list: without history.
-    pub(super) fn brief(view: &'a RolloutView) -> Self {
+    pub(super) fn brief(view: &'a RolloutView, present: Present) -> Self {
         let verdict = view.verdict.as_ref();
+        let course = &view.course;
         Self {
             name: view.name.as_str(),
             route: view.route.as_str(),
@@ -362,17 +445,46 @@ impl<'a> Rollout<'a> {
             verdict_reason: verdict.map(|verdict| verdict.reason.as_str()),
             evidence: verdict.map(EvidenceBody::brief),
             reason: &view.reason,
+            generation: present.generation,
+            strategy: course.strategy,
+            release: course.release.as_deref(),
+            plan: plan(view),
+            waiting: course.waiting.as_deref(),
+            approvals: course.approvals.iter().map(ApprovalBody::from).collect(),
+            frozen: present.frozen,
             history: None,
         }
     }
 
     /// With history, where each abort has its proof.
-    pub(super) fn whole(view: &'a RolloutView) -> Self {
+    pub(super) fn whole(view: &'a RolloutView, present: Present) -> Self {
         Self {
             history: Some(view.history.iter().map(Event::from).collect()),
-            ..Self::brief(view)
+            ..Self::brief(view, present)
         }
     }
+}
+
+/// The steps with where each stands. After a success all are done; without a step in force none is.
+fn plan(view: &RolloutView) -> Vec<PlanStep> {
+    let state = |index: usize| match view.step {
+        _ if view.phase == Phase::Succeeded => "done",
+        Some(step) if index < step => "done",
+        Some(step) if index == step => "current",
+        Some(_) | None => "ahead",
+    };
+    let steps = view.step_weights.iter().enumerate();
+    steps
+        .map(|(index, weight)| {
+            let kind = view.course.step_kinds.get(index);
+            PlanStep {
+                weight: *weight,
+                kind: kind.map(|(kind, _)| *kind),
+                part: kind.map(|(_, part)| *part),
+                state: state(index),
+            }
+        })
+        .collect()
 }
 
 impl<'a> VerdictBody<'a> {
@@ -435,6 +547,7 @@ impl<'a> From<&'a EventRecord> for Event<'a> {
             from: &record.from,
             to: &record.to,
             reason: &record.reason,
+            facts: record.facts.iter().map(|(name, fact)| (*name, fact.as_str())).collect(),
             verdict: record.verdict.as_ref().map(|verdict| verdict.kind.as_str()),
             evidence: record.verdict.as_ref().map(EvidenceBody::whole),
         }
@@ -459,10 +572,15 @@ fn seconds_of_ms(ms: u64) -> f64 {
 mod tests {
     use serde::Serialize;
 
-    use super::{Event, Reload, Rollout, Route, VerdictBody};
+    use super::{Event, Freeze, Present, Reload, Rollout, Route, VerdictBody};
     use crate::admin::fake;
     use crate::control::ReloadView;
     use crate::rollout::Phase;
+
+    const PRESENT: Present = Present {
+        generation: 42,
+        frozen: false,
+    };
 
     fn check(shape: impl Serialize, expected: &str) {
         assert_eq!(serde_json::to_string(&shape).unwrap(), expected);
@@ -486,7 +604,7 @@ mod tests {
     #[test]
     fn a_rollout_shows_its_place_its_verdict_and_its_history() {
         check(
-            Rollout::whole(&fake::rollout(Phase::Progressing)),
+            Rollout::whole(&fake::rollout(Phase::Progressing), PRESENT),
             concat!(
                 r#"{"name":"checkout","route":"checkout","from":"stable","to":"canary","mode":"act","phase":"progressing","step":1,"#,
                 r#""steps":3,"stepWeights":[0.05,0.25,1.0],"since":"2026-11-21T12:00:13.042Z","bakedSeconds":1.5,"#,
@@ -495,18 +613,47 @@ mod tests {
                 r#""windowSeconds":1.5,"sinceSeconds":null,"canary":{"requests":1000,"failures":4,"errorRate":0.004,"slowShare":null,"#,
                 r#""bad":null,"all":null,"share":null,"low":null,"high":null},"stable":{"requests":0,"failures":0,"#,
                 r#""errorRate":null,"slowShare":null,"bad":null,"all":null,"share":null,"low":null,"high":null},"#,
-                r#""statistic":null},"reason":"step 2 of 3","history":"#,
+                r#""statistic":null},"reason":"step 2 of 3","generation":42,"strategy":"canary","release":"v1.5.0","#,
+                r#""plan":[{"weight":0.05,"kind":"evidence","part":0,"state":"done"},"#,
+                r#"{"weight":0.25,"kind":"approvals","part":1,"state":"current"},"#,
+                r#"{"weight":1.0,"kind":"evidence","part":2,"state":"ahead"}],"#,
+                r#""waiting":"1 of 2 approvals","approvals":[{"by":"ann","roles":["sre"],"reason":"looks well","#,
+                r#""at":"2026-11-21T12:00:13.042Z","generation":42}],"frozen":false,"history":"#,
                 r#"[{"id":7,"at":"2026-11-21T12:00:13.042Z","kind":"rollout","generation":42,"by":"serin","#,
                 r#""route":"checkout","rollout":"checkout","from":"progressing","to":"aborted","#,
-                r#""reason":"two\nlines","verdict":null,"evidence":null}]}"#,
+                r#""reason":"two\nlines","facts":{"release":"v1.5.0"},"verdict":null,"evidence":null}]}"#,
             ),
+        );
+    }
+
+    #[test]
+    fn steps_are_done_current_or_ahead() {
+        let states = |phase, step| {
+            let mut view = fake::rollout(phase);
+            view.step = step;
+            super::plan(&view).iter().map(|step| step.state).collect::<Vec<_>>()
+        };
+        assert_eq!(states(Phase::Idle, None), ["ahead"; 3]);
+        assert_eq!(states(Phase::Paused, Some(0)), ["current", "ahead", "ahead"]);
+        assert_eq!(states(Phase::Promoting, Some(2)), ["done", "done", "current"]);
+        assert_eq!(states(Phase::Succeeded, None), ["done"; 3]);
+        assert_eq!(states(Phase::Aborted, None), ["ahead"; 3]);
+    }
+
+    #[test]
+    fn a_freeze_says_who_and_why() {
+        check(Freeze::from(None), r#"{"frozen":false}"#);
+        let frozen = fake::frozen("ann", "sale");
+        check(
+            Freeze::from(Some(&frozen)),
+            r#"{"frozen":true,"by":"ann","reason":"sale","since":"2026-11-21T12:00:13.042Z"}"#,
         );
     }
 
     #[test]
     fn a_list_leaves_histories_out() {
         let view = fake::rollout(Phase::Idle);
-        let text = serde_json::to_string(&Rollout::brief(&view)).unwrap();
+        let text = serde_json::to_string(&Rollout::brief(&view, PRESENT)).unwrap();
         assert!(!text.contains("history"), "{text}");
     }
 

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::problem::{Kind, Problem};
-use crate::control::Entry;
+use crate::control::{Entry, Order};
 
 /// Characters in a reason; it is kept in journals and state.
 const REASON_CHARS_MAX: usize = 1000;
@@ -22,13 +22,26 @@ pub(super) struct Weights {
     pub(super) reason: String,
 }
 
-/// `POST /v1/rollouts/{rollout}/{verb}`
+/// `POST /v1/rollouts/{rollout}/{verb}`, and the like.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Command {
     /// Empty when left out.
     pub(super) reason: String,
     /// For `promote` only.
     pub(super) full: bool,
+    /// For `start` only.
+    pub(super) order: Order,
+}
+
+/// What a command may say beside its reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Nothing.
+    Reason,
+    /// `full`
+    Full,
+    /// `from`, `to` and `commitTime`
+    Order,
 }
 
 impl Weights {
@@ -52,20 +65,25 @@ impl Weights {
 }
 
 impl Command {
-    /// Reads `bytes`; an empty body is an empty command. `full` may be given where `promotes`.
-    pub(super) fn read(bytes: &[u8], promotes: bool) -> Result<Self, Problem> {
+    /// Reads `bytes`; an empty body is an empty command.
+    pub(super) fn read(bytes: &[u8], takes: Takes) -> Result<Self, Problem> {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        let known: &[&str] = if promotes { &["reason", "full"] } else { &["reason"] };
+        let known: &[&str] = match takes {
+            Takes::Reason => &["reason"],
+            Takes::Full => &["reason", "full"],
+            Takes::Order => &["reason", "from", "to", "commitTime"],
+        };
         let mut form = Form::read(bytes, known)?;
         let full = match form.take("full") {
             Some(Node::Plain(Value::Bool(full))) => full,
             Some(_) => form.wrong("full", "must be true or false"),
             None => false,
         };
+        let order = form.order();
         let reason = form.reason();
-        form.finish(Self { reason, full })
+        form.finish(Self { reason, full, order })
     }
 }
 
@@ -140,6 +158,36 @@ impl Form {
         }
     }
 
+    /// Which way, and since when the release is ready.
+    fn order(&mut self) -> Order {
+        let direction = match (self.variant("from"), self.variant("to")) {
+            (Some(from), Some(to)) => Some((from, to)),
+            (None, None) => None,
+            (Some(_), None) => self.wrong("to", "is missing beside `from`"),
+            (None, Some(_)) => self.wrong("from", "is missing beside `to`"),
+        };
+        let commit_ms = self.take("commitTime").and_then(|node| {
+            let commit_ms = instant_ms(&node);
+            if commit_ms.is_none() {
+                self.error("commitTime", "must be an instant such as \"2026-11-20T10:00:00Z\"");
+            }
+            commit_ms
+        });
+        Order { direction, commit_ms }
+    }
+
+    /// The name of a variant; whether there is one is for control to say.
+    fn variant(&mut self, field: &str) -> Option<String> {
+        match self.take(field)? {
+            Node::Plain(Value::String(name)) => Some(name),
+            _ => {
+                self.error(field, "must be the name of a variant");
+                // Not missing, so that nobody is told so.
+                Some(String::new())
+            }
+        }
+    }
+
     fn error(&mut self, path: &str, message: &str) {
         self.errors.push(Entry {
             place: String::new(),
@@ -161,6 +209,15 @@ impl Form {
             Err(Problem::invalid(self.errors))
         }
     }
+}
+
+/// RFC 3339, not before 1970.
+fn instant_ms(node: &Node) -> Option<u64> {
+    let Node::Plain(Value::String(text)) = node else {
+        return None;
+    };
+    let instant: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(instant.as_millisecond()).ok()
 }
 
 /// JSON that keeps every key of an object, also one that stands twice.
@@ -245,16 +302,16 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{Command, Problem, Weights, nothing};
-    use crate::control::Entry;
+    use super::{Command, Problem, Takes, Weights, nothing};
+    use crate::control::{Entry, Order};
 
     fn weights_are_refused(body: &str, errors: &[(&str, &str)]) {
         assert_eq!(Weights::read(body.as_bytes()).unwrap_err(), invalid(errors), "{body}");
     }
 
-    fn command_is_refused(body: &str, promotes: bool, errors: &[(&str, &str)]) {
+    fn command_is_refused(body: &str, takes: Takes, errors: &[(&str, &str)]) {
         assert_eq!(
-            Command::read(body.as_bytes(), promotes).unwrap_err(),
+            Command::read(body.as_bytes(), takes).unwrap_err(),
             invalid(errors),
             "{body}"
         );
@@ -313,15 +370,47 @@ mod tests {
 
     #[test]
     fn a_command_may_be_empty_and_only_promote_can_be_full() {
-        assert_eq!(Command::read(b"", false).unwrap(), Command::default());
-        assert_eq!(Command::read(b"{}", true).unwrap(), Command::default());
+        assert_eq!(Command::read(b"", Takes::Reason).unwrap(), Command::default());
+        assert_eq!(Command::read(b"{}", Takes::Full).unwrap(), Command::default());
         let full = Command {
             reason: "go".into(),
             full: true,
+            order: Order::default(),
         };
-        assert_eq!(Command::read(br#"{"full":true,"reason":"go"}"#, true).unwrap(), full);
-        command_is_refused(r#"{"full":true}"#, false, &[("full", "is unknown; known are reason")]);
-        command_is_refused(r#"{"full":1}"#, true, &[("full", "must be true or false")]);
+        assert_eq!(
+            Command::read(br#"{"full":true,"reason":"go"}"#, Takes::Full).unwrap(),
+            full
+        );
+        command_is_refused(
+            r#"{"full":true}"#,
+            Takes::Reason,
+            &[("full", "is unknown; known are reason")],
+        );
+        command_is_refused(r#"{"full":1}"#, Takes::Full, &[("full", "must be true or false")]);
+    }
+
+    #[test]
+    fn a_start_may_say_which_way_and_since_when() {
+        let start = |body: &str| Command::read(body.as_bytes(), Takes::Order).map(|command| command.order);
+        let order = Order {
+            direction: Some(("green".into(), "blue".into())),
+            commit_ms: Some(1_795_262_413_042),
+        };
+        let body = r#"{"from":"green","to":"blue","commitTime":"2026-11-21T13:00:13.042+01:00"}"#;
+        assert_eq!(start(body).unwrap(), order);
+        assert_eq!(start(r#"{"reason":"x"}"#).unwrap(), Order::default());
+        let refused = |body, errors: &[(&str, &str)]| command_is_refused(body, Takes::Order, errors);
+        refused(r#"{"from":"green"}"#, &[("to", "is missing beside `from`")]);
+        refused(r#"{"to":"green"}"#, &[("from", "is missing beside `to`")]);
+        refused(r#"{"from":7,"to":"a"}"#, &[("from", "must be the name of a variant")]);
+        for time in ["1", "\"yesterday\"", "\"1969-01-01T00:00:00Z\"", "\"2026-11-21\""] {
+            let body = format!(r#"{{"commitTime":{time}}}"#);
+            command_is_refused(
+                &body,
+                Takes::Order,
+                &[("commitTime", "must be an instant such as \"2026-11-20T10:00:00Z\"")],
+            );
+        }
     }
 
     #[test]
@@ -345,8 +434,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_panics(body in prop::collection::vec(any::<u8>(), 0..200), text in "[{}\\[\\]\":,a-e0-9. ]{0,60}") {
-            let _ = (Weights::read(&body), Command::read(&body, true));
-            let _ = (Weights::read(text.as_bytes()), Command::read(text.as_bytes(), false));
+            let _ = (Weights::read(&body), Command::read(&body, Takes::Full));
+            let _ = (Weights::read(text.as_bytes()), Command::read(text.as_bytes(), Takes::Order));
         }
     }
 }

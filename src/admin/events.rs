@@ -15,8 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Admin;
 use super::api;
+use super::caller::Caller;
 use super::problem::{Kind, Problem};
 use crate::control::{Asked, Entry, EventRecord};
+use crate::people::Tokens;
 
 /// Readers of the stream at once, well below the connections that we take, so that a command
 /// always finds a way in.
@@ -25,7 +27,11 @@ pub(super) const READERS_MAX: usize = 64;
 /// Proxies and clients give up on a silent stream after some half a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-pub(super) async fn events(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn events(
+    State(admin): State<Arc<Admin>>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let after = last_event_id(&headers)?;
     let permit = Arc::clone(&admin.readers)
         .try_acquire_owned()
@@ -36,6 +42,8 @@ pub(super) async fn events(State(admin): State<Arc<Admin>>, headers: HeaderMap) 
         live,
         last_id: after.unwrap_or(0),
         shutdown: admin.shutdown.clone(),
+        caller,
+        tokens: admin.context.tokens.clone(),
         _permit: permit,
     };
     let keep_alive = sse::KeepAlive::new().interval(KEEP_ALIVE);
@@ -64,11 +72,14 @@ struct Feed {
     /// No event is sent twice, also one that is both past and live.
     last_id: u64,
     shutdown: watch::Receiver<bool>,
+    caller: Caller,
+    tokens: watch::Receiver<Option<Arc<Tokens>>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Feed {
-    /// Ends at the shutdown, and for a reader that fell behind: it comes back with its last id.
+    /// Ends at the shutdown, for a reader whose token was taken away, and for one that fell behind: it
+    /// comes back with its last id.
     fn run(self) -> impl Stream<Item = Result<sse::Event, Infallible>> + Send + 'static {
         stream::unfold(self, |mut feed| async move {
             let record = feed.next().await?;
@@ -91,6 +102,8 @@ impl Feed {
                         Err(RecvError::Closed | RecvError::Lagged(_)) => return None,
                     },
                     _ = self.shutdown.wait_for(|over| *over) => return None,
+                    // An error here is the end of control, and of everything.
+                    _ = self.tokens.wait_for(|tokens| !self.caller.is_among(tokens.as_deref())) => return None,
                 },
             };
             if record.id > self.last_id {

@@ -9,13 +9,16 @@ use tokio::sync::{broadcast, watch};
 
 use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
+use crate::audit::{Chain, Record};
 use crate::control::{
-    Asked, BackendView, Course, EndpointView, Entry, EventRecord, Handle, ListenerView, MetricsView, Refusal,
-    ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    Asked, AuditView, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, Handle, ListenerView,
+    MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats,
+    VariantView,
 };
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
 use crate::name::Name;
-use crate::rollout::{Phase, Verb};
+use crate::people::Tokens;
+use crate::rollout::{Approval, Phase, Verb};
 use crate::route::{Endpoint, EndpointId};
 
 /// What the fake says and what it was told.
@@ -31,6 +34,9 @@ pub(crate) struct Fake {
     pub(crate) live: broadcast::Sender<EventRecord>,
     /// Whether reloads succeed.
     pub(crate) file_is_good: Arc<AtomicBool>,
+    /// Who may come in.
+    pub(crate) tokens: Arc<watch::Sender<Option<Arc<Tokens>>>>,
+    frozen: Arc<Mutex<Option<FreezeView>>>,
     /// Ends the server when set.
     pub(crate) shutdown: Arc<watch::Sender<bool>>,
 }
@@ -42,6 +48,7 @@ impl Fake {
         let cells = ProxyCells::new(1);
         cells.reject(RejectReason::NoRoute);
         cells.connection(0, 3);
+        let (tokens, people) = watch::channel(None);
         let fake = Self {
             handle,
             context: AdminContext {
@@ -53,7 +60,10 @@ impl Fake {
                     "version: 1" => Ok(()),
                     _ => Err(vec![problem()]),
                 }),
+                tokens: people,
             },
+            tokens: Arc::new(tokens),
+            frozen: Arc::default(),
             told: Arc::default(),
             phases: Arc::new(Mutex::new([Phase::Progressing].into())),
             live: broadcast::channel(16).0,
@@ -110,10 +120,14 @@ impl Fake {
                 verb,
                 reason,
                 by,
-                order: _,
+                order,
                 reply,
             } => {
-                self.tell(format!("{name} {verb:?} {reason:?} by {by}"));
+                let order = match order.direction {
+                    Some((from, to)) => format!(" {from} to {to} of {:?}", order.commit_ms),
+                    None => String::new(),
+                };
+                self.tell(format!("{name} {verb:?} {reason:?} by {by}{order}"));
                 let answer = match (name.as_str(), verb) {
                     ("checkout", Verb::Resume) => Err(Refusal::Conflict("not paused; possible: pause".to_owned())),
                     ("checkout", Verb::Abort) => Ok(rollout(Phase::Aborted)),
@@ -124,14 +138,43 @@ impl Fake {
                 };
                 drop(reply.send(answer));
             }
+            Asked::Approve {
+                rollout: name,
+                by,
+                roles,
+                reason,
+                if_match,
+                reply,
+            } => {
+                self.tell(format!("{name} approved {reason:?} by {by} {roles:?} at {if_match:?}"));
+                let stale = if_match.is_some_and(|tag| tag != "\"42\"");
+                let answer = match name.as_str() {
+                    "checkout" if stale => Err(Refusal::Stale { generation: 42 }),
+                    "checkout" if reason == "me" => Err(Refusal::Forbidden("the gate wants sre".to_owned())),
+                    "checkout" => Ok(rollout(Phase::Progressing)),
+                    _ => Err(Refusal::NotFound("no rollout of that name".to_owned())),
+                };
+                drop(reply.send(answer));
+            }
+            Asked::Freeze {
+                frozen: on,
+                reason,
+                by,
+                reply,
+            } => {
+                let view = on.then(|| frozen(&by, &reason));
+                *self.frozen.lock().unwrap() = view.clone();
+                drop(reply.send(Ok(view)));
+            }
             Asked::Reload { reply, .. } => drop(reply.send(self.reload())),
+            Asked::Audit(reply) => drop(reply.send(AuditView {
+                directory: concat!(env!("CARGO_MANIFEST_DIR"), "/src").into(),
+                waiting: audit_lines(),
+            })),
             Asked::Events(after, reply) => {
                 let past = (1..=3).filter(|id| after.is_some_and(|after| *id > after)).map(event);
                 drop(reply.send((past.collect(), self.live.subscribe())));
             }
-            // Questions that others put and the admin side does not.
-            #[allow(unreachable_patterns)]
-            _ => {}
         }
     }
 
@@ -173,13 +216,21 @@ impl Fake {
             kept: Vec::new(),
             state_problem: None,
             workers: 2,
-            frozen: None,
+            frozen: self.frozen.lock().unwrap().clone(),
         }
     }
 }
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
+}
+
+pub(crate) fn frozen(by: &str, reason: &str) -> FreezeView {
+    FreezeView {
+        by: by.to_owned(),
+        reason: reason.to_owned(),
+        since_ms: 1_795_262_413_042,
+    }
 }
 
 fn problem() -> Entry {
@@ -269,7 +320,19 @@ pub(crate) fn rollout(phase: Phase) -> RolloutView {
         step: Some(1),
         steps: 3,
         step_weights: vec![0.05, 0.25, 1.0],
-        course: Course::default(),
+        course: Course {
+            step_kinds: vec![("evidence", 0), ("approvals", 1), ("evidence", 2)],
+            strategy: "canary",
+            release: Some("v1.5.0".to_owned()),
+            waiting: Some("1 of 2 approvals".to_owned()),
+            approvals: vec![Approval {
+                by: "ann".to_owned(),
+                roles: vec!["sre".to_owned()],
+                reason: "looks well".to_owned(),
+                at_ms: 1_795_262_413_042,
+                generation: 42,
+            }],
+        },
         since_ms: 1_795_262_413_042,
         baked_seconds: 1.5,
         bake_seconds: 7200.0,
@@ -292,7 +355,7 @@ pub(crate) fn event(id: u64) -> EventRecord {
         from: "progressing".to_owned(),
         to: "aborted".to_owned(),
         reason: "two\nlines".to_owned(),
-        facts: Vec::new(),
+        facts: vec![("release", "v1.5.0".to_owned())],
         verdict: None,
     }
 }
@@ -324,6 +387,7 @@ fn metrics() -> MetricsView {
         variants: vec![VariantMetrics {
             recorder: Arc::new(recorder),
             share: 0.25,
+            drained: Some(3),
         }],
         endpoints: vec![Arc::new(endpoint)],
         rollouts: vec![RolloutMetrics {
@@ -338,4 +402,15 @@ fn metrics() -> MetricsView {
         last_reload_success: 1_795_262_413.042,
         rollbacks: vec![(name("checkout"), "errorRate".to_owned(), 1)],
     }
+}
+
+/// Three records, by alice, bob and alice, that are in no file yet.
+pub(crate) fn audit_lines() -> Vec<String> {
+    let mut chain = Chain::default();
+    let record = |by: &str| Record {
+        kind: "weights".to_owned(),
+        by: by.to_owned(),
+        ..Record::default()
+    };
+    ["alice", "bob", "alice"].map(|by| chain.append(record(by))).into()
 }

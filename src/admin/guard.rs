@@ -1,5 +1,6 @@
-//! Keeps web pages away from the admin address: a page in somebody's browser can send requests
-//! here, under a name of its own (DNS rebinding) or from another origin.
+//! Keeps strangers away from the admin address: those without a token, where there are tokens, and web
+//! pages. A page in somebody's browser can send requests here, under a name of its own (DNS rebinding)
+//! or from another origin; it knows no token.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,15 +12,32 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, header};
 
 use super::Admin;
+use super::caller::Caller;
 use super::problem::{Kind, Problem};
 
-/// Lets a request pass, or answers 421 or 403.
-pub(super) async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let named = request.uri().authority().map(Authority::as_str);
-    match check(admin.address, named, request.method(), request.headers()) {
-        Ok(()) => next.run(request).await,
+/// Lets a request pass, with who sends it, or answers 401, 403 or 421.
+pub(super) async fn guard(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    match enter(&admin, &request) {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
         Err(problem) => problem.into_response(),
     }
+}
+
+fn enter(admin: &Admin, request: &Request) -> Result<Caller, Problem> {
+    let uri = request.uri();
+    let caller = admin.caller(request.headers(), uri.path())?;
+    match caller {
+        // Whoever shows a token may call us by any name.
+        Caller::Person(_) => {}
+        Caller::Anyone | Caller::Stranger => {
+            let named = uri.authority().map(Authority::as_str);
+            check(admin.address, named, request.method(), request.headers())?;
+        }
+    }
+    Ok(caller)
 }
 
 /// `Host` must be an address of ours: loopback, `localhost`, or the one we are bound to. A rebound

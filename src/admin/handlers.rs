@@ -13,15 +13,16 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::api::Present;
+use super::body::Takes;
+use super::caller::Caller;
 use super::problem::{Kind, Problem};
 use super::prometheus::{CONTENT_TYPE, Scrape};
 use super::{Admin, api, body};
-use crate::control::{Asked, Entry, Order, RolloutView, RouteView, SetWeights};
+use crate::control::{Asked, Entry, RolloutView, RouteView, SetWeights};
 use crate::name::Name;
+use crate::people::Right;
 use crate::rollout::Verb;
-
-/// Who changed something, when nobody says.
-const BY: &str = "api";
 
 /// Names in the path. What is no UTF-8 names nothing here.
 pub(super) struct Segment<T>(T);
@@ -35,8 +36,8 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
     }
 }
 
-type Shared = State<Arc<Admin>>;
-type Answer = Result<Response, Problem>;
+pub(super) type Shared = State<Arc<Admin>>;
+pub(super) type Answer = Result<Response, Problem>;
 type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn livez() -> &'static str {
@@ -56,6 +57,7 @@ pub(super) async fn metrics(State(admin): Shared) -> Answer {
         view: admin.ask(Asked::Metrics).await?,
         cells: Arc::clone(&admin.context.cells),
         listeners: Arc::clone(&admin.context.listeners),
+        refused: admin.refusals.counts(),
     };
     let page = aside(|| scrape.render())
         .await?
@@ -83,9 +85,10 @@ pub(super) async fn check_config(State(admin): Shared, body: Body) -> Answer {
     }
 }
 
-pub(super) async fn reload(State(admin): Shared, body: Body) -> Answer {
+pub(super) async fn reload(State(admin): Shared, caller: Caller, body: Body) -> Answer {
+    admin.allow(&caller, Right::Direct)?;
     body::nothing(&body?)?;
-    let by = BY.to_owned();
+    let by = caller.by();
     let view = admin.ask(|reply| Asked::Reload { by, reply }).await?;
     if view.ok {
         Ok(json(&api::Reload::from(&view)))
@@ -108,11 +111,13 @@ pub(super) async fn route(State(admin): Shared, Segment(name): Segment<String>) 
 
 pub(super) async fn set_weights(
     State(admin): Shared,
+    caller: Caller,
     Segment(name): Segment<String>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
+    admin.allow(&caller, Right::Direct)?;
     let read = match (body, dry_run(query.as_deref())) {
         (Ok(bytes), Ok(dry_run)) => body::Weights::read(&bytes).map(|body| (body, dry_run)),
         (Err(rejection), _) => Err(rejection.into()),
@@ -130,7 +135,7 @@ pub(super) async fn set_weights(
         route: name,
         weights: body.weights,
         reason: body.reason,
-        by: BY.to_owned(),
+        by: caller.by(),
         if_match: if_match(&headers),
         dry_run,
     };
@@ -152,14 +157,16 @@ pub(super) async fn backend(State(admin): Shared, Segment(name): Segment<String>
 }
 
 pub(super) async fn rollouts(State(admin): Shared) -> Answer {
+    let present = present(&admin).await?;
     let views = admin.ask(Asked::Rollouts).await?;
     Ok(json(&api::Rollouts {
-        rollouts: views.iter().map(api::Rollout::brief).collect(),
+        rollouts: views.iter().map(|view| api::Rollout::brief(view, present)).collect(),
     }))
 }
 
 pub(super) async fn rollout(State(admin): Shared, Segment(name): Segment<String>) -> Answer {
-    Ok(json(&api::Rollout::whole(&find_rollout(&admin, &name).await?)))
+    let present = present(&admin).await?;
+    Ok(rollout_answer(&find_rollout(&admin, &name).await?, present))
 }
 
 pub(super) async fn verdict(State(admin): Shared, Segment(name): Segment<String>) -> Answer {
@@ -172,15 +179,16 @@ pub(super) async fn verdict(State(admin): Shared, Segment(name): Segment<String>
 
 pub(super) async fn command(
     State(admin): Shared,
+    caller: Caller,
     Segment((name, word)): Segment<(String, String)>,
     body: Body,
 ) -> Answer {
+    let right = if word == "abort" { Right::Abort } else { Right::Direct };
+    admin.allow(&caller, right)?;
     let read = match (verb(&word), body) {
         (Err(problem), _) => Err(problem),
         (_, Err(rejection)) => Err(rejection.into()),
-        (Ok(verb), Ok(bytes)) => {
-            body::Command::read(&bytes, matches!(verb, Verb::Promote { .. })).map(|body| (verb, body))
-        }
+        (Ok(verb), Ok(bytes)) => body::Command::read(&bytes, takes(verb)).map(|body| (verb, body)),
     };
     let (verb, body) = match read {
         Ok(read) => read,
@@ -197,13 +205,72 @@ pub(super) async fn command(
         .ask(|reply| Asked::Command {
             rollout: name,
             verb,
-            order: Order::default(),
+            order: body.order,
             reason: body.reason,
-            by: BY.to_owned(),
+            by: caller.by(),
             reply,
         })
         .await??;
-    Ok(json(&api::Rollout::whole(&view)))
+    Ok(rollout_answer(&view, present(&admin).await?))
+}
+
+pub(super) async fn approve(
+    State(admin): Shared,
+    caller: Caller,
+    Segment(name): Segment<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    admin.allow(&caller, Right::Approve)?;
+    let read = match body {
+        Ok(bytes) => body::Command::read(&bytes, Takes::Reason),
+        Err(rejection) => Err(rejection.into()),
+    };
+    let body = match read {
+        Ok(body) => body,
+        Err(problem) => {
+            find_rollout(&admin, &name).await?;
+            return Err(problem);
+        }
+    };
+    let view = admin
+        .ask(|reply| Asked::Approve {
+            rollout: name,
+            by: caller.by(),
+            roles: caller.roles(),
+            reason: body.reason,
+            if_match: if_match(&headers),
+            reply,
+        })
+        .await??;
+    Ok(rollout_answer(&view, present(&admin).await?))
+}
+
+pub(super) async fn freeze_shown(State(admin): Shared) -> Answer {
+    let status = admin.ask(Asked::Status).await?;
+    Ok(json(&api::Freeze::from(status.frozen.as_ref())))
+}
+
+pub(super) async fn freeze(State(admin): Shared, caller: Caller, body: Body) -> Answer {
+    set_frozen(&admin, &caller, &body?, true).await
+}
+
+pub(super) async fn unfreeze(State(admin): Shared, caller: Caller, body: Body) -> Answer {
+    set_frozen(&admin, &caller, &body?, false).await
+}
+
+async fn set_frozen(admin: &Admin, caller: &Caller, body: &[u8], frozen: bool) -> Answer {
+    admin.allow(caller, Right::Freeze)?;
+    let body = body::Command::read(body, Takes::Reason)?;
+    let view = admin
+        .ask(|reply| Asked::Freeze {
+            frozen,
+            reason: body.reason,
+            by: caller.by(),
+            reply,
+        })
+        .await??;
+    Ok(json(&api::Freeze::from(view.as_ref())))
 }
 
 pub(super) async fn not_supported_yet() -> Problem {
@@ -228,14 +295,19 @@ fn verb(word: &str) -> Result<Verb, Problem> {
         "resume" => Ok(Verb::Resume),
         "retry" => Ok(Verb::Retry),
         "rollback" => Ok(Verb::Rollback),
-        "approve" => Err(Problem::new(
-            Kind::NotSupportedYet,
-            format!("{word} is not supported yet"),
-        )),
         _ => Err(Problem::new(
             Kind::NotFound,
-            "no such verb; there are start, promote, abort, pause, resume and retry",
+            "no such verb; there are start, promote, abort, pause, resume, retry, rollback and approve",
         )),
+    }
+}
+
+/// What the body of a verb may hold beside the reason.
+const fn takes(verb: Verb) -> Takes {
+    match verb {
+        Verb::Start => Takes::Order,
+        Verb::Promote { .. } => Takes::Full,
+        Verb::Abort | Verb::Pause | Verb::Resume | Verb::Retry | Verb::Rollback => Takes::Reason,
     }
 }
 
@@ -273,8 +345,25 @@ fn if_match(headers: &HeaderMap) -> Option<String> {
 }
 
 fn route_answer(view: &RouteView) -> Response {
-    let tag = HeaderValue::from_str(&format!("\"{}\"", view.generation)).expect("digits in quotes");
-    ([(header::ETAG, tag)], json(&api::Route::from(view))).into_response()
+    ([(header::ETAG, tag(view.generation))], json(&api::Route::from(view))).into_response()
+}
+
+fn rollout_answer(view: &RolloutView, present: Present) -> Response {
+    let shape = api::Rollout::whole(view, present);
+    ([(header::ETAG, tag(present.generation))], json(&shape)).into_response()
+}
+
+fn tag(generation: u64) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{generation}\"")).expect("digits in quotes")
+}
+
+/// Asked before a rollout is looked at: its tag is never newer than what it stands beside.
+async fn present(admin: &Admin) -> Result<Present, Problem> {
+    let status = admin.ask(Asked::Status).await?;
+    Ok(Present {
+        generation: status.generation,
+        frozen: status.frozen.is_some(),
+    })
 }
 
 async fn find_route(admin: &Admin, name: &str) -> Result<RouteView, Problem> {
@@ -300,7 +389,7 @@ fn none_named(what: &str, name: &str) -> Problem {
 }
 
 /// Runs `work` on a thread of its own: control, which shares ours, goes on deciding meanwhile.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Problem::new(Kind::Internal, "a fault of ours; the log says more"))

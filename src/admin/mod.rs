@@ -2,7 +2,9 @@
 //! control, which decides; here stand only paths, shapes and what keeps strangers away.
 
 mod api;
+mod audit;
 mod body;
+mod caller;
 mod events;
 mod guard;
 mod handlers;
@@ -38,11 +40,13 @@ use tower::timeout::TimeoutLayer;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 
+use self::caller::Refusals;
 pub(crate) use self::instant::rfc3339;
 use self::problem::{Kind, Problem};
 use crate::control::{Asked, Entry, Handle};
 use crate::measure::ProxyCells;
 use crate::name::Name;
+use crate::people::Tokens;
 
 /// Bytes of a request's body. A configuration of 10,000 routes is larger, and is checked with
 /// `serin check`.
@@ -77,6 +81,8 @@ pub struct AdminContext {
     pub listeners: Arc<[Name]>,
     /// For `POST /v1/config/check`.
     pub check: Check,
+    /// Who may come in; `None`: whoever reaches the address.
+    pub tokens: watch::Receiver<Option<Arc<Tokens>>>,
 }
 
 impl fmt::Debug for AdminContext {
@@ -95,6 +101,8 @@ struct Admin {
     address: SocketAddr,
     /// Bounds the readers of events.
     readers: Arc<Semaphore>,
+    /// Those who were turned away.
+    refusals: Refusals,
     /// Becomes true at the end.
     shutdown: watch::Receiver<bool>,
 }
@@ -184,6 +192,7 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         context,
         address,
         readers: Arc::new(Semaphore::new(events::READERS_MAX)),
+        refusals: Refusals::default(),
         shutdown,
     });
     let guard = middleware::from_fn_with_state(Arc::clone(&admin), guard::guard);
@@ -207,10 +216,16 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         .route("/v1/rollouts", get(handlers::rollouts))
         .route("/v1/rollouts/{rollout}", get(handlers::rollout))
         .route("/v1/rollouts/{rollout}/verdict", get(handlers::verdict))
+        .route("/v1/rollouts/{rollout}/approve", post(handlers::approve))
         .route("/v1/rollouts/{rollout}/{verb}", post(handlers::command))
+        .route(
+            "/v1/freeze",
+            get(handlers::freeze_shown)
+                .post(handlers::freeze)
+                .delete(handlers::unfreeze),
+        )
         .route("/v1/events", get(events::events))
-        .route("/v1/audit", any(handlers::not_supported_yet))
-        .route("/v1/freeze", any(handlers::not_supported_yet))
+        .route("/v1/audit", get(audit::audit))
         .route("/ofrep/{*rest}", any(handlers::not_supported_yet))
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::wrong_method)

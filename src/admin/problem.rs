@@ -21,6 +21,10 @@ pub(super) struct Problem {
 pub(super) enum Kind {
     /// 400: the body is no JSON, or no text.
     Malformed,
+    /// 401: nobody, or not with a token that somebody has.
+    Unauthorized,
+    /// 403: somebody without the role.
+    Forbidden,
     /// 403: a browser sent it from a page of another origin.
     ForeignOrigin,
     /// 404: no such path, route, rollout or backend.
@@ -51,6 +55,8 @@ impl Kind {
     const fn parts(self) -> (StatusCode, &'static str, &'static str) {
         match self {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Who are you?"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not with these roles"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin", "Foreign origin"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::NotSupportedYet => (StatusCode::NOT_FOUND, "not-supported-yet", "Not supported yet"),
@@ -123,6 +129,7 @@ impl Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::Forbidden(detail) => Self::new(Kind::Forbidden, detail),
             Refusal::NotFound(detail) => Self::new(Kind::NotFound, detail),
             Refusal::Invalid(errors) => Self::invalid(errors),
             Refusal::Stale { generation } => Self {
@@ -146,6 +153,10 @@ impl IntoResponse for Problem {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
+        if self.kind == Kind::Unauthorized {
+            let scheme = HeaderValue::from_static("Bearer realm=\"serin\"");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if self.kind == Kind::Unavailable {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

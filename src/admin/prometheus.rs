@@ -29,6 +29,8 @@ pub(super) struct Scrape {
     pub(super) cells: Arc<[ProxyCells]>,
     /// The listeners' names, in the order of the cells' indexes.
     pub(super) listeners: Arc<[Name]>,
+    /// Calls of the admin API that were refused, by reason.
+    pub(super) refused: [(&'static str, u64); 2],
 }
 
 impl Scrape {
@@ -86,7 +88,16 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
     );
     let mut in_flight = Family::gauge("serin_requests_in_flight", "Requests open now.");
     let mut shares = Family::gauge("serin_variant_share", "Part of the split, 0 to 1.");
-    for VariantMetrics { recorder, share } in variants {
+    let mut drained = Family::counter(
+        "serin_drained_total",
+        "Exchanges that were ended because their variant had lost all its weight.",
+    );
+    for VariantMetrics {
+        recorder,
+        share,
+        drained: ended,
+    } in variants
+    {
         let key = recorder.key();
         let pair = [("route", key.route.as_str()), ("variant", key.variant.as_str())];
         let triple = [pair[0], pair[1], ("backend", key.backend.as_str())];
@@ -106,8 +117,11 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
         durations.push_histogram(&triple, &recorder.snapshot().latency);
         in_flight.push(&pair, float(recorder.in_flight()));
         shares.push(&pair, *share);
+        if let Some(ended) = ended {
+            drained.push(&pair, float(*ended));
+        }
     }
-    [answers, attempts, cohorts, durations, in_flight, shares]
+    [answers, attempts, cohorts, durations, in_flight, shares, drained]
         .map(Family::done)
         .into()
 }
@@ -191,7 +205,16 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
     for reason in RejectReason::ALL {
         rejected.push(&[("reason", reason.as_str())], float(scrape.rejected(reason)));
     }
-    [upstream, healthy, downstream, rejected].map(Family::done).into()
+    let mut refused = Family::counter(
+        "serin_admin_refused_total",
+        "Calls of the admin API without a token, or without the role.",
+    );
+    for (reason, count) in scrape.refused {
+        refused.push(&[("reason", reason)], float(count));
+    }
+    [upstream, healthy, downstream, rejected, refused]
+        .map(Family::done)
+        .into()
 }
 
 /// Families of this process.
@@ -341,6 +364,7 @@ mod tests {
             view: fake.handle.ask(Asked::Metrics).await.unwrap(),
             cells: fake.context.cells,
             listeners: fake.context.listeners,
+            refused: [("unauthorized", 3), ("forbidden", 0)],
         };
         scrape.render().unwrap()
     }
@@ -370,6 +394,7 @@ mod tests {
             &format!(r#"serin_request_duration_seconds_count{{{labels}}} 2"#),
             r#"serin_requests_in_flight{route="checkout",variant="canary"} 1"#,
             r#"serin_variant_share{route="checkout",variant="canary"} 0.25"#,
+            r#"serin_drained_total{route="checkout",variant="canary"} 3"#,
             "serin_route_generation 42",
             r#"serin_rollout_phase{rollout="checkout",phase="aborted"} 1"#,
             r#"serin_rollout_phase{rollout="checkout",phase="idle"} 0"#,
@@ -380,6 +405,7 @@ mod tests {
             r#"serin_breaker_diverted_total{rollout="checkout"} 5"#,
             r#"serin_config_reloads_total{result="success"} 2"#,
             r#"serin_config_reloads_total{result="failure"} 1"#,
+            r#"serin_admin_refused_total{reason="unauthorized"} 3"#,
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
             r#"serin_upstream_connections{backend="checkout-v2",state="idle"} 3"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="active"} 1"#,

@@ -1,5 +1,6 @@
 //! Every endpoint and every error, against a fake control.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower::ServiceExt;
 
-use super::fake::{Fake, event};
+use super::fake::{Fake, audit_lines, event};
 use super::{BODY_BYTES_MAX, REQUESTS_MAX, events, router};
+use crate::name::Name;
+use crate::people::{Token, TokenHash, Tokens};
 use crate::rollout::Phase;
 
 /// Long enough for any machine; nothing waits for it to pass.
@@ -105,7 +108,7 @@ async fn status_shows_where_we_listen_and_how_the_last_reload_went() {
         "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": false}],
         "lastReload": {"ok": false, "at": "2026-11-21T12:00:13.042Z", "problems": [
             {"field": "routes.checkout.split", "detail": "the weights add up to 0", "place": "serin.yaml:3:5"}]},
-        "rollouts": [{"name": "checkout", "phase": "progressing"}], "kept": [], "stateProblem": null,
+        "rollouts": [{"name": "checkout", "phase": "progressing"}], "kept": [], "stateProblem": null, "frozen": null,
     });
     assert_eq!(ok(&fake, "GET /v1/status", "").await, expected);
 }
@@ -229,6 +232,12 @@ async fn every_verb_reaches_control() {
         ("abort", r#"{"reason":"smoke"}"#, "aborted"),
         ("pause", "", "paused"),
         ("retry", "", "progressing"),
+        ("rollback", "", "progressing"),
+        (
+            "start",
+            r#"{"from":"b","to":"a","commitTime":"2026-11-21T12:00:13Z"}"#,
+            "progressing",
+        ),
     ] {
         let view = ok(&fake, &format!("POST /v1/rollouts/checkout/{verb}"), body).await;
         assert_eq!(view["phase"], phase, "{verb}");
@@ -242,6 +251,8 @@ async fn every_verb_reaches_control() {
             r#"checkout Abort "smoke" by api"#,
             r#"checkout Pause "" by api"#,
             r#"checkout Retry "" by api"#,
+            r#"checkout Rollback "" by api"#,
+            r#"checkout Start "" by api b to a of Some(1795262413000)"#,
         ]
     );
 }
@@ -257,9 +268,197 @@ async fn commands_that_cannot_be_done_say_why() {
     let full = problem(&fake, "POST /v1/rollouts/checkout/start", &[], r#"{"full":true}"#, 422).await;
     assert_eq!(fields_of(&full), ["full"]);
     problem(&fake, "POST /v1/rollouts/checkout/start", &[], "reason", 400).await;
-    for verb in ["rollback", "approve"] {
-        let later = problem(&fake, &format!("POST /v1/rollouts/checkout/{verb}"), &[], "", 404).await;
-        assert_eq!(later["title"], "Not supported yet");
+    let half = problem(&fake, "POST /v1/rollouts/checkout/start", &[], r#"{"from":"a"}"#, 422).await;
+    assert_eq!(fields_of(&half), ["to"]);
+}
+
+#[tokio::test]
+async fn an_approval_reaches_control_with_its_generation() {
+    let fake = Fake::start();
+    let line = "POST /v1/rollouts/checkout/approve";
+    let shown = send(&fake, "GET /v1/rollouts/checkout", &[], "").await;
+    let tag = shown.headers()[header::ETAG].to_str().unwrap().to_owned();
+    let done = send(&fake, line, &[("if-match", &tag)], r#"{"reason":"looks well"}"#).await;
+    assert_eq!(done.status(), 200);
+    assert_eq!(
+        fake.told.lock().unwrap().as_slice(),
+        [r#"checkout approved "looks well" by api [] at Some("\"42\"")"#]
+    );
+    problem(&fake, line, &[("if-match", "\"41\"")], "", 412).await;
+    let wanted = problem(&fake, line, &[], r#"{"reason":"me"}"#, 403).await;
+    assert_eq!(wanted["detail"], "the gate wants sre");
+    problem(&fake, line, &[], r#"{"full":true}"#, 422).await;
+    problem(&fake, "POST /v1/rollouts/nope/approve", &[], r#"{"full":true}"#, 404).await;
+    problem(&fake, "POST /v1/rollouts/checkout/%61pprove", &[], "", 404).await;
+}
+
+#[tokio::test]
+async fn a_freeze_is_shown_and_taken_back() {
+    let fake = Fake::start();
+    assert_eq!(ok(&fake, "GET /v1/freeze", "").await, json!({"frozen": false}));
+    let frozen = json!({"frozen": true, "by": "api", "reason": "sale", "since": "2026-11-21T12:00:13.042Z"});
+    for _ in 0..2 {
+        assert_eq!(ok(&fake, "POST /v1/freeze", r#"{"reason":"sale"}"#).await, frozen);
+    }
+    assert_eq!(ok(&fake, "GET /v1/freeze", "").await, frozen);
+    assert_eq!(ok(&fake, "GET /v1/status", "").await["frozen"], frozen);
+    assert_eq!(ok(&fake, "GET /v1/rollouts/checkout", "").await["frozen"], true);
+    for _ in 0..2 {
+        assert_eq!(ok(&fake, "DELETE /v1/freeze", "").await, json!({"frozen": false}));
+    }
+    assert_eq!(ok(&fake, "GET /v1/rollouts/checkout", "").await["frozen"], false);
+    problem(&fake, "POST /v1/freeze", &[], r#"{"until":"monday"}"#, 422).await;
+}
+
+/// From now on people have names: each has the role that they are called.
+fn name_people(fake: &Fake, names: &[&str]) {
+    let token = |name: &&str| Token {
+        name: Name::new(name).unwrap(),
+        hash: TokenHash::of(&format!("{name}-token")),
+        roles: vec![(*name).to_owned()],
+    };
+    let tokens = Tokens::new(names.iter().map(token).collect()).unwrap();
+    fake.tokens.send_replace(Some(Arc::new(tokens)));
+}
+
+#[tokio::test]
+async fn with_tokens_only_people_come_in() {
+    let fake = Fake::start();
+    name_people(&fake, &["viewer"]);
+    for line in [
+        "GET /v1/status",
+        "GET /v1/events",
+        "POST /v1/config/check",
+        "GET /nope",
+        "POST /livez/x",
+    ] {
+        for fields in [
+            &[][..],
+            &[("authorization", "Bearer sesame")],
+            &[("authorization", "Basic viewer-token")],
+        ] {
+            problem(&fake, line, fields, "", 401).await;
+            let refused = send(&fake, line, fields, "").await;
+            assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], "Bearer realm=\"serin\"");
+        }
+    }
+    for line in ["GET /livez", "GET /readyz", "GET /metrics"] {
+        assert_eq!(send(&fake, line, &[], "").await.status(), 200, "{line}");
+        problem(&fake, line, &[("host", "evil.example")], "", 421).await;
+    }
+    // A page of the web knows no token, so who has one may come by any name.
+    let person = [("authorization", "bearer viewer-token"), ("host", "serin.internal")];
+    for line in ["GET /v1/status", "GET /metrics"] {
+        assert_eq!(send(&fake, line, &person, "").await.status(), 200, "{line}");
+    }
+    // The counts are of one API; each test request has its own.
+    let app = app(&fake);
+    let ask = |line: &str| {
+        let (method, target) = line.split_once(' ').unwrap();
+        app.clone().oneshot(
+            Request::builder()
+                .method(method)
+                .uri(target)
+                .body(Body::empty())
+                .unwrap(),
+        )
+    };
+    assert_eq!(ask("GET /v1/status").await.unwrap().status(), 401);
+    let page = text(ask("GET /metrics").await.unwrap()).await;
+    assert!(
+        page.contains("serin_admin_refused_total{reason=\"unauthorized\"} 1"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn each_role_may_what_it_is_for() {
+    let fake = Fake::start();
+    let weights = r#"{"weights":{"stable":1}}"#;
+    let calls = [
+        ("PUT /v1/routes/checkout/weights", weights, "operator admin"),
+        ("POST /v1/config/reload", "", "operator admin"),
+        ("POST /v1/rollouts/checkout/start", "", "operator admin"),
+        ("POST /v1/rollouts/checkout/promote", "", "operator admin"),
+        ("POST /v1/rollouts/checkout/pause", "", "operator admin"),
+        ("POST /v1/rollouts/checkout/retry", "", "operator admin"),
+        ("POST /v1/rollouts/checkout/rollback", "", "operator admin"),
+        ("POST /v1/rollouts/checkout/abort", "", "operator approver admin"),
+        ("POST /v1/rollouts/checkout/%61bort", "", "operator approver admin"),
+        ("POST /v1/rollouts/checkout/approve", "", "operator approver admin sre"),
+        ("POST /v1/freeze", "", "operator admin"),
+        ("DELETE /v1/freeze", "", "operator admin"),
+        ("GET /v1/freeze", "", "viewer operator approver admin sre"),
+        ("GET /v1/rollouts/checkout", "", "viewer operator approver admin sre"),
+        ("GET /v1/config", "", "viewer operator approver admin sre"),
+        ("GET /v1/audit", "", "viewer operator approver admin sre"),
+        (
+            "POST /v1/config/check",
+            "version: 1",
+            "viewer operator approver admin sre",
+        ),
+    ];
+    let people = ["viewer", "operator", "approver", "admin", "sre"];
+    name_people(&fake, &people);
+    for (line, body, may) in calls {
+        for person in people {
+            let field = [("authorization", &*format!("Bearer {person}-token"))];
+            if may.split(' ').any(|role| role == person) {
+                assert_eq!(send(&fake, line, &field, body).await.status(), 200, "{person}: {line}");
+            } else {
+                let refused = problem(&fake, line, &field, body, 403).await;
+                let detail = refused["detail"].as_str().unwrap();
+                assert!(detail.contains(&format!("; {person} has {person}")), "{detail}");
+            }
+        }
+    }
+    let told = fake.told.lock().unwrap().join("\n");
+    assert!(told.contains(r#"checkout Start "" by operator"#), "{told}");
+    assert!(told.contains(r#"checkout approved "" by sre ["sre"]"#), "{told}");
+}
+
+#[tokio::test]
+async fn whose_token_is_taken_away_reads_no_more_events() {
+    let fake = Fake::start();
+    name_people(&fake, &["sre", "viewer"]);
+    let reader = async |name: &str| {
+        let field = [("authorization", &*format!("Bearer {name}-token"))];
+        let response = send(&fake, "GET /v1/events", &field, "").await;
+        response.into_body().into_data_stream()
+    };
+    let (mut gone, mut stays) = (reader("sre").await, reader("viewer").await);
+    name_people(&fake, &["viewer"]);
+    assert!(tokio::time::timeout(PATIENCE, gone.next()).await.unwrap().is_none());
+    fake.live.send(event(9)).unwrap();
+    assert!(chunk(&mut stays).await.starts_with("id: 9\n"));
+}
+
+#[tokio::test]
+async fn the_audit_log_comes_page_by_page_as_it_was_written() {
+    let fake = Fake::start();
+    let lines = audit_lines();
+    let response = send(&fake, "GET /v1/audit?by=alice&limit=1", &[], "").await;
+    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/json");
+    let page = text(response).await;
+    assert_eq!(page, format!("{{\"records\":[{}],\"next\":\"3\"}}", lines[2]));
+    let page = ok(&fake, "GET /v1/audit?by=alice&limit=1&next=3", "").await;
+    assert_eq!(
+        (&page["records"][0]["seq"], &page["records"][0]["by"]),
+        (&json!(1), &json!("alice"))
+    );
+    let page = ok(&fake, "GET /v1/audit", "").await;
+    assert_eq!(
+        (page["records"].as_array().unwrap().len(), &page["next"]),
+        (3, &json!(null))
+    );
+    for (query, field) in [
+        ("next=x", "next"),
+        ("limit=0", "limit"),
+        ("rolout=a", "rolout"),
+        ("kind=a", "kind"),
+    ] {
+        let refused = problem(&fake, &format!("GET /v1/audit?{query}"), &[], "", 422).await;
+        assert_eq!(fields_of(&refused), [field]);
     }
 }
 
@@ -277,12 +476,7 @@ async fn what_is_not_there_is_a_problem_too() {
     ] {
         assert_eq!(problem(&fake, line, &[], "", 404).await["title"], "Not found", "{line}");
     }
-    for line in [
-        "GET /v1/audit",
-        "POST /v1/freeze",
-        "DELETE /v1/freeze",
-        "POST /ofrep/v1/evaluate/flags/a",
-    ] {
+    for line in ["POST /ofrep/v1/evaluate/flags/a"] {
         assert_eq!(
             problem(&fake, line, &[], "", 404).await["title"],
             "Not supported yet",
@@ -293,6 +487,7 @@ async fn what_is_not_there_is_a_problem_too() {
         ("POST /v1/status", "GET,HEAD"),
         ("GET /v1/routes/checkout/weights", "PUT"),
         ("GET /v1/rollouts/checkout/abort", "POST"),
+        ("GET /v1/rollouts/checkout/approve", "POST"),
         ("DELETE /v1/rollouts/checkout/verdict", "GET,HEAD"),
         ("GET /v1/config/reload", "POST"),
     ] {

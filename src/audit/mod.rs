@@ -1,16 +1,34 @@
 //! The record of what was changed and decided, by whom and why, as a chain that shows where it was
 //! tampered with. Pure.
 
+mod anchor;
+mod chain;
+mod filter;
+mod line;
+mod verify;
+
 use std::collections::BTreeMap;
 
+pub use anchor::Anchor;
+pub use chain::Chain;
+pub use filter::Filter;
+pub use line::{LINE_MAX, parse};
+pub use verify::{Fault, Report, Verifier, records_are};
+
+/// The kinds of records.
+pub const KINDS: [&str; 9] = [
+    "weights", "rollout", "verdict", "approval", "freeze", "reload", "start", "stop", "audit",
+];
+
 /// One record of the log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {
     /// From 1, rising by one.
     pub seq: u64,
     /// Unix milliseconds.
     pub at_ms: u64,
-    /// `weights`, `rollout`, `approval`, `freeze`, `reload`, `start` or `stop`.
+    /// One of [`KINDS`]. `verdict` only where a canary would have been aborted but for
+    /// `mode: observe`; `audit` is about the log itself.
     pub kind: String,
     /// Who: the name of a token, `api`, `file`, `serin`, or a signal.
     pub by: String,

@@ -1,13 +1,13 @@
 //! Commands that need no running Serin.
 
 use std::fmt::Display;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
 use super::{Args, Console, Exit};
 use crate::config::{self, Spec};
+use crate::control;
 
 /// `serin check FILE...`: every problem of every file. `${VAR}` comes from this process's environment.
 pub fn check(files: &[PathBuf], console: &mut Console<'_>) -> Exit {
@@ -38,12 +38,14 @@ pub fn completions(shell: clap_complete::Shell, console: &mut Console<'_>) -> Ex
     Exit::Done
 }
 
+/// Reads the file, and the tokens file that it names.
 pub(super) fn load(file: &Path) -> Result<Spec, String> {
-    let text = fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))?;
-    config::load(&text, file, &|name| std::env::var(name).ok()).map_err(|problems| {
-        let list = problems.to_string().replace('\n', "\n  ");
-        format!("{}\n  {list}", count(problems.count(), "problem"))
-    })
+    let problems = match control::read_config(file) {
+        Ok(loaded) => return Ok(loaded.spec),
+        Err(problems) => problems,
+    };
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Err(format!("{}\n  {}", count(lines.len(), "problem"), lines.join("\n  ")))
 }
 
 fn inventory(spec: &Spec) -> String {
@@ -112,8 +114,9 @@ routes: [{ name: all, split: { variants: [{ name: stable, backend: a, weight: 1 
         assert!(lines[1].starts_with(&format!("  {bad}:3:1 listners: ")), "{text}");
         assert!(lines[2].starts_with(&format!("  {bad}:8:")), "{text}");
         assert_eq!(lines[3], good);
-        assert!(lines[4].contains("nope.yaml: cannot be read: "), "{text}");
-        assert_eq!(lines.len(), 5, "{text}");
+        assert!(lines[4].ends_with("nope.yaml: 1 problem"), "{text}");
+        assert!(lines[5].contains("nope.yaml cannot be read: "), "{text}");
+        assert_eq!(lines.len(), 6, "{text}");
     }
 
     #[test]

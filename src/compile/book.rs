@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::config;
 use crate::measure::{Recorder, RecorderKey};
 use crate::name::Name;
-use crate::route::{Breaker, Endpoint, EndpointId, KeySpec, Table};
+use crate::route::{Breaker, Curfew, Endpoint, EndpointId, KeySpec, Table};
 
 /// Identities that outlive tables.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Book {
     pub(super) workers: usize,
     pub(super) recorders: HashMap<RecorderKey, Arc<Recorder>>,
     breakers: HashMap<Name, Arc<Breaker>>,
+    /// By route and variant.
+    curfews: HashMap<(Name, Name), Arc<Curfew>>,
     pub(super) endpoints: HashMap<(Name, String), Arc<Endpoint>>,
     /// Most routes use one of a few keys, which then stays in the caches.
     keys: HashSet<Arc<KeySpec>>,
@@ -30,6 +32,7 @@ impl Book {
             workers,
             recorders: HashMap::new(),
             breakers: HashMap::new(),
+            curfews: HashMap::new(),
             endpoints: HashMap::new(),
             keys: HashSet::new(),
             next_endpoint: EndpointId(0),
@@ -50,6 +53,12 @@ impl Book {
     pub fn breaker(&mut self, rollout: &Name) -> Arc<Breaker> {
         let breaker = self.breakers.entry(rollout.clone());
         Arc::clone(breaker.or_insert_with(|| Arc::new(Breaker::new(true))))
+    }
+
+    /// The curfew of a variant, made on first use (none is set).
+    pub(super) fn curfew(&mut self, route: &Name, variant: &Name) -> Arc<Curfew> {
+        let curfew = self.curfews.entry((route.clone(), variant.clone()));
+        Arc::clone(curfew.or_default())
     }
 
     /// The endpoint at `address` of `backend`, made on first use.
@@ -98,6 +107,8 @@ impl Book {
             .retain(|_, recorder| recorders.contains(&Arc::as_ptr(recorder)));
         self.breakers
             .retain(|_, breaker| breakers.contains(&Arc::as_ptr(breaker)));
+        // Also those that exchanges still hold: their side may come back.
+        self.curfews.retain(|_, curfew| Arc::strong_count(curfew) > 1);
         self.keys.retain(|key| Arc::strong_count(key) > 1);
         self.endpoints.retain(|_, endpoint| endpoints.contains(&endpoint.id));
     }

@@ -1,13 +1,19 @@
 //! What a person writes: keys, types, ranges and defaults of the configuration file. The only place
 //! where they are declared; what reads the file and what describes it both follow from here.
 
+mod analysis;
+mod channels;
+mod errands;
 mod rollouts;
+mod steps;
 
 use std::net::SocketAddr;
 
-pub(super) use rollouts::{
-    Analysis, AutoStart, Budget, ClientErrors, CompareWith, Mode, OnInsufficientData, Rollout, Step, Test,
-};
+pub(super) use analysis::{Analysis, ClientErrors, CompareWith, OnInsufficientData, Test};
+pub(super) use channels::{Channel, Severity};
+pub(super) use errands::{GateWebhook, On, OnFailure, Smoke, SmokeCheck, Webhook};
+pub(super) use rollouts::{AutoStart, Budget, Mode, OnSuccess, Preview, Rolling, Rollout, Strategy};
+pub(super) use steps::{Approvals, Day, Gate, Judging, Pause, Ramp, Step, Window};
 
 use serde_json::Value as Json;
 
@@ -18,7 +24,8 @@ use super::scalar::{Count, HeaderName, Statuses, Text, Version, Weight};
 use super::schema::Defs;
 use super::spec::{Endpoint, Network};
 use super::tree::NodeId;
-use super::units::{Limit, Size};
+use super::units::{Limit, Retention, Size};
+use super::when::CommitTime;
 use crate::head::Method;
 use crate::name::Name;
 use crate::route::HostMatch;
@@ -51,6 +58,8 @@ record! {
         required "routes" routes: AtLeastOne<Route>,
         /// Trials of canaries, at most one for each route.
         optional "rollouts" rollouts: List<Rollout>,
+        /// Who is told of what happens to rollouts. Default: nobody.
+        optional "notifications" notifications: List<Channel>,
     }
     later []
 }
@@ -149,10 +158,13 @@ record! {
 record! {
     /// The admin API.
     Admin {
-        /// A loopback address and a port. Default: 127.0.0.1:9901.
+        /// An IP address and a port; without a tokensFile a loopback address. Default: 127.0.0.1:9901.
         optional "address" address: SocketAddr,
+        /// The file that says who may use the API, and in which roles. A relative path begins at this file's
+        /// directory. Default: whoever reaches the address.
+        optional "tokensFile" tokens_file: Text,
     }
-    later ["tokensFile"]
+    later []
 }
 
 record! {
@@ -227,6 +239,10 @@ record! {
     State {
         /// Where rollout states and weights set by hand are kept; created when absent. Default: ./state beside this file.
         optional "directory" directory: Text,
+        /// The file of the audit log is put aside when it has reached this size. Default: 64MiB.
+        optional "auditMaxSize" audit_max_size: Size<65_536, 1_099_511_627_776>,
+        /// Files of the audit log that were put aside are kept for so long. Default: 7y.
+        optional "auditRetention" audit_retention: Retention,
     }
     later []
 }
@@ -238,6 +254,8 @@ record! {
         required "name" name: Name,
         /// Image tag or git revision; a change of it may start a rollout.
         optional "release" release: Text,
+        /// When the newest commit of the release was made, such as "2026-11-20T10:00:00Z". Default: not known.
+        optional "commitTime" commit_time: CommitTime,
         /// Its addresses, each as host:port.
         required "endpoints" endpoints: AtLeastOne<Endpoint>,
         /// How the next endpoint is picked. Default: leastRequest.

@@ -5,15 +5,19 @@ mod check;
 mod declare;
 mod expand;
 mod file;
+mod outside;
 mod problem;
 mod read;
 mod scalar;
 mod schema;
+mod shapes;
 mod show;
 mod spec;
 pub mod template;
+mod tokens;
 mod tree;
 mod units;
+mod when;
 mod yaml;
 
 use std::path::Path;
@@ -25,6 +29,8 @@ pub use spec::{
     Audit, Backend, BackendLimits, Channel, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Network,
     OutcomeLog, Preview, Rollout, Route, Service, Severity, Spec, Strategy, Tls, Variant,
 };
+
+pub use tokens::{closed_gates, tokens, tokens_file};
 
 use read::{Reader, Written};
 

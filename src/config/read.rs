@@ -20,6 +20,9 @@ pub(super) trait Scalar: Sized {
     /// Numbers and truth values are written without quotes.
     const BARE: bool = false;
 
+    /// What a file says here is not quoted in problems.
+    const SECRET: bool = false;
+
     /// Reads the text. The error goes on after the quoted text: `is no duration; write …`.
     fn parse(text: &str) -> Result<Self, String>;
 
@@ -76,6 +79,13 @@ impl<T> AsRef<[Slot<T>]> for AtLeastOne<T> {
     }
 }
 
+impl<T> AtLeastOne<T> {
+    /// The items.
+    pub(super) fn into_items(self) -> Vec<Slot<T>> {
+        self.0
+    }
+}
+
 /// The tree that is read, and what is wrong with it so far.
 pub(super) struct Reader<'t> {
     /// The whole file.
@@ -114,6 +124,12 @@ impl<'t> Reader<'t> {
     pub(super) fn refuse_text(&mut self, at: NodeId, rest: &str) {
         let message = format!("{} {rest}", self.tree.quote(at));
         self.refuse(at, message);
+    }
+
+    /// Reports what is wrong with a key of the mapping at `at`.
+    pub(super) fn refuse_key(&mut self, at: NodeId, entry: &Entry, message: String) {
+        self.report
+            .add(entry.place, self.tree.path_of_key(at, &entry.key), message);
     }
 
     /// What to add to a message about `word`, which is none of `known`.
@@ -155,7 +171,7 @@ impl<'t> Reader<'t> {
                     format!("unknown key; what may stand here: {}", keys.join(", "))
                 }
             };
-            self.report.add(entry.place, tree.path_of_key(at, &entry.key), message);
+            self.refuse_key(at, entry, message);
         }
         Some(Keys { at, entries, meant })
     }
@@ -196,7 +212,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Reports that a node is of the wrong kind.
-    fn refuse_kind(&mut self, at: NodeId, wanted: &str) {
+    pub(super) fn refuse_kind(&mut self, at: NodeId, wanted: &str) {
         let message = match &self.tree.get(at).value {
             Value::Bad => return,
             Value::Scalar(scalar) if scalar.is_null() => format!("has no value; it must be {wanted}"),
@@ -227,7 +243,11 @@ impl<T: Scalar> Written for T {
         match Self::parse(&scalar.text) {
             Ok(value) => Some(value),
             Err(rest) => {
-                reader.refuse_text(at, &rest);
+                if Self::SECRET {
+                    reader.refuse(at, format!("the value {rest}"));
+                } else {
+                    reader.refuse_text(at, &rest);
+                }
                 None
             }
         }

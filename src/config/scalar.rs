@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use serde_json::{Value as Json, json};
 
 use super::read::Scalar;
-use super::units::decimal;
+use super::units::{Percent, decimal};
 use crate::head::Method;
 use crate::name::Name;
+use crate::people::is_role;
 use crate::share::{MILLION, WEIGHT_MAX};
 
 impl Scalar for bool {
@@ -96,6 +97,54 @@ impl Scalar for Factor {
             "maximum": 100,
             "pattern": r"^(off|[0-9]+(\.[0-9]+)?)$",
         })
+    }
+}
+
+/// So many, or a share of the whole: `2` or `25%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Portion {
+    /// So many.
+    Count(u32),
+    /// `0..=1_000_000` parts per million of the whole.
+    Share(u32),
+}
+
+impl Scalar for Portion {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.ends_with('%') {
+            return Percent::parse(text).map(|share| Self::Share(share.ppm));
+        }
+        match Count::<0, 1_000_000>::parse(text) {
+            Ok(count) => Ok(Self::Count(count.0)),
+            Err(_) => Err("is neither a number, such as 1, nor a share, such as 25%".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "maximum": 1_000_000,
+            "pattern": r"^([0-9]+|[0-9]+(\.[0-9]+)?%)$",
+        })
+    }
+}
+
+/// The name of a role that people have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Role(pub(super) String);
+
+impl Scalar for Role {
+    fn parse(text: &str) -> Result<Self, String> {
+        if is_role(text) {
+            Ok(Self(text.into()))
+        } else {
+            Err("is no role; use 1 to 63 letters, digits, '_' or '-', beginning with a letter, such as sre".into())
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^[A-Za-z][A-Za-z0-9_-]{0,62}$" })
     }
 }
 
@@ -253,7 +302,7 @@ const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$";
 
 #[cfg(test)]
 mod tests {
-    use super::{Count, Factor, HeaderName, Number, Scalar, Statuses, Text, Weight};
+    use super::{Count, Factor, HeaderName, Number, Portion, Role, Scalar, Statuses, Text, Weight};
     use crate::head::Method;
     use std::fmt::Debug;
 
@@ -302,6 +351,26 @@ mod tests {
         check::<Factor>("1", Err("above 1"));
         check::<Factor>("100.1", Err("at most 100"));
         check::<Factor>("none", Err("nor off"));
+    }
+
+    #[test]
+    fn portions_are_counts_or_shares() {
+        check("2", Ok(Portion::Count(2)));
+        check("0", Ok(Portion::Count(0)));
+        check("25%", Ok(Portion::Share(250_000)));
+        check::<Portion>("101%", Err("above 100%"));
+        check::<Portion>("1.5", Err("neither a number"));
+        check::<Portion>("", Err("neither a number"));
+    }
+
+    #[test]
+    fn roles_are_words() {
+        check("releaseManager", Ok(Role("releaseManager".into())));
+        check("sre-2", Ok(Role("sre-2".into())));
+        check::<Role>("", Err("no role"));
+        check::<Role>("2nd", Err("beginning with a letter"));
+        check::<Role>("a b", Err("no role"));
+        check::<Role>(&"x".repeat(64), Err("1 to 63"));
     }
 
     #[test]

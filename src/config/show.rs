@@ -7,21 +7,35 @@ use super::tree::{NodeId, Scalar, Tree, Value};
 use super::yaml;
 
 /// What `text` says, as JSON with keys in alphabetical order. `${VAR}` stays as written, so that
-/// nothing of the environment shows; values that a credential header must have are hidden.
+/// nothing of the environment shows. Hidden are values that a credential header must have, headers that we send, and
+/// the addresses and keys of those who are told.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut report = Report::new(String::new());
     let json = match yaml::parse(text, &mut report) {
-        Some((tree, root)) => to_json(&tree, root),
+        Some((tree, root)) => to_json(&tree, root, Place::Elsewhere),
         None => Json::Null,
     };
     format!("{json:#}\n")
 }
 
-fn to_json(tree: &Tree, id: NodeId) -> Json {
+/// Where in the file a value stands, as far as secrets are concerned.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    /// Where a value is shown, unless it belongs to the name of a credential.
+    Elsewhere,
+    /// In a channel, whose addresses let everyone in who knows them.
+    Channel,
+    /// In a mapping of headers that we send.
+    Sent,
+    /// In a mapping of a person's own keys.
+    Own,
+}
+
+fn to_json(tree: &Tree, id: NodeId, place: Place) -> Json {
     match &tree.get(id).value {
         Value::Scalar(scalar) => scalar_to_json(scalar),
-        Value::List(items) => items.iter().map(|&item| to_json(tree, item)).collect(),
+        Value::List(items) => items.iter().map(|&item| to_json(tree, item, place)).collect(),
         Value::Map(entries) => {
             let is_secret = entries.iter().any(|entry| {
                 entry.key == "name"
@@ -29,11 +43,23 @@ fn to_json(tree: &Tree, id: NodeId) -> Json {
             });
             let mut object = Map::new();
             for entry in entries {
-                let hide = is_secret && matches!(entry.key.as_str(), "exact" | "prefix" | "regex");
+                let key = entry.key.as_str();
+                let hide = match place {
+                    Place::Elsewhere => is_secret && matches!(key, "exact" | "prefix" | "regex"),
+                    Place::Channel => matches!(key, "url" | "routingKey"),
+                    Place::Sent => true,
+                    Place::Own => is_credential(key),
+                };
+                let within = match (key, &tree.get(entry.value).value) {
+                    ("notifications", _) => Place::Channel,
+                    ("headers", Value::Map(_)) => Place::Sent,
+                    ("metadata" | "expectHeaders", Value::Map(_)) => Place::Own,
+                    _ => place,
+                };
                 let value = if hide {
                     HIDDEN.into()
                 } else {
-                    to_json(tree, entry.value)
+                    to_json(tree, entry.value, within)
                 };
                 object.insert(entry.key.clone(), value);
             }
@@ -105,5 +131,23 @@ mod tests {
                 ],
             })
         );
+    }
+
+    #[test]
+    fn what_we_send_does_not_show() {
+        let text = "notifications:\n- { name: team, slack: { url: 'https://hooks/s3cr3t' } }\n\
+                    - { name: oncall, pagerDuty: { routingKey: s3cr3t } }\n\
+                    - { name: own, webhook: { url: 'https://s3cr3t/', headers: { x-a: s3cr3t }, template: '{}' } }\n\
+                    rollouts:\n- name: shop\n  webhooks:\n\
+                    \x20 - { name: gate, url: 'http://gate/', headers: { x-a: s3cr3t }, metadata: { token: s3cr3t, team: a } }\n\
+                    \x20 steps:\n  - gate: { webhook: { name: g, url: 'http://gate/', headers: { authorization: s3cr3t } } }\n\
+                    \x20 - smoke: { checks: [{ path: /, headers: { cookie: s3cr3t } }] }\n";
+        let shown = shown(text);
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+        let json: serde_json::Value = serde_json::from_str(&shown).expect("it is JSON");
+        assert_eq!(json["rollouts"][0]["webhooks"][0]["url"], "http://gate/");
+        assert_eq!(json["rollouts"][0]["webhooks"][0]["metadata"]["team"], "a");
+        assert_eq!(json["notifications"][0]["slack"]["url"], "<hidden>");
+        assert_eq!(json["notifications"][2]["webhook"]["template"], "{}");
     }
 }

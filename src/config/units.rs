@@ -10,31 +10,7 @@ use crate::share::MILLION;
 /// From 0 to 365 days, to the microsecond: `250ms`, `1m30s`, `1.5h`.
 impl Scalar for Duration {
     fn parse(text: &str) -> Result<Self, String> {
-        let mut nanos: u128 = 0;
-        let mut rest = text;
-        let mut last_unit = u128::MAX;
-        while !rest.is_empty() {
-            let number_end = rest
-                .find(|c: char| !c.is_ascii_digit() && c != '.')
-                .ok_or("has no unit; write one, such as 250ms, 30s or 2h")?;
-            let (number, after) = rest.split_at(number_end);
-            let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
-            let (name, after) = after.split_at(unit_end);
-            let unit = DURATION_UNITS
-                .iter()
-                .find(|(unit, _)| *unit == name)
-                .map(|(_, nanos)| *nanos)
-                .ok_or(NO_DURATION)?;
-            if unit >= last_unit {
-                return Err("has its units in the wrong order; write the largest first, such as 1m30s".into());
-            }
-            nanos += decimal(number, unit).ok_or(NO_DURATION)?;
-            last_unit = unit;
-            rest = after;
-        }
-        match nanos {
-            _ if text.is_empty() => Err(NO_DURATION.into()),
-            n if n % 1_000 != 0 => Err("is finer than a microsecond".into()),
+        match nanos(text)? {
             n if n > DURATION_MAX => Err("is longer than 365d".into()),
             n => Ok(Self::from_nanos(u64::try_from(n).expect("a year in nanoseconds fits"))),
         }
@@ -43,9 +19,40 @@ impl Scalar for Duration {
     fn schema() -> Json {
         json!({
             "type": "string",
-            "pattern": r"^([0-9]+(\.[0-9]+)?(us|µs|ms|s|m|h|d))+$",
+            "pattern": r"^([0-9]+(\.[0-9]+)?(us|µs|ms|s|m|h|d|w|y))+$",
             "examples": ["250ms", "30s", "1m30s", "2h"],
         })
+    }
+}
+
+/// Whole microseconds in nanoseconds; of any length.
+fn nanos(text: &str) -> Result<u128, String> {
+    let mut nanos: u128 = 0;
+    let mut rest = text;
+    let mut last_unit = u128::MAX;
+    while !rest.is_empty() {
+        let number_end = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or("has no unit; write one, such as 250ms, 30s or 2h")?;
+        let (number, after) = rest.split_at(number_end);
+        let unit_end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (name, after) = after.split_at(unit_end);
+        let unit = DURATION_UNITS
+            .iter()
+            .find(|(unit, _)| *unit == name)
+            .map(|(_, nanos)| *nanos)
+            .ok_or(NO_DURATION)?;
+        if unit >= last_unit {
+            return Err("has its units in the wrong order; write the largest first, such as 1m30s".into());
+        }
+        nanos += decimal(number, unit).ok_or(NO_DURATION)?;
+        last_unit = unit;
+        rest = after;
+    }
+    match nanos {
+        _ if text.is_empty() => Err(NO_DURATION.into()),
+        n if n % 1_000 != 0 => Err("is finer than a microsecond".into()),
+        n => Ok(n),
     }
 }
 
@@ -58,6 +65,25 @@ impl Scalar for Limit {
         match Duration::parse(text)? {
             Duration::ZERO => Err("is no limit; give a duration above 0".into()),
             duration => Ok(Self(duration)),
+        }
+    }
+
+    fn schema() -> Json {
+        Duration::schema()
+    }
+}
+
+/// How long records are kept: from a second to a hundred years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retention(pub(super) Duration);
+
+impl Scalar for Retention {
+    fn parse(text: &str) -> Result<Self, String> {
+        let seconds = nanos(text)? / 1_000_000_000;
+        match u64::try_from(seconds) {
+            Ok(0) => Err("is shorter than a second".into()),
+            Ok(seconds) if seconds <= RETENTION_MAX_S => Ok(Self(Duration::from_secs(seconds))),
+            _ => Err("is longer than 100y".into()),
         }
     }
 
@@ -167,11 +193,15 @@ fn in_words(bytes: u64) -> String {
     }
 }
 
-const NO_DURATION: &str = "is no duration; write a number and a unit (us, ms, s, m, h, d), such as 250ms, 1m30s or 2h";
+const NO_DURATION: &str =
+    "is no duration; write a number and a unit (us, ms, s, m, h, d, w, y), such as 250ms, 1m30s or 2h";
 const NO_SIZE: &str =
     "is no size; write a whole number and a unit (B, KB, KiB, MB, MiB, GB, GiB, TB, TiB), such as 64KiB";
 const DURATION_MAX: u128 = 365 * 86_400 * 1_000_000_000;
-const DURATION_UNITS: [(&str, u128); 7] = [
+/// A hundred years of 365 days.
+const RETENTION_MAX_S: u64 = 100 * 365 * 86_400;
+/// A year has 365 days.
+const DURATION_UNITS: [(&str, u128); 9] = [
     ("us", 1_000),
     ("µs", 1_000),
     ("ms", 1_000_000),
@@ -179,6 +209,8 @@ const DURATION_UNITS: [(&str, u128); 7] = [
     ("m", 60_000_000_000),
     ("h", 3_600_000_000_000),
     ("d", 86_400_000_000_000),
+    ("w", 7 * 86_400_000_000_000),
+    ("y", 365 * 86_400_000_000_000),
 ];
 /// Largest first.
 const SIZE_UNITS: [(&str, u128); 9] = [
@@ -195,7 +227,7 @@ const SIZE_UNITS: [(&str, u128); 9] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{Limit, Percent, Size};
+    use super::{Limit, Percent, Retention, Size};
     use crate::config::read::Scalar;
     use std::fmt::Debug;
     use std::time::Duration;
@@ -218,6 +250,18 @@ mod tests {
         check("1d2h3m4s5ms6us", Ok(Duration::from_micros(93_784_005_006)));
         check("0s", Ok(Duration::ZERO));
         check("365d", Ok(Duration::from_secs(31_536_000)));
+        check("1y", Ok(Duration::from_secs(31_536_000)));
+        check("2w1d", Ok(Duration::from_secs(15 * 86_400)));
+    }
+
+    #[test]
+    fn records_are_kept_for_years() {
+        check("7y", Ok(Retention(Duration::from_secs(7 * 31_536_000))));
+        check("100y", Ok(Retention(Duration::from_secs(100 * 31_536_000))));
+        check("1s", Ok(Retention(Duration::from_secs(1))));
+        check::<Retention>("100y1s", Err("longer than 100y"));
+        check::<Retention>("999ms", Err("shorter than a second"));
+        check::<Retention>("7", Err("has no unit"));
     }
 
     #[test]

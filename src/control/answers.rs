@@ -14,6 +14,7 @@ use super::restart::needs_restart;
 use super::view::{Entry, FreezeView, ReloadView, RolloutView, RouteView};
 use super::weights::check_posted;
 use crate::config::Rollout;
+use crate::people;
 use crate::rollout::{Approval, Verb};
 
 /// Reasons in people's words, and their names, are kept up to this many characters.
@@ -57,6 +58,7 @@ impl Controller {
                 reply,
             } => drop(reply.send(self.freeze(frozen, Wish::of(&by, &reason)))),
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
+            Asked::Audit(reply) => drop(reply.send(self.saver.audit_view())),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),
         }
     }
@@ -108,6 +110,9 @@ impl Controller {
     ) -> Result<RolloutView, Refusal> {
         let index = self.rollout_named(rollout)?;
         self.check_generation(if_match)?;
+        if let Some(why) = self.ground.unwanted(index, &roles) {
+            return Err(Refusal::Forbidden(why));
+        }
         let now_ms = unix_ms();
         let approval = Approval {
             by: wish.by.to_owned(),
@@ -182,7 +187,9 @@ impl Controller {
             Reader::Watch => None,
         });
         let outcome = outcome.and_then(|loaded| self.check_running(loaded));
-        let is_live = |loaded: &Loaded| loaded.text == self.text && loaded.spec == *self.ground.spec;
+        let is_live = |loaded: &Loaded| {
+            loaded.text == self.text && loaded.spec == *self.ground.spec && loaded.tokens == *self.tokens.borrow()
+        };
         if asked.is_none() && self.last_reload.ok && outcome.as_ref().is_ok_and(is_live) {
             return;
         }
@@ -213,13 +220,19 @@ impl Controller {
     }
 
     fn go_live(&mut self, loaded: Loaded, by: String, now_ms: u64) {
+        let people = self.tokens.send_replace(loaded.tokens.clone());
+        let people = people::changes(people.as_deref(), loaded.tokens.as_deref());
+        let words = match &people {
+            Some(people) => format!("the file was read: {people}"),
+            None => "the file was read".to_owned(),
+        };
         let told = |to| Happening {
             by,
-            ..Happening::of_file(Kind::Reload, to, "the file was read".to_owned())
+            ..Happening::of_file(Kind::Reload, to, words)
         };
         self.text = loaded.text;
         if loaded.spec == *self.ground.spec {
-            self.tell(vec![told("unchanged")]);
+            self.note_and_tell(vec![told(if people.is_some() { "live" } else { "unchanged" })]);
         } else {
             let (ground, mut happenings) = self.ground.reload(Arc::new(loaded.spec), now_ms);
             happenings.insert(0, told("live"));
@@ -236,7 +249,7 @@ impl Controller {
             if count == 1 { "" } else { "s" },
             lines.join("\n")
         );
-        self.tell(vec![Happening {
+        self.note_and_tell(vec![Happening {
             by,
             ..Happening::of_file(Kind::Reload, REFUSED, reason)
         }]);
@@ -254,6 +267,13 @@ impl Controller {
                     "{}; after so many changes that are not durable no more are taken from the file",
                     self.saver.problem().unwrap_or("the state is not durable")
                 ),
+            });
+        }
+        if let Err(problem) = self.saver.has_room() {
+            problems.push(Entry {
+                place: self.file.display().to_string(),
+                path: "state.directory".to_owned(),
+                message: problem,
             });
         }
         if problems.is_empty() { Ok(loaded) } else { Err(problems) }

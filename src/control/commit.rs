@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::audit_log::Mark;
 use super::controller::{Controller, unix_ms};
 use super::ground::{Changed, Ground};
 use super::journal::Happening;
@@ -17,15 +18,21 @@ impl Controller {
     ///
     /// # Errors
     /// Why it could not be written; nothing was changed.
-    pub(super) fn commit(&mut self, changed: Changed) -> Result<(), String> {
+    pub(super) fn commit(&mut self, mut changed: Changed) -> Result<(), String> {
         let generation = self.publisher.generation() + 1;
-        self.saver.save(&changed.0, generation, false, Instant::now())?;
+        self.saver.has_room()?;
+        let mark = self.note(&mut changed, generation);
+        if let Err(problem) = self.saver.save(&changed.0, generation, false, Instant::now()) {
+            self.saver.take_back(mark);
+            return Err(problem);
+        }
         self.put(changed);
         Ok(())
     }
 
     /// Live first, then written, and again until that is durable.
-    pub(super) fn commit_at_once(&mut self, changed: Changed) {
+    pub(super) fn commit_at_once(&mut self, mut changed: Changed) {
+        self.note(&mut changed, self.publisher.generation() + 1);
         self.put(changed);
         let generation = self.publisher.generation();
         self.saver.save_later(&self.ground, generation, Instant::now());
@@ -33,7 +40,8 @@ impl Controller {
 
     /// Live at once; [`Controller::keep_up`] writes it, so that one abort never waits for another's
     /// disk.
-    pub(super) fn commit_abort(&mut self, changed: Changed) {
+    pub(super) fn commit_abort(&mut self, mut changed: Changed) {
+        self.note(&mut changed, self.publisher.generation() + 1);
         self.put(changed);
         self.saver.owe_abort();
     }
@@ -57,12 +65,17 @@ impl Controller {
         (0..self.ground.spec.rollouts.len()).any(|index| self.ground.awaits_time(index))
     }
 
-    fn put(&mut self, (ground, mut happenings): Changed) {
-        for happening in &mut happenings {
+    /// Adds the figures of this moment to what happened, and all of it to the audit log.
+    fn note(&mut self, (_, happenings): &mut Changed, generation: u64) -> Mark {
+        for happening in &mut *happenings {
             let rollout = happening.rollout.as_ref();
             let verdict = rollout.and_then(|rollout| self.court.present_verdict(rollout));
             happening.stand_beside(verdict);
         }
+        self.saver.note(happenings, generation)
+    }
+
+    fn put(&mut self, (ground, happenings): Changed) {
         self.warm_up(&ground);
         self.publisher.publish(&ground);
         let aborted = happenings.iter().filter(|happening| happening.is_abort());
@@ -111,6 +124,12 @@ impl Controller {
         self.tell(happenings);
     }
 
+    /// What changed nothing that is durable; [`Controller::keep_up`] writes its record.
+    pub(super) fn note_and_tell(&mut self, happenings: Vec<Happening>) {
+        self.saver.note(&happenings, self.publisher.generation());
+        self.tell(happenings);
+    }
+
     pub(super) fn tell(&mut self, happenings: Vec<Happening>) {
         let generation = self.publisher.generation();
         for happening in happenings {
@@ -129,6 +148,6 @@ impl Controller {
         };
         let route = &self.ground.spec.routes[rollout.route].name;
         let happening = Happening::of_verdict(rollout.name.clone(), route.clone(), before, verdict);
-        self.tell(vec![happening]);
+        self.note_and_tell(vec![happening]);
     }
 }

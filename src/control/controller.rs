@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::audit_log::Audit;
 use super::court::{Court, Moment};
 use super::directory::StateError;
 use super::errands::{Errands, Launch, Report, Word};
@@ -19,15 +20,15 @@ use super::journal::{Happening, Journal, Kind};
 use super::outside::Outside;
 use super::publisher::{Publisher, recorders};
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
-use super::reload;
+use super::reload::Changes;
 use super::saver::Saver;
-use super::standing::Standing;
 use super::store::Store;
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
 use crate::analysis::{Evidence, Verdict, VerdictKind};
 use crate::live::Live;
 use crate::name::Name;
+use crate::people::Tokens;
 use crate::rollout::{Phase, Rotation};
 
 /// Rollouts are judged this often.
@@ -53,6 +54,8 @@ pub struct Start {
     pub workers: usize,
     /// Where they accept.
     pub listeners: Vec<ListenerView>,
+    /// Is told whenever other people may come in; holds those of `loaded`.
+    pub tokens: watch::Sender<Option<Arc<Tokens>>>,
 }
 
 /// Why control does not begin.
@@ -73,6 +76,7 @@ pub struct Controller {
     pub(super) text: String,
     pub(super) workers: usize,
     pub(super) listeners: Vec<ListenerView>,
+    pub(super) tokens: watch::Sender<Option<Arc<Tokens>>>,
     pub(super) ground: Ground,
     pub(super) publisher: Publisher,
     pub(super) court: Court,
@@ -110,7 +114,7 @@ enum Event {
     /// The file was changed.
     FileChanged,
     /// The file has been read.
-    Read(Finished),
+    Read(Box<Finished>),
     /// Somebody asks.
     Asked(Box<Asked>),
     /// An errand has something to tell.
@@ -136,13 +140,16 @@ impl Controller {
     ) -> Result<(Self, Arc<Live>, Handle), StartError> {
         let (now, now_ms) = (Instant::now(), unix_ms());
         let (store, saved, note) = Store::open(&start.loaded.spec.state_directory)?;
-        if let Some(note) = note {
+        if let Some(note) = &note {
             tracing::error!("{note}");
         }
         let generation = Saver::first_generation(saved.as_ref());
-        let standing = saved.map_or_else(Standing::default, |saved| saved.standing);
+        let (standing, anchor) = saved.map_or_else(Default::default, |saved| (saved.standing, saved.audit));
+        let (audit, damage) = Audit::open(&start.loaded.spec.state_directory, anchor);
         let (ground, mut happenings) = Ground::meet(Arc::new(start.loaded.spec), standing, now_ms);
-        let mut saver = Saver::new(store, now);
+        happenings.insert(0, begun(&start.config_file, note, damage));
+        let mut saver = Saver::new(store, audit, now);
+        saver.note(&happenings, generation);
         saver
             .save(&ground, generation, false, now)
             .map_err(StartError::Unwritable)?;
@@ -154,6 +161,7 @@ impl Controller {
             text: start.loaded.text,
             workers: start.workers,
             listeners: start.listeners,
+            tokens: start.tokens,
             ground,
             publisher,
             court: Court::default(),
@@ -184,8 +192,6 @@ impl Controller {
             caught_up: now,
             moved: [now; 2],
         };
-        let words = format!("control began with {}", control.file.display());
-        happenings.insert(0, Happening::of_file(Kind::Start, "started", words));
         control.follow(happenings);
         control.errands.follow(&control.ground, control.publisher.generation());
         let live = Arc::clone(control.publisher.live());
@@ -197,7 +203,7 @@ impl Controller {
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) {
         let mut shutdown = pin!(shutdown);
         let live = Arc::clone(self.publisher.live());
-        let mut changes = reload::watch(self.file.clone());
+        let mut changes = Changes::of(self.file.clone());
         // It may have been changed between the first reading and the beginning of the watch.
         self.readings.want(Reader::Watch);
         let mut tick = interval(TICK);
@@ -213,20 +219,24 @@ impl Controller {
                 () = &mut shutdown => break,
                 _ = tick.tick() => Event::Look,
                 () = rung => Event::Look,
-                Some(()) = changes.recv() => Event::FileChanged,
-                finished = self.readings.finished() => Event::Read(finished),
+                () = changes.next(self.ground.spec.tokens_file.as_deref()) => Event::FileChanged,
+                finished = self.readings.finished() => Event::Read(Box::new(finished)),
                 report = self.errands.heard() => Event::Heard(report),
                 Some(asked) = self.asked.recv() => Event::Asked(Box::new(asked)),
             };
             match event {
                 Event::Look => self.look(),
                 Event::FileChanged => self.readings.want(Reader::Watch),
-                Event::Read(finished) => self.read(finished),
+                Event::Read(finished) => self.read(*finished),
                 Event::Asked(asked) => self.answer(*asked),
                 Event::Heard(report) => self.heard(report),
             }
         }
         let generation = self.publisher.generation();
+        self.note_and_tell(vec![Happening {
+            by: "serin".to_owned(),
+            ..Happening::of_file(Kind::Stop, "stopped", "control ended in order".to_owned())
+        }]);
         // What could not be written has been logged.
         let _ = self.saver.save(&self.ground, generation, true, Instant::now());
     }
@@ -331,6 +341,18 @@ impl Controller {
     pub(super) fn clock_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// That this process began, and what was found damaged then.
+fn begun(file: &Path, state: Option<String>, audit: Option<String>) -> Happening {
+    let mut begun = Happening::of_file(Kind::Start, "started", format!("control began with {}", file.display()));
+    for (name, what, damage) in [("state", "the state", state), ("audit", "the audit log", audit)] {
+        if let Some(damage) = damage {
+            begun.reason += &format!("; {what}: {damage}");
+            begun.facts.push((name, damage));
+        }
+    }
+    begun
 }
 
 /// Unix time in milliseconds.

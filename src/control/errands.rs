@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 
 use super::ground::Ground;
 use crate::name::Name;
+use crate::outgoing::Payload;
 use crate::rollout::Errand;
 
 /// Words of errands that wait to be heard; there is at most one of each rollout under way.
@@ -29,26 +30,7 @@ pub(super) struct Task {
     /// The first exact host of the route, if it has one.
     pub(super) host: Option<String>,
     /// What a webhook is told.
-    pub(super) occasion: Occasion,
-}
-
-/// A moment of a rollout, as a webhook is told of it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Occasion {
-    pub(super) rollout: String,
-    pub(super) route: String,
-    pub(super) environment: Option<String>,
-    /// From 1; `None`: none is in force.
-    pub(super) step: Option<usize>,
-    pub(super) of: usize,
-    /// The canary's part of the pair in force, in parts per million.
-    pub(super) weight_ppm: u32,
-    pub(super) release: Option<String>,
-    pub(super) generation: u64,
-    pub(super) from: String,
-    pub(super) to: String,
-    pub(super) reason: String,
-    pub(super) marks: Arc<[String]>,
+    pub(super) payload: Payload,
 }
 
 /// By which an errand tells control of itself.

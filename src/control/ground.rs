@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::draft::{Draft, Wish, release};
-use super::errands::{Occasion, Task};
+use super::errands::Task;
 use super::journal::Happening;
 use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
 use super::weights::{by_name, declared, in_words};
@@ -17,8 +17,10 @@ use crate::analysis::{Term, Verdict, figures};
 use crate::compile::{InForce, Trial};
 use crate::config::{self, Rollout, Route, Spec};
 use crate::name::Name;
+use crate::outgoing::{Payload, checksum};
 use crate::rollout::{Approval, Errand, Needs, Phase, Refused, Rotation, State, Tick, Verb};
 use crate::route::HostMatch;
+use crate::share::MILLION;
 
 /// The checked file, and what stands beside it. Every rollout of the file has its standing, and so
 /// has the route of each.
@@ -160,10 +162,22 @@ impl Ground {
         Ok((from, to))
     }
 
+    /// Why the word of somebody with these roles counts for nothing at the gate that the rollout stands at.
+    pub(super) fn unwanted(&self, rollout: usize, roles: &[String]) -> Option<String> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        match state.needs(plan) {
+            Some(Needs::Approvals(gate)) if !gate.wants(roles) => Some(format!(
+                "this gate wants somebody who is {}; none of your roles is asked for",
+                gate.wanted()
+            )),
+            _ => None,
+        }
+    }
+
     /// One person's approval of the gate that a rollout stands at.
     ///
     /// # Errors
-    /// [`Refused`] where no gate waits for approvals, or none of this person's.
+    /// [`Refused`] where no gate waits for approvals.
     pub(super) fn approve(
         &self,
         rollout: usize,
@@ -178,12 +192,6 @@ impl Ground {
                 "no gate of this rollout waits for approvals now: it is {phase}"
             )));
         };
-        if !gate.wants(&approval.roles) {
-            return Err(Refused(format!(
-                "this gate wants somebody who is {}; none of your roles is asked for",
-                gate.roles.join(" or ")
-            )));
-        }
         let missing = |approvals: &[Approval]| gate.missing(approvals, now_ms).unwrap_or_else(|| "approved".to_owned());
         let given = &self.rollout(rollout).approvals;
         let mut next: Vec<Approval> = given.iter().filter(|other| other.by != approval.by).cloned().collect();
@@ -502,6 +510,7 @@ impl Ground {
         } = self.rollout(index);
         let (from, to) = self.pair(index);
         let endpoints = spec.backends[route.variants[to].backend].endpoints.iter();
+        let canary = release(spec, rollout.route, to);
         Task {
             errand,
             endpoints: endpoints.map(authority).collect(),
@@ -509,19 +518,19 @@ impl Ground {
                 HostMatch::Exact(name) => Some(name.clone()),
                 _ => None,
             }),
-            occasion: Occasion {
+            payload: Payload {
                 rollout: rollout.name.to_string(),
                 route: route.name.to_string(),
                 environment: spec.environment.clone(),
+                checksum: checksum(canary.as_deref(), marks),
                 step: state.step().map(|step| step + 1),
                 of: plan.steps().len(),
-                weight_ppm: state.canary_ppm(plan).unwrap_or(0),
-                release: release(spec, rollout.route, to),
+                weight: f64::from(state.canary_ppm(plan).unwrap_or(0)) / f64::from(MILLION),
+                release: canary,
                 generation,
                 from: route.variants[from].name.to_string(),
                 to: route.variants[to].name.to_string(),
                 reason: reason.clone(),
-                marks: Arc::clone(marks),
             },
         }
     }
@@ -596,3 +605,6 @@ fn authority(endpoint: &config::Endpoint) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod simulation;

@@ -2,6 +2,7 @@
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use super::audit_log::AuditView;
 use super::view::{
     BackendView, Entry, EventRecord, FreezeView, MetricsView, ReloadView, RolloutView, RouteView, StatusView,
 };
@@ -13,6 +14,8 @@ pub type By = String;
 /// Why control did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
+    /// 403: not this person, as at a gate that wants other roles.
+    Forbidden(String),
     /// 404: no such route, rollout or backend.
     NotFound(String),
     /// 422: the body's fields, each named.
@@ -98,6 +101,8 @@ pub enum Asked {
         by: By,
         reply: oneshot::Sender<ReloadView>,
     },
+    /// Where the audit log is, and what is not in its files yet.
+    Audit(oneshot::Sender<AuditView>),
     /// Past events after this id (those still kept), and the live ones from there on.
     Events(
         Option<u64>,

@@ -58,6 +58,8 @@ pub(super) enum Kind {
     Reload,
     /// This process began.
     Start,
+    /// This process ends in order.
+    Stop,
     /// Somebody approved a gate.
     Approval,
     /// Nothing moves forward, or may again.
@@ -137,13 +139,14 @@ fn without_proof(verdict: &Verdict) -> Verdict {
 }
 
 impl Kind {
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Weights => "weights",
             Self::Rollout => "rollout",
             Self::Verdict => "verdict",
             Self::Reload => "reload",
             Self::Start => "start",
+            Self::Stop => "stop",
             Self::Approval => "approval",
             Self::Freeze => "freeze",
         }

@@ -123,7 +123,7 @@ impl Happening {
             ),
             Kind::Reload if to == REFUSED => tracing::error!(by, generation, "configuration refused: {reason}"),
             Kind::Reload => tracing::info!(by, generation, "configuration read: {to}"),
-            Kind::Start => tracing::info!(generation, "{reason}"),
+            Kind::Start | Kind::Stop => tracing::info!(generation, "{reason}"),
         }
     }
 }

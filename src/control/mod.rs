@@ -4,12 +4,14 @@
 //! event changes), it is written down, compiled, published and told of.
 
 mod answers;
+mod audit_log;
 mod commit;
 mod controller;
 mod court;
 mod directory;
 mod draft;
 mod errands;
+mod evidence;
 #[cfg(test)]
 mod fixture;
 mod ground;
@@ -30,8 +32,10 @@ mod weights;
 mod windows;
 mod yardstick;
 
+pub use audit_log::{AuditPage, AuditQuery, AuditView, audit_page, list_audit, verify_audit};
 pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;
+pub use evidence::{EvidenceBody, StatisticBody};
 pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
 pub use readings::{Loaded, check_config, read_config};
 pub use view::{

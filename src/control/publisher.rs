@@ -58,6 +58,7 @@ impl Publisher {
         self.in_force = in_force;
         self.retired.push(self.live.publish(Arc::clone(&table)));
         self.table = table;
+        self.set_curfews();
         self.sweep();
     }
 
@@ -86,6 +87,19 @@ impl Publisher {
         let backends = self.table.backends.iter().filter(|known| known.name == *backend);
         for endpoint in backends.flat_map(|backend| &backend.endpoints) {
             endpoint.warm_up_again();
+        }
+    }
+
+    /// What began on a side that has lost all its weight ends when the rollout's policy says so.
+    fn set_curfews(&self) {
+        let now_us = self.live.now_us();
+        for rollout in &self.spec.rollouts {
+            let route = &self.table.routes[rollout.route];
+            for side in [rollout.from, rollout.to] {
+                if let Some(curfew) = &route.variants[side].curfew {
+                    curfew.heed(route.split.share_ppm(side) > 0, rollout.drain, now_us);
+                }
+            }
         }
     }
 

@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::view::{Entry, ReloadView};
-use crate::config::{self, Spec};
+use crate::config::{self, Problems, Spec};
+use crate::people::Tokens;
 
 /// Bytes of a file that are read at most; `config` refuses shorter ones already.
 const FILE_MAX: u64 = 32 << 20;
@@ -23,27 +24,59 @@ pub struct Loaded {
     pub spec: Spec,
     /// The text it was read from, as it may be shown.
     pub text: String,
+    /// Who may use the admin API; `None`: whoever reaches it.
+    pub tokens: Option<Arc<Tokens>>,
 }
 
 /// Reads and checks the file, or answers all of its problems.
 pub(super) type Loader = Arc<dyn Fn(&Path) -> Outcome + Send + Sync>;
 
-/// Reads and checks the configuration file, variables taken from the environment.
+/// Reads and checks the configuration file, variables taken from the environment, and the tokens file
+/// that it names.
 ///
 /// # Errors
-/// All problems of the file, or the one that it cannot be read.
+/// All problems of both files, or the one that a file cannot be read.
 pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
-    let text = read_text(file).map_err(|error| {
-        vec![Entry {
-            place: file.display().to_string(),
-            path: String::new(),
-            message: format!("cannot be read: {error}"),
-        }]
-    })?;
+    let text = read_text(file).map_err(|error| vec![unreadable(file, &error)])?;
+    let spec = check_config(&text, file);
+    let tokens_file = match &spec {
+        Ok(spec) => spec.tokens_file.clone(),
+        Err(_) => config::tokens_file(&text, file, &variable),
+    };
+    let tokens = tokens_file.as_deref().map(read_tokens).transpose();
+    let (spec, tokens) = match (spec, tokens) {
+        (Ok(spec), Ok(tokens)) => (spec, tokens),
+        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems),
+        (Err(mut problems), Err(more)) => {
+            problems.extend(more);
+            return Err(problems);
+        }
+    };
+    if let Some(tokens) = &tokens {
+        let closed = config::closed_gates(&spec, tokens);
+        if !closed.is_empty() {
+            let entry = |(rollout, message)| Entry {
+                place: file.display().to_string(),
+                path: format!("rollouts.{rollout}"),
+                message,
+            };
+            return Err(closed.into_iter().map(entry).collect());
+        }
+    }
     Ok(Loaded {
-        spec: check_config(&text, file)?,
+        spec,
         text: config::shown(&text),
+        tokens: tokens.map(Arc::new),
     })
+}
+
+fn read_tokens(file: &Path) -> Result<Tokens, Vec<Entry>> {
+    if may_never_end(file) {
+        let error = io::Error::other("it is no regular file");
+        return Err(vec![unreadable(file, &error)]);
+    }
+    let text = read_text(file).map_err(|error| vec![unreadable(file, &error)])?;
+    config::tokens(&text, file).map_err(|problems| entries(&problems))
 }
 
 /// Checks `text` as if `file` held it. `${VAR}` comes from the environment of this process.
@@ -51,14 +84,28 @@ pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
 /// # Errors
 /// All problems of the text.
 pub fn check_config(text: &str, file: &Path) -> Result<Spec, Vec<Entry>> {
-    config::load(text, file, &|name| std::env::var(name).ok()).map_err(|problems| {
-        let entries = problems.iter().map(|problem| Entry {
-            place: problem.place(),
-            path: problem.path.clone(),
-            message: problem.message.clone(),
-        });
-        entries.collect()
-    })
+    config::load(text, file, &variable).map_err(|problems| entries(&problems))
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn entries(problems: &Problems) -> Vec<Entry> {
+    let entries = problems.iter().map(|problem| Entry {
+        place: problem.place(),
+        path: problem.path.clone(),
+        message: problem.message.clone(),
+    });
+    entries.collect()
+}
+
+fn unreadable(file: &Path, error: &io::Error) -> Entry {
+    Entry {
+        place: file.display().to_string(),
+        path: String::new(),
+        message: format!("cannot be read: {error}"),
+    }
 }
 
 /// The text of a file, cut where the configuration would refuse it for its length anyway.

@@ -26,8 +26,44 @@ const LINKS_MAX: usize = 40;
 
 /// Watches `file` in a task of the present runtime until the receiver is dropped. Each change is
 /// one message; changes that come before the last message was taken are one.
-pub(super) fn watch(file: PathBuf) -> mpsc::Receiver<()> {
+fn watch(file: PathBuf) -> mpsc::Receiver<()> {
     watch_with(file, POLL)
+}
+
+/// The files that one configuration is made of: its own, and the tokens file that the live one names.
+pub(super) struct Changes {
+    main: mpsc::Receiver<()>,
+    beside: Option<(PathBuf, mpsc::Receiver<()>)>,
+}
+
+impl Changes {
+    /// Watches `file`.
+    pub(super) fn of(file: PathBuf) -> Self {
+        Self {
+            main: watch(file),
+            beside: None,
+        }
+    }
+
+    /// Waits until one of the files has changed; `beside` is watched from the first call on that names it,
+    /// which is a change, too: it may have been written between the reading and the watch. May be
+    /// dropped and called again.
+    pub(super) async fn next(&mut self, beside: Option<&Path>) {
+        if self.beside.as_ref().map(|(file, _)| file.as_path()) != beside {
+            self.beside = beside.map(|file| (file.to_owned(), watch(file.to_owned())));
+            if beside.is_some() {
+                return;
+            }
+        }
+        let main = self.main.recv();
+        match &mut self.beside {
+            None => drop(main.await),
+            Some((_, beside)) => tokio::select! {
+                _ = main => {}
+                _ = beside.recv() => {}
+            },
+        }
+    }
 }
 
 fn watch_with(file: PathBuf, poll: Duration) -> mpsc::Receiver<()> {
@@ -73,7 +109,7 @@ impl Watched {
         });
         let watcher = watcher
             .inspect_err(|error| {
-                tracing::warn!(%error, "no file watch to be had; the configuration file is looked at every 2 s instead");
+                tracing::warn!(%error, "no file watch to be had; its files are looked at every 2 s instead");
             })
             .ok();
         let mut watched = Self {
@@ -153,7 +189,7 @@ impl Fingerprint {
 
 #[cfg(test)]
 mod tests {
-    use super::{QUIET, watch_with};
+    use super::{Changes, QUIET, watch_with};
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
@@ -246,6 +282,21 @@ mod tests {
         assert!(seen(&mut changes).await);
         write_over(&file, "back");
         assert!(seen(&mut changes).await);
+    }
+
+    #[tokio::test]
+    async fn the_file_beside_is_watched_as_long_as_it_is_named() {
+        let temp = tempfile::tempdir().unwrap();
+        let (one, two) = (temp.path().join("one"), temp.path().join("two"));
+        let mut changes = Changes::of(file_in(temp.path()));
+        for beside in [&one, &two, &one] {
+            let mut next = async || timeout(GENEROUS, changes.next(Some(beside))).await.is_ok();
+            assert!(next().await, "what was not watched may have changed");
+            write_over(beside, "text");
+            assert!(next().await);
+        }
+        write_over(&temp.path().join("serin.yaml"), "version: 1 # new");
+        assert!(timeout(GENEROUS, changes.next(None)).await.is_ok());
     }
 
     #[tokio::test]

@@ -4,13 +4,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::audit_log::{Audit, AuditView, Mark};
+use super::controller::unix_ms;
 use super::ground::Ground;
+use super::journal::Happening;
 use super::store::{Saved, Store};
+use crate::audit::Record;
 
 /// After a writing that failed, the next one by ourselves is tried this much later.
 const RETRY: Duration = Duration::from_secs(1);
 /// Bake time is written this often; so much of it may be lost in a crash.
 const BAKED: Duration = Duration::from_secs(10);
+/// Old files of the audit log are looked for this often.
+const PRUNE: Duration = Duration::from_secs(3600);
 /// What trials spend of their budgets is written this often, while they do.
 const SPENT: Duration = Duration::from_secs(1);
 /// After an unclean end the generations that may have been used unwritten are left out.
@@ -20,6 +26,10 @@ const GENERATIONS_LEFT_OUT: u64 = 100;
 #[derive(Debug)]
 pub(super) struct Saver {
     store: Store,
+    audit: Audit,
+    /// When the file of the audit log was last written after a failure, and when old ones were looked for.
+    appended: Instant,
+    pruned: Option<Instant>,
     /// The newest generation that is durable.
     generation: u64,
     /// Something took effect that is not durable yet.
@@ -37,9 +47,12 @@ pub(super) struct Saver {
 
 impl Saver {
     /// Nothing is durable yet of what begins now.
-    pub(super) fn new(store: Store, now: Instant) -> Self {
+    pub(super) fn new(store: Store, audit: Audit, now: Instant) -> Self {
         Self {
             store,
+            audit,
+            appended: now,
+            pruned: None,
             generation: 0,
             behind: true,
             again: false,
@@ -65,10 +78,12 @@ impl Saver {
     /// Why not, in words; nothing was changed then.
     pub(super) fn save(&mut self, ground: &Ground, generation: u64, clean: bool, now: Instant) -> Result<(), String> {
         self.tried = now;
+        self.audit.sync();
         let saved = Saved {
             generation,
             clean,
             standing: ground.standing.clone(),
+            audit: Some(self.audit.anchor()),
         };
         match self.store.save(&saved) {
             Ok(()) => {
@@ -76,6 +91,7 @@ impl Saver {
                     tracing::info!("the state directory can be written again");
                 }
                 (self.generation, self.behind, self.saved) = (generation, false, now);
+                self.audit.was_saved(ground.spec.audit.max_bytes);
                 self.spent = ground.spent();
                 Ok(())
             }
@@ -104,13 +120,64 @@ impl Saver {
 
     /// Writes again what is not durable yet, and bake time now and then.
     pub(super) fn keep_up(&mut self, ground: &Ground, generation: u64, baking: bool, now: Instant) {
+        self.keep_log(ground, now);
         let age = now.duration_since(self.saved);
         let spends = (ground.spent() - self.spent).abs() >= 1.0;
-        let due = self.behind || self.again || (baking && age >= BAKED) || (spends && age >= SPENT);
+        let due =
+            self.behind || self.again || self.audit.is_ahead() || (baking && age >= BAKED) || (spends && age >= SPENT);
         if due && self.may_try(now) {
-            self.again &= self.behind;
             self.save_later(ground, generation, now);
+            if self.again && !self.behind {
+                self.again = false;
+                self.save_later(ground, generation, now);
+            }
         }
+    }
+
+    /// Writes to the audit log what could not be written, and looks for what is too old.
+    fn keep_log(&mut self, ground: &Ground, now: Instant) {
+        if self.audit.is_behind() && now.duration_since(self.appended) >= RETRY {
+            self.appended = now;
+            self.audit.append(ground.spec.audit.max_bytes);
+        }
+        if self.pruned.is_none_or(|last| now.duration_since(last) >= PRUNE) {
+            self.pruned = Some(now);
+            self.audit.prune(ground.spec.audit.retention, unix_ms());
+        }
+    }
+
+    /// Notes what happened for the audit log; durable with the next writing of the state.
+    pub(super) fn note(&mut self, happenings: &[Happening], generation: u64) -> Mark {
+        let at_ms = unix_ms();
+        let records = happenings
+            .iter()
+            .filter_map(|happening| happening.record(generation, at_ms));
+        let records: Vec<Record> = records.collect();
+        self.audit.note(records)
+    }
+
+    /// What was noted since `mark` did not happen.
+    pub(super) fn take_back(&mut self, mark: Mark) {
+        self.audit.take_back(mark);
+    }
+
+    /// Whether changes may add to the audit log.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub(super) fn has_room(&self) -> Result<(), String> {
+        if self.audit.has_room() {
+            return Ok(());
+        }
+        let problem = self.audit.problem().unwrap_or("the audit log cannot be written");
+        Err(format!(
+            "{problem}, and the state holds as many of its records as it may"
+        ))
+    }
+
+    /// For those who read the audit log.
+    pub(super) fn audit_view(&self) -> AuditView {
+        self.audit.view()
     }
 
     /// Whether a change by ourselves may try to write now.
@@ -124,7 +191,12 @@ impl Saver {
         generation < self.generation + GENERATIONS_LEFT_OUT / 2
     }
 
-    /// Why the state directory cannot be written just now.
+    /// Why the state directory, or only the audit log in it, cannot be written just now.
+    pub(super) fn any_problem(&self) -> Option<&str> {
+        self.problem().or(self.audit.problem())
+    }
+
+    /// Why the state cannot be written just now.
     pub(super) fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
     }
@@ -133,6 +205,7 @@ impl Saver {
 #[cfg(test)]
 mod tests {
     use super::{BAKED, RETRY, Saver};
+    use crate::control::audit_log::Audit;
     use crate::control::fixture::spec;
     use crate::control::ground::Ground;
     use crate::control::standing::Standing;
@@ -147,7 +220,7 @@ mod tests {
 
     fn saver(directory: &Path, now: Instant) -> Saver {
         let (store, _, _) = Store::open(directory).unwrap();
-        Saver::new(store, now)
+        Saver::new(store, Audit::open(directory, None).0, now)
     }
 
     #[test]
@@ -156,6 +229,7 @@ mod tests {
             generation: 42,
             clean,
             standing: Standing::default(),
+            audit: None,
         };
         assert_eq!(Saver::first_generation(None), 1);
         assert_eq!(Saver::first_generation(Some(&saved(true))), 43);

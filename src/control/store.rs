@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::{Directory, StateError};
 use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
+use crate::audit::Anchor;
 use crate::name::Name;
-use crate::rollout::{Approval, Parts, Phase, Plan, State, Step};
+use crate::rollout::{Approval, Needs, Parts, Phase, Plan, State, Step};
 
 /// The version of the form that is written.
 const VERSION: u32 = 2;
@@ -25,6 +26,8 @@ pub(super) struct Saved {
     pub(super) clean: bool,
     /// What stands beside the file.
     pub(super) standing: Standing,
+    /// Both ends of the audit log; `None`: there was none then.
+    pub(super) audit: Option<Anchor>,
 }
 
 /// The state directory, held by this process.
@@ -68,6 +71,8 @@ struct StoredState {
     frozen: Option<StoredFreeze>,
     routes: BTreeMap<String, StoredRoute>,
     rollouts: BTreeMap<String, StoredRollout>,
+    #[serde(default)]
+    audit: Option<Anchor>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,7 +147,7 @@ struct StoredVersion {
     version: u32,
 }
 
-fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
+pub(super) fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
     // A route with neither hand nor rollout needs no memory; one with a rollout always has its entry.
     let routes = saved.standing.routes.iter();
     let rollouts = saved.standing.rollouts.iter();
@@ -157,10 +162,11 @@ fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
         rollouts: rollouts
             .map(|(name, standing)| (name.to_string(), StoredRollout::of(standing)))
             .collect(),
+        audit: saved.audit.clone(),
     })
 }
 
-fn parse(text: &str) -> Result<Saved, String> {
+pub(super) fn parse(text: &str) -> Result<Saved, String> {
     let StoredVersion { version } = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if !(VERSION_MIN..=VERSION).contains(&version) {
         return Err(format!(
@@ -176,6 +182,7 @@ fn parse(text: &str) -> Result<Saved, String> {
             rollouts: named(stored.rollouts, StoredRollout::into_standing)?,
             frozen: stored.frozen.map(StoredFreeze::into_freeze),
         },
+        audit: stored.audit,
     })
 }
 
@@ -270,10 +277,11 @@ impl StoredRollout {
 
     fn into_standing(self) -> Result<RolloutStanding, String> {
         let phase = Phase::ALL.into_iter().find(|phase| phase.as_str() == self.phase);
-        let steps = self
-            .plan
-            .into_iter()
-            .map(|step| Step::weigh(step.weight_ppm, Duration::from_millis(step.bake_ms)));
+        // What the steps needed is not stored: the file says it, or has another plan by now.
+        let steps = self.plan.into_iter().map(|step| match step.weight_ppm {
+            0 => Step::new(0, Needs::Person),
+            weight_ppm => Step::weigh(weight_ppm, Duration::from_millis(step.bake_ms)),
+        });
         let plan = Plan::new(steps.collect()).map_err(|error| error.to_string())?;
         let parts = Parts {
             phase: phase.ok_or_else(|| format!("{:?} is no phase", self.phase))?,
@@ -354,6 +362,7 @@ mod tests {
             generation: 42,
             clean: false,
             standing: ground.standing,
+            audit: None,
         }
     }
 

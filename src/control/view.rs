@@ -281,6 +281,8 @@ pub struct VariantMetrics {
     pub recorder: Arc<Recorder>,
     /// Of the split, 0 to 1.
     pub share: f64,
+    /// Exchanges that were ended after it lost its weight; `None`: no rollout drains it.
+    pub drained: Option<u64>,
 }
 
 /// Where one rollout stands.

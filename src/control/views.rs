@@ -30,7 +30,7 @@ impl Controller {
                 .map(|(index, rollout)| (rollout.name.clone(), self.ground.rollout(index).state.phase()))
                 .collect(),
             kept: self.ground.kept(),
-            state_problem: self.saver.problem().map(str::to_owned),
+            state_problem: self.saver.any_problem().map(str::to_owned),
             workers: self.workers,
             frozen: self.frozen(),
         }
@@ -187,6 +187,7 @@ impl Controller {
             variants.map(|(index, variant)| VariantMetrics {
                 recorder: Arc::clone(&variant.recorder),
                 share: fraction(route.split.share_ppm(index)),
+                drained: variant.curfew.as_ref().map(|curfew| curfew.ended()),
             })
         });
         let endpoints = table.backends.iter().flat_map(|backend| &backend.endpoints);

@@ -86,9 +86,8 @@ impl Sending {
             Ok(()) => Sent::Close,
             Err(Halt::Nothing) => {
                 let by_client = self.upload.as_ref().and_then(|upload| upload.fault());
-                let fault = by_client.unwrap_or(Fault::Truncated);
+                let fault = passing.body.retract(by_client);
                 self.keep_alive = false;
-                passing.body.retract(fault);
                 self.put_own(conversation, fault, kept_stamp.as_ref());
                 let mut passing = Passing::new(AnswerBody::Own(None), Delimited::Length);
                 match std::future::poll_fn(|cx| passing.poll(conversation, cx)).await {
@@ -244,7 +243,9 @@ impl Passing {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Halt::Broken)),
                 Poll::Pending => {
                     clock.blocked(|| worker.now_us());
-                    self.body.poll_upload(cx);
+                    if self.body.poll_upload(cx).is_ready() {
+                        return Poll::Ready(Err(Halt::Broken));
+                    }
                     return clock.poll_late(cx).map(|()| Err(Halt::Broken));
                 }
             }

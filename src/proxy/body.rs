@@ -131,9 +131,11 @@ impl AnswerBody {
     }
 
     /// Goes on with the request while the client takes no more of the answer.
-    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let Self::Backend(body) = self {
-            body.poll_upload(cx);
+    /// Ready when the answer has to end.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        match self {
+            Self::Own(_) => Poll::Pending,
+            Self::Backend(body) => body.poll_upload(cx),
         }
     }
 
@@ -145,10 +147,12 @@ impl AnswerBody {
         }
     }
 
-    /// It broke before anything of the answer had gone out: the client is told of `fault` instead.
-    pub(super) fn retract(&self, fault: Fault) {
-        if let Self::Backend(body) = self {
-            body.retract(fault);
+    /// It broke before anything of the answer had gone out: what the client is told instead. `by_client` is what
+    /// the client itself has done to its body.
+    pub(super) fn retract(&self, by_client: Option<Fault>) -> Fault {
+        match self {
+            Self::Own(_) => by_client.unwrap_or(Fault::Truncated),
+            Self::Backend(body) => body.retract(by_client),
         }
     }
 

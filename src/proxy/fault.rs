@@ -46,6 +46,8 @@ pub(super) enum Fault {
     Truncated,
     /// No response head in time.
     ResponseTimeout,
+    /// The variant lost all its weight, and the time that what was open there had is over.
+    Drained,
     /// Our own fault: a panic.
     Panic,
 }
@@ -85,6 +87,7 @@ impl Fault {
             | Self::ClientBodyTimeout
             | Self::BackendFull
             | Self::Exhausted
+            | Self::Drained
             | Self::Panic => Outcome::NoEvidence,
         }
     }
@@ -107,7 +110,8 @@ impl Fault {
             | Self::Closed
             | Self::Malformed
             | Self::Truncated
-            | Self::ResponseTimeout => None,
+            | Self::ResponseTimeout
+            | Self::Drained => None,
         }
     }
 
@@ -122,7 +126,7 @@ impl Fault {
             Self::MethodNotAllowed => 405,
             Self::HeadTooLarge => 431,
             Self::ClientBodyTimeout | Self::HeadTimeout => 408,
-            Self::BackendFull | Self::TooManyConnections | Self::Exhausted => 503,
+            Self::BackendFull | Self::TooManyConnections | Self::Exhausted | Self::Drained => 503,
             Self::Connect | Self::Closed | Self::Malformed | Self::Truncated => 502,
             Self::ConnectTimeout | Self::ResponseTimeout => 504,
             Self::Panic => 500,
@@ -169,6 +173,7 @@ impl Fault {
             Self::Malformed => "the backend's answer is not valid HTTP",
             Self::Truncated => "the backend's answer broke off, or broke its own framing",
             Self::ResponseTimeout => "the backend did not answer in time",
+            Self::Drained => "this version was taken out of service before the request was done; try again",
             Self::Panic => "an internal error; it has been counted and logged",
         }
     }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 use super::body::{Broken, Frame, Length, Outgoing, Upload};
 use super::fault::Fault;
@@ -134,9 +135,17 @@ async fn try_exchange(
                 return Err(blame_upload(upload, Fault::Malformed).into());
             }
             Err(SendFault::Upload) => return Err(blame_upload(upload, Fault::ClientBody).into()),
-            Err(SendFault::Late(Late::Backend)) => return Err(Fault::ResponseTimeout.into()),
-            Err(SendFault::Late(Late::Client)) => return Err(Fault::ClientBodyTimeout.into()),
+            Err(SendFault::Late(late)) => return Err(fault_of(late).into()),
         }
+    }
+}
+
+/// What the client is told when there is no head yet.
+const fn fault_of(late: Late) -> Fault {
+    match late {
+        Late::Backend => Fault::ResponseTimeout,
+        Late::Client => Fault::ClientBodyTimeout,
+        Late::Drained => Fault::Drained,
     }
 }
 
@@ -185,12 +194,7 @@ async fn fresh_connection(
     let mut connect = std::pin::pin!(tokio::time::timeout(backend.connect_timeout, connect));
     std::future::poll_fn(|cx| match connect.as_mut().poll(cx) {
         Poll::Ready(done) => Poll::Ready(done.unwrap_or(Err(Fault::ConnectTimeout)).map(Box::new)),
-        Poll::Pending => ledger.poll_late(cx).map(|late| {
-            Err(match late {
-                Late::Backend => Fault::ResponseTimeout,
-                Late::Client => Fault::ClientBodyTimeout,
-            })
-        }),
+        Poll::Pending => ledger.poll_late(cx).map(|late| Err(fault_of(late))),
     })
     .await
 }
@@ -231,10 +235,13 @@ impl BackendBody {
         };
         match connection.poll_frame(cx, &ledger.worker().buffers) {
             Poll::Ready(Some(Ok(frame))) => {
-                ledger.wait_for_backend(false);
+                let drained = ledger.hears_backend();
                 // Nobody asks again after trailers.
                 if connection.is_end() || matches!(frame, Frame::Trailers(_)) {
                     self.finish();
+                } else if drained {
+                    self.break_off(Outcome::NoEvidence);
+                    return Poll::Ready(Some(Err(Broken)));
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
@@ -254,13 +261,13 @@ impl BackendBody {
                 Poll::Ready(None)
             }
             Poll::Pending => {
-                ledger.wait_for_backend(true);
+                ledger.waits_for_backend();
                 match ledger.poll_late(cx) {
                     Poll::Pending => Poll::Pending,
                     Poll::Ready(late) => {
                         self.break_off(match late {
                             Late::Backend => Outcome::Failure,
-                            Late::Client => Outcome::NoEvidence,
+                            Late::Client | Late::Drained => Outcome::NoEvidence,
                         });
                         Poll::Ready(Some(Err(Broken)))
                     }
@@ -270,10 +277,21 @@ impl BackendBody {
     }
 
     /// Goes on with the request while the client takes no more of the response: it may read only once it has sent
-    /// everything.
-    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) {
-        if let (Some(connection), Some(ledger)) = (&mut self.connection, &self.ledger) {
-            connection.poll_upload(cx, &ledger.worker().buffers);
+    /// everything. Ready when the exchange has to end, however slowly the client reads.
+    pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let (Some(connection), Some(ledger)) = (&mut self.connection, &self.ledger) else {
+            return Poll::Pending;
+        };
+        connection.poll_upload(cx, &ledger.worker().buffers);
+        ready!(ledger.poll_drained(cx));
+        self.break_off(Outcome::NoEvidence);
+        Poll::Ready(Broken)
+    }
+
+    /// `task` sends this body, as far as the client's windows allow: ending it is the way to end the exchange.
+    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
+        if let Some(ledger) = &self.ledger {
+            ledger.is_sent_by(task);
         }
     }
 
@@ -318,11 +336,15 @@ impl BackendBody {
         }
     }
 
-    /// The client is sent `fault` instead of an answer that broke.
-    pub(super) fn retract(&self, fault: Fault) {
+    /// The answer broke before anything of it had gone out: books what the client is sent instead, which is the
+    /// answer. `by_client` is what the client itself has done to its body.
+    pub(super) fn retract(&self, by_client: Option<Fault>) -> Fault {
+        let drained = self.ledger.as_ref().is_some_and(Ledger::is_drained);
+        let fault = by_client.unwrap_or(if drained { Fault::Drained } else { Fault::Truncated });
         if let Some(ledger) = &self.ledger {
             ledger.fault(fault);
         }
+        fault
     }
 }
 

@@ -61,8 +61,12 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
             Box::pin(async move {
                 let head_only = *request.method() == http::Method::HEAD;
                 let answer = answer(&worker, &client, request).await;
-                open.offer(task.get().cloned());
+                let task = task.get();
+                open.offer(task.cloned());
                 let mut response = to_response(answer, head_only);
+                if let (AnswerBody::Backend(body), Some(task)) = (&response.body().body, task) {
+                    body.is_sent_by(task);
+                }
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)
             })

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::AbortHandle;
+
 use super::access_log::{AccessLine, AccessNote};
 use super::body::Upload;
 use super::fault::Fault;
@@ -44,6 +46,8 @@ pub(super) struct Exchange {
     idle_us: u64,
     late: Option<Late>,
     waker: Option<Waker>,
+    /// What sends the answer on an HTTP/2 stream, where nobody may ask again who is late.
+    task: Option<AbortHandle>,
     access: Option<AccessNote>,
     /// Another exchange answers for it.
     diverted: bool,
@@ -64,6 +68,8 @@ pub(super) enum Late {
     Backend,
     /// The client: no more of its body.
     Client,
+    /// Nobody: the variant lost its weight, and what is open there has had its time. It stays so.
+    Drained,
 }
 
 /// Where a request goes, now that breaker and votes have been asked.
@@ -123,6 +129,7 @@ impl Ledger {
             idle_us: micros(opening.body_timeout),
             late: None,
             waker: None,
+            task: None,
             access: opening.access,
             diverted: false,
         };
@@ -204,7 +211,7 @@ impl Ledger {
             exchange.status = status;
             exchange.stage = Stage::Body { waiting_since_us: 0 };
             // It came, if only just.
-            exchange.late = None;
+            exchange.forgive();
             exchange.placed.place = None;
             let track = exchange.placed.track;
             let recorder = &exchange.variant().recorder;
@@ -227,19 +234,32 @@ impl Ledger {
         });
     }
 
-    /// We wait for the backend's next bytes, or no longer.
-    pub(super) fn wait_for_backend(&self, waiting: bool) {
-        let now_us = if waiting { self.worker.now_us() } else { 0 };
+    /// We wait for the backend's next bytes.
+    pub(super) fn waits_for_backend(&self) {
+        let now_us = self.worker.now_us();
         self.with(|exchange| {
-            if let Stage::Body { waiting_since_us } = &mut exchange.stage {
-                if waiting && *waiting_since_us == 0 {
-                    *waiting_since_us = now_us.max(1);
-                } else if !waiting {
-                    *waiting_since_us = 0;
-                    exchange.late = None;
-                }
+            if let Stage::Body { waiting_since_us } = &mut exchange.stage
+                && *waiting_since_us == 0
+            {
+                *waiting_since_us = now_us.max(1);
             }
         });
+    }
+
+    /// They have come. Whether the exchange has to end all the same.
+    pub(super) fn hears_backend(&self) -> bool {
+        self.with(|exchange| {
+            if let Stage::Body { waiting_since_us } = &mut exchange.stage {
+                *waiting_since_us = 0;
+                exchange.forgive();
+            }
+            exchange.late == Some(Late::Drained)
+        })
+    }
+
+    /// `task` sends the answer; it is ended when the exchange has to end.
+    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
+        self.with(|exchange| exchange.task = exchange.variant().curfew.as_ref().map(|_| task.clone()));
     }
 
     /// The whole response has gone out.
@@ -251,14 +271,21 @@ impl Ledger {
     pub(super) fn poll_late(&self, cx: &Context<'_>) -> Poll<Late> {
         self.with(|exchange| match exchange.late {
             Some(late) => Poll::Ready(late),
-            None => {
-                match &mut exchange.waker {
-                    Some(waker) => waker.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
-                }
-                Poll::Pending
-            }
+            None => exchange.listen(cx),
         })
+    }
+
+    /// Ready when the exchange has to end, whoever is slow.
+    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<()> {
+        self.with(|exchange| match exchange.late {
+            Some(Late::Drained) => Poll::Ready(()),
+            _ => exchange.listen(cx),
+        })
+    }
+
+    /// Whether the exchange has to end.
+    pub(super) fn is_drained(&self) -> bool {
+        self.with(|exchange| exchange.late == Some(Late::Drained))
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Exchange) -> R) -> R {
@@ -276,7 +303,9 @@ impl Drop for Ledger {
 impl Exchange {
     /// Serves a tick: counts what grew slow, notes who is late. The answer is when to look again.
     pub(super) fn tick(&mut self, worker_id: usize, now_us: u64) -> Option<u64> {
-        match self.stage {
+        let curfew_us = self.route.curfew_us(self.placed.variant);
+        let late = match self.stage {
+            _ if self.late == Some(Late::Drained) => self.late,
             Stage::Head => {
                 let age_us = self.age_us(now_us);
                 if !self.warming {
@@ -288,32 +317,50 @@ impl Exchange {
                         }
                     }
                 }
-                let late = if age_us >= self.timeout_us {
+                if age_us >= self.timeout_us {
                     Some(Late::Backend)
                 } else {
                     (self.upload_wait_us(now_us) >= self.idle_us).then_some(Late::Client)
-                };
-                if let Some(late) = late {
-                    self.expire(late);
-                    // The head may have come at this very moment, and then its body has a limit too: look again.
-                    return Some(now_us / TICK_US + 100);
                 }
             }
             Stage::Body { waiting_since_us } => {
-                if waiting_since_us != 0 && now_us.saturating_sub(waiting_since_us) >= self.idle_us {
-                    // While the client still uploads, it is the client that we wait for.
-                    let waits_for_client = self.upload_wait_us(now_us) > 0;
-                    self.expire(if waits_for_client { Late::Client } else { Late::Backend });
-                    // More may lie there untaken, and then nobody is late: look again.
-                    return Some(now_us / TICK_US + 100);
-                }
+                let is_late = waiting_since_us != 0 && now_us.saturating_sub(waiting_since_us) >= self.idle_us;
+                // While the client still uploads, it is the client that we wait for.
+                let waits_for_client = self.upload_wait_us(now_us) > 0;
+                is_late.then_some(if waits_for_client { Late::Client } else { Late::Backend })
             }
+        };
+        match late.or_else(|| (now_us >= curfew_us).then_some(Late::Drained)) {
+            Some(late) => {
+                self.expire(late);
+                // The head may have come at this very moment, and then its body has a limit too; more of the body
+                // may lie there untaken, and then nobody is late: look again.
+                Some(now_us / TICK_US + 100)
+            }
+            None => Some(self.due_us(now_us).min(curfew_us) / TICK_US + 1),
         }
-        Some(self.due_us(now_us) / TICK_US + 1)
+    }
+
+    fn listen<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Who was late has done something after all.
+    fn forgive(&mut self) {
+        if self.late != Some(Late::Drained) {
+            self.late = None;
+        }
     }
 
     fn expire(&mut self, late: Late) {
         self.late = Some(late);
+        if let Some(task) = self.task.take_if(|_| late == Late::Drained) {
+            task.abort();
+        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -413,6 +460,9 @@ impl Exchange {
                 cell.add_failure();
             }
         }
+        if self.late == Some(Late::Drained) && outcome == Outcome::NoEvidence {
+            self.tell_drained(variant, worker.now_us());
+        }
         let note = self.access.take().filter(|_| !self.diverted);
         if let Some(note) = note.filter(|note| note.always || outcome != Outcome::Success) {
             let mut line = AccessLine::new(&note.head, note.client, note.request_id.to_bytes());
@@ -429,6 +479,19 @@ impl Exchange {
         if worker.logs_outcomes() && self.route.variants.iter().any(|variant| variant.breaker.is_some()) {
             worker.log_outcome(self.into_outcome_line(outcome, worker.id, worker.now_us()));
         }
+    }
+
+    fn tell_drained(&self, variant: &Variant, now_us: u64) {
+        if let Some(curfew) = &variant.curfew {
+            curfew.count();
+        }
+        tracing::debug!(
+            route = %self.route.name,
+            variant = %variant.name,
+            endpoint = self.endpoint.as_ref().map(|endpoint| &*endpoint.authority),
+            duration_ms = now_us.saturating_sub(self.start_us) / 1000,
+            "an exchange was ended: its variant has lost all its weight"
+        );
     }
 
     /// For the outcome log; its time is the worker's.

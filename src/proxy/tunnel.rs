@@ -1,6 +1,7 @@
 //! Bytes both ways after a switch of protocols, until either side ends or falls silent.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::forward::BackendBody;
 use super::stream::Stream;
 use super::worker::{Stage, Worker};
+use crate::measure::Outcome;
 
 /// How long a tunnel may be silent in both directions: a hundred times the idle timeout of a
 /// connection between two requests, because WebSockets are quiet by nature.
@@ -20,16 +22,17 @@ const PATIENCE: u32 = 100;
 /// Bytes in flight in each direction.
 const BUFFER: usize = 16 * 1024;
 
-/// Passes bytes until both sides have ended. However it ends, the backend has done its part.
+/// Passes bytes until both sides have ended, or we end it. However it ends, the backend has done its part.
 pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBody, idle: Duration) {
     let Some((mut backend, ahead, _counted, ledger)) = body.into_tunnel() else {
         return;
     };
-    let _ = tokio::select! {
-        done = pass(&mut client, &mut backend, &ahead, idle * PATIENCE) => done,
-        () = worker.drain.reached(Stage::Closing) => Ok(()),
-    };
-    ledger.complete();
+    tokio::select! {
+        _ = pass(&mut client, &mut backend, &ahead, idle * PATIENCE) => ledger.complete(),
+        () = worker.drain.reached(Stage::Closing) => ledger.complete(),
+        // Nobody else is late in a tunnel: the variant was taken out of service.
+        _ = poll_fn(|cx| ledger.poll_late(cx)) => ledger.blame(Outcome::NoEvidence),
+    }
 }
 
 async fn pass(client: &mut Stream, backend: &mut TcpStream, ahead: &[u8], patience: Duration) -> io::Result<()> {

@@ -8,7 +8,7 @@ pub struct Approvals {
     /// So many people, all different. At least 1, and at least one for each role.
     pub count: u32,
     /// Each of these roles is held by one of them, another person for each; those beyond hold any of
-    /// these roles. Empty: whoever may approve.
+    /// these roles. Empty: `approver` or `admin`, or nobody in particular where people have no names.
     pub roles: Vec<String>,
     /// An approval counts for so long.
     pub expires: Duration,
@@ -56,7 +56,19 @@ impl Approvals {
     /// Whether somebody with these roles can add anything.
     #[must_use]
     pub fn wants(&self, roles: &[String]) -> bool {
-        self.roles.is_empty() || self.roles.iter().any(|role| roles.contains(role))
+        if self.roles.is_empty() {
+            return roles.is_empty() || roles.iter().any(|role| role == "approver" || role == "admin");
+        }
+        self.roles.iter().any(|role| roles.contains(role))
+    }
+
+    /// Whose word counts, in words: `releaseManager or sre`.
+    #[must_use]
+    pub fn wanted(&self) -> String {
+        match self.roles.is_empty() {
+            true => "approver or admin".to_owned(),
+            false => self.roles.join(" or "),
+        }
     }
 
     /// Those in force: the newest of each person, in the order given.
@@ -141,6 +153,13 @@ mod tests {
         check(&two, &[], Some("0 of 2 approvals"));
         check(&two, &["ann:", "ann:"], Some("1 of 2 approvals"));
         check(&two, &["ann:", "bob:"], None);
+    }
+
+    #[test]
+    fn a_gate_without_roles_wants_approvers() {
+        let two = gate(2, &[]);
+        check(&two, &["ann: sre operator", "bob: viewer"], Some("0 of 2 approvals"));
+        check(&two, &["ann: approver", "bob: admin sre"], None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod backend;
 mod breaker;
 mod cohort;
+mod curfew;
 mod field;
 mod index;
 mod lookup;
@@ -17,6 +18,7 @@ pub use breaker::{Admission, Bounds, Breaker, Place};
 pub use cohort::{
     Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_hash, bucket_of_key,
 };
+pub use curfew::Curfew;
 pub use field::{FieldMatch, FieldTest};
 pub use index::Index;
 pub use matcher::{HostMatch, Match, PathMatch, RankKey};

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::backend::Backend;
 use super::breaker::Breaker;
 use super::cohort::{Cohort, Key, RouteKey, bucket_of_draw, bucket_of_hash};
+use super::curfew::Curfew;
 use super::index::Index;
 use super::split::Split;
 use super::votes::Votes;
@@ -101,6 +102,8 @@ pub struct Variant {
     pub slot: u8,
     /// Asked before each dispatch: the breaker, and the variant that takes what it refuses.
     pub breaker: Option<(Arc<Breaker>, usize)>,
+    /// When what began here ends after all weight is lost; on both sides of a rollout.
+    pub curfew: Option<Arc<Curfew>>,
     /// How often one key may vote, where that has a limit.
     pub vote_limit: Option<VoteLimit>,
     /// Latencies of so many first requests of an endpoint are no evidence.
@@ -174,6 +177,15 @@ impl Route {
         self.split.variant_of(bucket(self.hash_of(key), draw))
     }
 
+    /// When an exchange ends that was sent to `variant` by this route, at the latest, by the clock of `Live`;
+    /// `u64::MAX`: by itself. What began without weight knows no such hour: it was wanted there.
+    #[must_use]
+    pub fn curfew_us(&self, variant: usize) -> u64 {
+        let curfew = self.variants[variant].curfew.as_ref();
+        let curfew = curfew.filter(|_| self.split.share_ppm(variant) > 0);
+        curfew.map_or(u64::MAX, |curfew| curfew.at_us())
+    }
+
     fn hash_of(&self, key: Option<&Key<'_>>) -> Option<u32> {
         Some(self.key.as_ref()?.hash_of(key?))
     }
@@ -240,6 +252,7 @@ mod tests {
             recorder: Arc::new(Recorder::new(key, 1)),
             slot,
             breaker: None,
+            curfew: None,
             vote_limit: None,
             warm_up: 0,
         }

@@ -163,21 +163,30 @@ fn check_canonical(at: NodeId, path: &UrlPath, paths: PathPolicy, reader: &mut R
 fn whole<R>(pattern: &str, compile: fn(&str) -> Result<R, regex::Error>) -> Result<R, String> {
     compile(pattern)
         .and_then(|_| compile(&format!("^(?:{pattern})$")))
-        .map_err(|error| match error {
-            regex::Error::CompiledTooBig(_) => {
-                format!("is a regular expression that compiles to more than {REGEX_BYTES_MAX} bytes; make it simpler")
-            }
-            // The first lines draw the pattern, which may hold what a variable holds.
-            other => format!(
-                "is no regular expression: {}",
-                other
-                    .to_string()
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ")
-            ),
-        })
+        .map_err(in_words)
+}
+
+/// Whether `pattern` compiles, to be found anywhere in a text.
+pub(super) fn findable(pattern: &str) -> Result<(), String> {
+    bytes_regex(pattern).map(|_| ()).map_err(in_words)
+}
+
+fn in_words(error: regex::Error) -> String {
+    match error {
+        regex::Error::CompiledTooBig(_) => {
+            format!("is a regular expression that compiles to more than {REGEX_BYTES_MAX} bytes; make it simpler")
+        }
+        // The first lines draw the pattern, which may hold what a variable holds.
+        other => format!(
+            "is no regular expression: {}",
+            other
+                .to_string()
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+        ),
+    }
 }
 
 fn text_regex(pattern: &str) -> Result<regex::Regex, regex::Error> {

@@ -3,10 +3,18 @@
 
 mod ambiguity;
 mod analysis;
+mod batches;
+mod channels;
+mod errands;
+mod gates;
 mod matches;
 mod names;
+mod preview;
 mod rollouts;
 mod routes;
+mod steps;
+mod strategy;
+mod weave;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -55,9 +63,15 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
 
     let routes = routes::check(file, &backend_names, reader);
     let rollouts = rollouts::check(file, reader);
+    if let (Some(rollouts), Some(routes)) = (&rollouts, &routes) {
+        preview::check_hosts(file, rollouts, routes, reader);
+    }
+    let notifications = channels::check(file, reader);
 
     file.version.get()?;
-    let state = file.state.get().and_then(|state| state.directory.get());
+    let state = file.state.get();
+    let state_directory = state.and_then(|state| state.directory.get());
+    let tokens_file = file.admin.get().and_then(|admin| admin.tokens_file.get());
     let trusted_proxies: Option<Vec<_>> = file.trusted_proxies.items().map(|slot| slot.get().copied()).collect();
     Some(Spec {
         environment: file.environment.get().map(|text| text.0.clone()),
@@ -66,10 +80,10 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         admin,
         log: log(file),
         outcome_log: outcome_log?,
-        tokens_file: None,
-        audit: Audit::default(),
-        notifications: Vec::new(),
-        state_directory: directory.join(state.map_or(STATE_DIRECTORY, |text| &text.0)),
+        tokens_file: tokens_file.map(|text| directory.join(&text.0)),
+        audit: audit(state),
+        notifications: notifications?,
+        state_directory: directory.join(state_directory.map_or(STATE_DIRECTORY, |text| &text.0)),
         backends: backends?,
         routes: routes?,
         rollouts: rollouts?,
@@ -128,10 +142,10 @@ fn admin(file: &File, reader: &mut Reader<'_>) -> SocketAddr {
         return default;
     };
     let address = written.address.or(default);
-    if !address.ip().to_canonical().is_loopback() {
+    if !address.ip().to_canonical().is_loopback() && written.tokens_file.left_out {
         reader.refuse_text(
             written.address.at,
-            "is no loopback address; the admin API has no tokens yet, so give it one, such as 127.0.0.1:9901",
+            "is no loopback address; give one, such as 127.0.0.1:9901, or a `tokensFile` that says who may use it",
         );
     }
     address
@@ -179,6 +193,18 @@ fn log(file: &File) -> Log {
     }
 }
 
+fn audit(written: Option<&file::State>) -> Audit {
+    let default = Audit::default();
+    Audit {
+        max_bytes: written
+            .and_then(|state| state.audit_max_size.value)
+            .map_or(default.max_bytes, |size| size.0),
+        retention: written
+            .and_then(|state| state.audit_retention.value)
+            .map_or(default.retention, |retention| retention.0),
+    }
+}
+
 fn outcome_log(written: &file::OutcomeLog, directory: &Path, reader: &mut Reader<'_>) -> Option<OutcomeLog> {
     let file = &written.file.get()?.0;
     if file.ends_with('/') || Path::new(file).file_name().is_none() {
@@ -210,7 +236,7 @@ fn backend(written: &file::Backend, reader: &mut Reader<'_>) -> Option<Backend> 
     Some(Backend {
         name: written.name.get()?.clone(),
         release: written.release.get().map(|text| text.0.clone()),
-        commit_ms: None,
+        commit_ms: written.commit_time.value.map(|time| time.0),
         endpoints: endpoints?,
         load_balancing: match written.load_balancing.or(Balancing::LeastRequest) {
             Balancing::LeastRequest => LoadBalancing::LeastRequest,

@@ -1,15 +1,13 @@
-//! Rollouts: the pair they move weight between, their budget, and the plan.
+//! Rollouts: the pair they move weight between, their budget, and what the other files check about them.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use super::analysis;
 use super::names::{Names, check_unique};
+use super::{analysis, gates, preview, strategy};
 use crate::analysis::AnalysisSpec;
 use crate::config::file::{self, AutoStart, File, Mode};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::{Rollout, Strategy};
-use crate::rollout::{Plan, Step};
 
 /// All rollouts; `None` when one does not come about, which is then reported.
 pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Rollout>> {
@@ -36,23 +34,47 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Rollout>
         let split = route
             .and_then(|route| file.routes.items().nth(route))
             .and_then(|route: &Slot<file::Route>| route.get()?.split.get());
-        rollouts.push(rollout(written, route, split, reader));
+        let mut ground = Ground {
+            file,
+            split,
+            pair: None,
+        };
+        rollouts.push(rollout(written, route, &mut ground, reader));
     }
     rollouts.into_iter().collect()
 }
 
-fn rollout(
-    written: &file::Rollout,
+/// What is said elsewhere in the file about a rollout's place.
+pub(super) struct Ground<'f> {
+    /// The file.
+    pub(super) file: &'f File,
+    /// The split of its route.
+    pub(super) split: Option<&'f file::Split>,
+    /// `from` and `to` in the split.
+    pub(super) pair: Option<(usize, usize)>,
+}
+
+fn rollout<'f>(
+    written: &'f file::Rollout,
     route: Option<usize>,
-    split: Option<&file::Split>,
+    ground: &mut Ground<'f>,
     reader: &mut Reader<'_>,
 ) -> Option<Rollout> {
-    let pair = split.and_then(|split| pair(written, split, reader));
+    let split = ground.split;
+    ground.pair = split.and_then(|split| pair(written, split, reader));
     let judged = analysis::check(&written.analysis, split, reader);
     let (failed_requests, in_flight_max) = budget(&written.budget, reader);
-    let plan = plan(&written.steps, reader);
-    let (from, to) = pair?;
-    let judged = judged?;
+    let course = strategy::course(written, ground, reader);
+    let preview = match written.preview.get() {
+        Some(_) => preview::check(&written.preview, reader).map(Some),
+        None => written.preview.left_out.then_some(None),
+    };
+    let window = match written.window.get() {
+        Some(_) => gates::window(&written.window).map(Some),
+        None => written.window.left_out.then_some(None),
+    };
+    let (from, to) = ground.pair?;
+    let (judged, course) = (judged?, course?);
     Some(Rollout {
         name: written.name.get()?.clone(),
         route: route?,
@@ -68,12 +90,20 @@ fn rollout(
         patience: judged.patience,
         max_votes_per_key: judged.max_votes_per_key,
         warm_up: judged.warm_up,
-        plan: plan?,
-        strategy: Strategy::Canary,
-        window: None,
-        preview: None,
-        drain: None,
-        on_rollback: Vec::new(),
+        plan: course.plan,
+        strategy: match written.strategy.or(file::Strategy::Canary) {
+            file::Strategy::Canary => Strategy::Canary,
+            file::Strategy::BlueGreen => Strategy::BlueGreen,
+            file::Strategy::Rolling => Strategy::Rolling,
+        },
+        window: window?,
+        preview: preview?,
+        drain: written
+            .drain
+            .get()
+            .and_then(|drain| drain.after.value)
+            .map(|limit| limit.0),
+        on_rollback: course.on_rollback,
     })
 }
 
@@ -116,25 +146,4 @@ fn budget(slot: &Slot<file::Budget>, reader: &mut Reader<'_>) -> (Option<u64>, O
     }
     let failed_requests = written.failed_requests.value.map(|n| u64::from(n.0));
     (failed_requests, written.in_flight.value.map(|n| n.0))
-}
-
-fn plan(slot: &Slot<file::List<file::Step>>, reader: &mut Reader<'_>) -> Option<Plan> {
-    let written: Option<Vec<_>> = slot.items().map(Slot::get).collect();
-    let written = written.filter(|_| slot.value.is_some() || slot.left_out)?;
-    let steps: Option<Vec<_>> = written
-        .iter()
-        .map(|step| {
-            Some(Step::weigh(
-                step.set_weight.value?.ppm,
-                step.bake_time.or(Duration::ZERO),
-            ))
-        })
-        .collect();
-    let error = match Plan::new(steps?) {
-        Ok(plan) => return Some(plan),
-        Err(error) => error,
-    };
-    let step = error.step().and_then(|step| written.get(step));
-    reader.refuse(step.map_or(slot.at, |step| step.set_weight.at), error.to_string());
-    None
 }

@@ -1,17 +1,19 @@
-//! What a person writes about a rollout: the pair, what is judged, its budget, and the plan.
-
-use std::time::Duration;
+//! What a person writes about a rollout: the pair, its strategy, its budget, and what follows success.
 
 use serde_json::Value as Json;
 
-use super::List;
+use super::analysis::Analysis;
+use super::errands::{Smoke, Webhook};
+use super::steps::{Step, Window};
+use super::{HeaderCondition, List};
 use crate::config::declare::{record, word_schema, words};
-use crate::config::read::{Field, Reader, Scalar, Slot, Written};
-use crate::config::scalar::{Count, Factor, Number};
+use crate::config::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written};
+use crate::config::scalar::{Count, Portion};
 use crate::config::schema::Defs;
 use crate::config::tree::NodeId;
-use crate::config::units::{Limit, Percent};
+use crate::config::units::Limit;
 use crate::name::Name;
+use crate::route::HostMatch;
 
 record! {
     /// One trial of a canary. Without steps it stands guard: it takes weight away from an ill canary.
@@ -24,6 +26,8 @@ record! {
         required "from" from: Name,
         /// The variant on trial, a neighbour of the other in the split.
         required "to" to: Name,
+        /// How the canary takes over. Default: canary.
+        optional "strategy" strategy: Strategy,
         /// What starts the plan. Default: manual.
         optional "autoStart" auto_start: AutoStart,
         /// Whether a verdict moves weight. Default: act.
@@ -32,10 +36,41 @@ record! {
         optional "analysis" analysis: Analysis,
         /// Hard bounds of what the canary may cost. Default: none.
         optional "budget" budget: Budget,
+        /// When the rollout may move forward. Default: at any time.
+        optional "window" window: Window,
+        /// Addresses that are told of moments in the rollout, and may hold it. Default: none.
+        optional "webhooks" webhooks: List<Webhook>,
         /// The plan, in rising order, up to 100%.
         optional "steps" steps: List<Step>,
+        /// How endpoints are replaced; with strategy rolling.
+        optional "rolling" rolling: Rolling,
+        /// Which requests reach the idle side at weight 0; with strategy blueGreen. Default: none.
+        optional "preview" preview: Preview,
+        /// For so long the former side stands by after success; with strategy blueGreen. Default: not at all.
+        optional "standby" standby: Limit,
+        /// What becomes of long exchanges on a side that lost all its weight. Default: they end by themselves.
+        optional "drain" drain: Drain,
+        /// What happens after success. Default: nothing.
+        optional "postPromotion" post_promotion: PostPromotion,
+        /// For so long after success a rollback is possible. Default: the standby, else until the next start.
+        optional "rollbackWindow" rollback_window: Limit,
+        /// Which side serves today once the rollout has succeeded. Default: keep.
+        optional "onSuccess" on_success: OnSuccess,
     }
-    later ["postPromotion"]
+    later []
+}
+
+words! {
+    /// How the canary takes over.
+    Strategy {
+        /// In rising shares.
+        "canary" Canary,
+        /// All at once, after checks at weight 0.
+        "blueGreen" BlueGreen,
+        /// Endpoint by endpoint.
+        "rolling" Rolling,
+    }
+    later []
 }
 
 words! {
@@ -60,83 +95,13 @@ words! {
     later []
 }
 
-record! {
-    /// What is judged, and the limits: beyond `warn` a rollout holds, beyond `critical` it aborts.
-    Analysis {
-        /// How evidence is judged. Default: sequential.
-        optional "test" test: Test,
-        /// What the canary is compared with in the same moments; trouble that stable has as well holds the rollout
-        /// instead of aborting it. Default: stable.
-        optional "compareWith" compare_with: CompareWith,
-        /// Fewer requests than this pass no step. Default: 50.
-        optional "minRequests" min_requests: Count<1, 1_000_000_000>,
-        /// The chance that a healthy canary is ever aborted in the whole rollout, from 0.0001% to 5%. Default: 0.1%.
-        optional "alpha" alpha: Percent,
-        /// The share of failures. Default: critical at 5%, unless there is a successRate.
-        optional "errorRate" error_rate: RateLimits,
-        /// The share of successes, above 0% and below 100%. Default: not judged.
-        optional "successRate" success_rate: SuccessLimits,
-        /// The latency that 50% of requests stay below. Default: not judged.
-        optional "latencyP50" latency_p50: LatencyLimits,
-        /// The latency that 90% of requests stay below. Default: not judged.
-        optional "latencyP90" latency_p90: LatencyLimits,
-        /// The latency that 95% of requests stay below. Default: not judged.
-        optional "latencyP95" latency_p95: LatencyLimits,
-        /// The latency that 99% of requests stay below. Default: not judged.
-        optional "latencyP99" latency_p99: LatencyLimits,
-        /// The canary may fail this many times as often as stable, and errorRateMargin more. Default: 1.5.
-        optional "errorRateRatio" error_rate_ratio: Number<1, 100>,
-        /// The share of its requests that the canary may fail beyond errorRateRatio times stable's. Default: 0.5%.
-        optional "errorRateMargin" error_rate_margin: Percent,
-        /// A response is slow beside stable when it takes longer than this many times stable's p90 or p99; or off.
-        /// Default: 1.25.
-        optional "latencyFactor" latency_factor: Factor,
-        /// What follows when the canary answers 4xx where stable does not. Default: warn.
-        optional "clientErrors" client_errors: ClientErrors,
-        /// One key casts at most so many votes in ten seconds and worker, where there are many keys. Default: 10 where
-        /// the split has a key.
-        optional "maxVotesPerKey" max_votes_per_key: Count<1, 1_000_000>,
-        /// The latencies of so many first requests of each endpoint are no evidence. Default: 0.
-        optional "warmUp" warm_up: Count<0, 1_000_000>,
-        /// What follows when a step's bake time is over and there is too little evidence. Default: extend.
-        optional "onInsufficientData" on_insufficient_data: OnInsufficientData,
-        /// How much longer than the bake time evidence is waited for before the rollout is paused. Default: 24h.
-        optional "maxWait" max_wait: Limit,
-    }
-    later []
-}
-
 words! {
-    /// How evidence is judged.
-    Test {
-        /// Tests that may be looked at at any time, with a bounded chance of a false abort.
-        "sequential" Sequential,
-        /// Plain limits that can be checked by hand.
-        "threshold" Threshold,
-    }
-    later []
-}
-
-words! {
-    /// What follows from many 4xx answers.
-    ClientErrors {
-        /// Nothing.
-        "off" Off,
-        /// The rollout holds.
-        "warn" Warn,
-        /// The rollout aborts.
-        "critical" Critical,
-    }
-    later []
-}
-
-words! {
-    /// What follows from too little evidence.
-    OnInsufficientData {
-        /// The rollout is paused at once, for a person.
-        "hold" Hold,
-        /// The step goes on, for maxWait at most.
-        "extend" Extend,
+    /// Which side serves today once a rollout has succeeded.
+    OnSuccess {
+        /// Roles stay as written.
+        "keep" Keep,
+        /// The two exchange their roles: the next start goes back the other way.
+        "swapRoles" SwapRoles,
     }
     later []
 }
@@ -152,57 +117,50 @@ record! {
     later []
 }
 
-words! {
-    /// What a canary is compared with.
-    CompareWith {
-        /// The variant that serves today.
-        "stable" Stable,
-        /// Nothing; limits alone decide.
-        "none" Nothing,
+record! {
+    /// What happens after success.
+    PostPromotion {
+        /// For so long the canary is judged on, and loses everything when it fails.
+        required "watch" watch: Limit,
     }
     later []
 }
 
 record! {
-    /// Limits of a rate.
-    RateLimits {
-        /// Above it the rollout holds.
-        optional "warn" warn: Percent,
-        /// Above it the rollout aborts.
-        optional "critical" critical: Percent,
+    /// Which requests reach the idle side at weight 0; they are no evidence. At least one of the three.
+    Preview {
+        /// Requests to this host.
+        optional "host" host: HostMatch,
+        /// Requests to one of these hosts.
+        optional "hosts" hosts: AtLeastOne<HostMatch>,
+        /// Requests with this header.
+        optional "header" header: HeaderCondition,
     }
     later []
 }
 
 record! {
-    /// Limits of a share of successes.
-    SuccessLimits {
-        /// Below it the rollout holds; no lower than critical.
-        optional "warn" warn: Percent,
-        /// Below it the rollout aborts.
-        optional "critical" critical: Percent,
+    /// What becomes of long exchanges on a side that lost all its weight.
+    Drain {
+        /// They are cut after so long.
+        required "after" after: Limit,
     }
     later []
 }
 
 record! {
-    /// Limits of a latency.
-    LatencyLimits {
-        /// Above it the rollout holds.
-        optional "warn" warn: Limit,
-        /// Above it the rollout aborts.
-        optional "critical" critical: Limit,
-    }
-    later []
-}
-
-record! {
-    /// One part of a plan.
-    Step {
-        /// What the canary gets of the two variants' weight together.
-        required "setWeight" set_weight: Percent,
-        /// Its least duration. Default: as soon as there is evidence.
-        optional "bakeTime" bake_time: Duration,
+    /// How the endpoints of one backend are replaced by those of the other, in the order of the file.
+    Rolling {
+        /// So many endpoints more than before may take requests; a share is rounded up. Default: 25%.
+        optional "maxSurge" max_surge: Portion,
+        /// So many endpoints fewer than before may take requests; a share is rounded down. Default: 25%.
+        optional "maxUnavailable" max_unavailable: Portion,
+        /// How long each batch is judged at least. Default: as soon as there is evidence.
+        optional "bakeTime" bake_time: std::time::Duration,
+        /// How long endpoints that were taken out are waited for. Default: 30s.
+        optional "drain" drain: Limit,
+        /// What new endpoints must pass before they take requests. Default: nothing.
+        optional "health" health: Smoke,
     }
     later []
 }

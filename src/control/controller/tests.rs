@@ -69,6 +69,7 @@ impl Stage {
             loaded: load(&file).unwrap(),
             workers: 1,
             listeners: Vec::new(),
+            tokens: tokio::sync::watch::channel(None).0,
         };
         let read = Arc::clone(&file);
         let (begun, errands) = mpsc::unbounded_channel();
@@ -209,7 +210,11 @@ impl Stage {
 fn load(file: &File) -> Result<Loaded, Vec<Entry>> {
     let spec = file.lock().unwrap().clone()?;
     let text = format!("{spec:?}");
-    Ok(Loaded { spec, text })
+    Ok(Loaded {
+        spec,
+        text,
+        tokens: None,
+    })
 }
 
 fn entry(message: &str) -> Entry {

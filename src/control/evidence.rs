@@ -3,15 +3,14 @@
 
 use serde::Serialize;
 
-use super::seconds_of_ms;
 use crate::analysis::{
     Measured, Metric, Proof, ProofCounts, ProofCriterion, ProofInput, ProofTick, SideEvidence, Statistic, Verdict,
 };
 
-/// The figures behind a verdict.
+/// The figures behind a verdict, as the API and the audit log show them.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct EvidenceBody {
+pub struct EvidenceBody {
     metric: Option<&'static str>,
     /// `warn` or `critical`: which limit of the metric decided.
     level: Option<&'static str>,
@@ -44,7 +43,7 @@ struct Side {
 
 /// The value of a test, and what it had to reach.
 #[derive(Debug, Serialize)]
-pub(super) struct StatisticBody {
+pub struct StatisticBody {
     value: f64,
     level: f64,
 }
@@ -100,7 +99,8 @@ struct Counts {
 
 impl EvidenceBody {
     /// Without the proof, however it failed.
-    pub(super) fn brief(verdict: &Verdict) -> Self {
+    #[must_use]
+    pub fn brief(verdict: &Verdict) -> Self {
         let evidence = &verdict.evidence;
         Self {
             metric: verdict.metric.map(Metric::as_str),
@@ -116,12 +116,18 @@ impl EvidenceBody {
     }
 
     /// With the proof, where there is one.
-    pub(super) fn whole(verdict: &Verdict) -> Self {
+    #[must_use]
+    pub fn whole(verdict: &Verdict) -> Self {
         Self {
             proof: verdict.evidence.proof.as_deref().map(ProofBody::from),
             ..Self::brief(verdict)
         }
     }
+}
+
+#[allow(clippy::cast_precision_loss)] // windows are short
+fn seconds_of_ms(ms: u64) -> f64 {
+    ms as f64 / 1e3
 }
 
 impl From<SideEvidence> for Side {

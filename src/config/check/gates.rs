@@ -1,0 +1,73 @@
+//! Gates: people who must approve, and times of the week.
+
+use std::time::Duration;
+
+use crate::config::file::{self, Day};
+use crate::config::read::{Reader, Slot};
+use crate::rollout::{Approvals, Window};
+
+/// Who must approve; a gate that nobody can pass is reported. `people`: they have names.
+pub(super) fn approvals(slot: &Slot<file::Approvals>, people: bool, reader: &mut Reader<'_>) -> Option<Approvals> {
+    let written = slot.get()?;
+    if !people {
+        reader.refuse(
+            slot.at,
+            "nobody has a name without `admin.tokensFile`, so that nobody could approve; give that",
+        );
+    }
+    let roles: Option<Vec<String>> = written
+        .roles
+        .items()
+        .map(|role| role.get().map(|role| role.0.clone()))
+        .collect();
+    let roles = roles.filter(|_| written.roles.left_out || written.roles.value.is_some())?;
+    let least = u32::try_from(roles.len().max(1)).unwrap_or(u32::MAX);
+    let count = match written.count.get() {
+        Some(count) => count.0,
+        None if written.count.left_out => least,
+        None => return None,
+    };
+    if count < least {
+        let roles = roles.len();
+        reader.refuse_text(
+            written.count.at,
+            &format!("is too few: each of the {roles} roles needs a person of its own; give {least} or more"),
+        );
+    }
+    Some(Approvals {
+        count,
+        roles,
+        expires: written.expires.value.map_or(A_DAY, |limit| limit.0),
+    })
+}
+
+/// The window; `None` when a part of it does not fit, which is reported already.
+pub(super) fn window(slot: &Slot<file::Window>) -> Option<Window> {
+    let written = slot.get()?;
+    let days: Option<Vec<String>> = written
+        .days
+        .items()
+        .map(|day| day.value.map(|day| word(day).to_owned()))
+        .collect();
+    let zone = match written.zone.get() {
+        Some(zone) => zone.0.as_str(),
+        None if written.zone.left_out => "UTC",
+        None => return None,
+    };
+    // What could be wrong with it was refused with its parts.
+    Window::new(&days?, &written.from.get()?.0, &written.to.get()?.0, zone).ok()
+}
+
+fn word(day: Day) -> &'static str {
+    match day {
+        Day::Mon => "mon",
+        Day::Tue => "tue",
+        Day::Wed => "wed",
+        Day::Thu => "thu",
+        Day::Fri => "fri",
+        Day::Sat => "sat",
+        Day::Sun => "sun",
+    }
+}
+
+const A_DAY: Duration = Duration::from_secs(24 * 3600);

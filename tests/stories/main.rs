@@ -21,6 +21,7 @@ mod harness;
 mod limits;
 mod paths;
 mod peers;
+mod people;
 mod rehearse;
 mod reload;
 mod requests;

@@ -3,6 +3,7 @@
 
 mod attach;
 mod backwards;
+mod behind;
 mod files;
 mod page;
 mod proof;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use attach::{Active, Finding};
+pub use behind::records_behind;
 use files::{ACTIVE, aside, put_aside, tail};
 pub use page::{AuditPage, AuditQuery, audit_page, list_audit};
 pub use proof::verify_audit;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::files::{ACTIVE, read_anchor};
-use super::{Audit, AuditQuery, WAITING_MAX, aside, list_audit, verify_audit};
+use super::{Audit, AuditQuery, WAITING_MAX, aside, list_audit, records_behind, verify_audit};
 use crate::audit::{Anchor, Filter, Record, Report, parse};
 
 const LARGE: u64 = 1 << 20;
@@ -495,4 +495,29 @@ fn an_anchor_that_makes_no_sense_harms_nobody() {
     audit.note(record("one"));
     audit.was_saved(LARGE);
     assert_eq!(audit.problem(), None);
+}
+
+#[test]
+fn records_behind_one_come_oldest_first_and_in_parts() {
+    let mut stage = Stage::new();
+    let check = |stage: &Stage, seq, expected: std::ops::RangeInclusive<u64>| {
+        let found: Vec<u64> = records_behind(stage.path(), seq)
+            .iter()
+            .map(|record| record.seq)
+            .collect();
+        assert_eq!(found, expected.collect::<Vec<_>>(), "behind {seq}");
+    };
+    assert!(records_behind(stage.path(), 0).is_empty());
+    stage.add(&["a", "b", "c"]);
+    check(&stage, 0, 1..=3);
+    check(&stage, 2, 3..=3);
+    assert!(records_behind(stage.path(), 3).is_empty());
+    let many: Vec<_> = (0..1_200).map(|n| record(&n.to_string())).collect();
+    for records in many.chunks(400) {
+        stage.audit.note(records.to_vec());
+        stage.save(8 << 10);
+    }
+    check(&stage, 1, 2..=501);
+    check(&stage, 501, 502..=1_001);
+    check(&stage, 1_001, 1_002..=1_203);
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::audit_log::{Audit, AuditPage, AuditQuery, list_audit};
+use super::audit_log::{Audit, records_behind};
 use super::court::{Court, Moment};
 use super::directory::StateError;
 use super::errands::{Errands, Launch, Report, Word};
@@ -26,7 +26,6 @@ use super::store::{Found, Store};
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
 use crate::analysis::{Evidence, Verdict, VerdictKind};
-use crate::audit::{Filter, parse};
 use crate::live::Live;
 use crate::name::Name;
 use crate::notify::{Begin, Notifier, Past, Roster, Teller};
@@ -168,10 +167,14 @@ impl Controller {
             .save(&ground, generation, false, now)
             .map_err(StartError::Unwritable)?;
         let publisher = Publisher::new(&ground, generation, start.workers);
+        let directory = ground.spec.state_directory.clone();
         let (teller, notifier) = Notifier::new(Begin {
             state_directory: ground.spec.state_directory.clone(),
             roster: Roster::of(&ground.spec),
-            past: past(&ground.spec.state_directory, before),
+            past: Past {
+                head: before,
+                read: Arc::new(move |seq| records_behind(&directory, seq)),
+            },
             seed: fastrand::u64(..),
         });
         let (handle, asked) = Handle::new();
@@ -367,33 +370,6 @@ impl Controller {
     /// Milliseconds since the start, of a clock that never goes back.
     pub(super) fn clock_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-/// What the audit log in `directory` holds up to `head`, for those who are to be told of it.
-fn past(directory: &Path, head: u64) -> Past {
-    /// Records that are read at once.
-    const PAGE: u64 = 1_000;
-    let directory = directory.to_owned();
-    let read = move |after: u64| {
-        let query = AuditQuery {
-            limit: usize::try_from(PAGE).unwrap_or(usize::MAX),
-            next: Some((after + PAGE + 1).to_string()),
-            filter: Filter::default(),
-        };
-        let page = match list_audit(&directory, &query) {
-            Ok(page) => page.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the audit log cannot be read for those who are to be told");
-                AuditPage::default()
-            }
-        };
-        let records = page.lines.iter().rev().filter_map(|line| parse(line.as_bytes()).ok());
-        records.filter(|record| record.seq > after).collect()
-    };
-    Past {
-        head,
-        read: Arc::new(read),
     }
 }
 

@@ -216,7 +216,7 @@ impl Controller {
                 .iter()
                 .map(|((rollout, reason), count)| (rollout.clone(), (*reason).to_owned(), *count))
                 .collect(),
-            notifications: Vec::new(),
+            notifications: self.teller.counts(),
         }
     }
 }

@@ -514,7 +514,9 @@ fn records_behind_one_come_oldest_first_and_in_parts() {
     assert!(records_behind(stage.path(), 3).is_empty());
     let many: Vec<_> = (0..1_200).map(|n| record(&n.to_string())).collect();
     for records in many.chunks(400) {
-        stage.audit.note(records.to_vec());
+        for record in records {
+            stage.audit.note(record.clone());
+        }
         stage.save(8 << 10);
     }
     check(&stage, 1, 2..=501);

@@ -4,7 +4,7 @@
 //! and what lies behind that place is told again after a restart. Aborts are told at least once, in order;
 //! other news may be left out where a channel is slow, and the next message says so.
 //!
-//! [`event_of`], the renderers, [`letter`] and [`line`] are pure; [`courier`] and [`notifier`] read clocks,
+//! [`event_of`], the renderers, `letter` and `line` are pure; `courier` and `notifier` read clocks,
 //! wait and send.
 
 mod courier;

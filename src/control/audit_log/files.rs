@@ -84,6 +84,8 @@ pub(super) fn all(directory: &Path, pruned: u64) -> io::Result<Vec<(LogFile, Opt
         files.retain(|(aside, _)| fs::metadata(&aside.path).is_ok_and(|found| identity(&found) != id));
         let first_seq = first_seq(&file)?;
         files.push((LogFile { first_seq, path }, Some(file)));
+        // It may have been put aside, and the one after it as well.
+        files.sort_by_key(|(file, _)| if file.first_seq == 0 { u64::MAX } else { file.first_seq });
     }
     // The next file begins no later than the log does by the state: this one is about to be removed.
     let is_gone = |next: u64| next != 0 && next <= pruned.saturating_add(1);

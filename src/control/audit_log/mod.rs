@@ -29,7 +29,7 @@ const WAITING_MAX: usize = 1_000;
 pub struct AuditView {
     /// The state directory.
     pub directory: PathBuf,
-    /// The newest lines, oldest first.
+    /// The newest lines that the state holds, oldest first.
     pub waiting: Vec<String>,
 }
 
@@ -312,11 +312,11 @@ impl Audit {
         self.problem.as_deref()
     }
 
-    /// For those who read the log while we write it.
+    /// For those who read the log while we write it: nothing that a crash could still take back.
     pub(super) fn view(&self) -> AuditView {
         AuditView {
             directory: self.directory.clone(),
-            waiting: self.waiting[self.appended..].to_vec(),
+            waiting: self.waiting[self.appended..self.saved].to_vec(),
         }
     }
 

@@ -44,6 +44,9 @@ pub mod live;
 // A log of the past through the cores that judge the present.
 pub mod rehearse;
 
+// The past in four numbers.
+pub mod report;
+
 // Shells.
 pub mod admin;
 pub mod control;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 use serin::analysis::{AnalysisSpec, Level, Limits, Test};
-use serin::config::{self, OutcomeLog, Problems, Spec};
+use serin::config::{self, OutcomeLog, Problems, Service, Severity, Spec};
 use serin::measure::FailureStatuses;
 use serin::path::PathPolicy;
 
@@ -110,7 +110,10 @@ fn values_from_variables_are_read_like_written_ones() {
     // Whatever a variable holds, it stays one value.
     let sly = |_: &str| Some("0, x: 1".into());
     assert!(config::load(&text, Path::new("x.yaml"), &sly).is_err());
-    let sly = |_: &str| Some("v1\nroutes: []".into());
+    let sly = |name: &str| match name {
+        "RELEASE" => Some("v1\nroutes: []".into()),
+        _ => env(name),
+    };
     let text = GOOD.replace("release: v1", "release: '${RELEASE}'");
     let spec = config::load(&text, Path::new("x.yaml"), &sly).expect("it is good");
     assert_eq!(spec.backends[0].release.as_deref(), Some("v1\nroutes: []"));
@@ -156,6 +159,7 @@ fn what_is_left_out_gets_the_documented_defaults() {
     let short = short.replace("key: { header: X-User-Id, fallback: clientIp }", "");
     let short = short.replace("keys: [123, true]", "headers: [{ name: x-a, exact: a }]");
     let short = short.replace(", maxSize: 1GiB, keep: 7", "");
+    let short = short.replace(", auditMaxSize: 1MiB, auditRetention: 10y", "");
     let spec = load(&short).expect("it is good");
     let rollout = &spec.rollouts[0];
     assert_eq!(rollout.analysis, AnalysisSpec::default());
@@ -163,6 +167,8 @@ fn what_is_left_out_gets_the_documented_defaults() {
     assert_eq!(spec.routes[0].failure_statuses, FailureStatuses::default());
     let log = spec.outcome_log.expect("there is one");
     assert_eq!((log.max_bytes, log.keep), (64 << 20, 4));
+    assert_eq!(spec.audit.max_bytes, 64 << 20);
+    assert_eq!(spec.audit.retention, Duration::from_secs(7 * 365 * 86_400));
 }
 
 #[test]
@@ -280,6 +286,36 @@ fn what_is_written_arrives() {
         keep: 7,
     };
     assert_eq!(spec.outcome_log, Some(log));
+    assert_eq!(spec.tokens_file.as_deref(), Some(Path::new("conf/people/tokens.yaml")));
+    assert_eq!(spec.audit.max_bytes, 1 << 20);
+    assert_eq!(spec.audit.retention, Duration::from_secs(10 * 365 * 86_400));
+    assert_eq!(
+        (spec.backends[0].commit_ms, spec.backends[1].commit_ms),
+        (Some(1_000), None)
+    );
+    let [team, oncall, own, office] = spec.notifications.as_slice() else {
+        panic!("there are four")
+    };
+    assert_eq!(
+        (team.progress, team.severity, &team.rollouts[..]),
+        (true, Severity::Warn, &[0][..])
+    );
+    assert_eq!((oncall.progress, oncall.severity), (false, Severity::Critical));
+    assert!(oncall.rollouts.is_empty());
+    let pager_duty = Service::PagerDuty {
+        url: "https://events.pagerduty.com/v2/enqueue".into(),
+        routing_key: "s3cr3t".into(),
+    };
+    assert_eq!(oncall.service, pager_duty);
+    let plain = Service::Webhook {
+        url: "https://hooks/".into(),
+        headers: vec![("authorization".into(), "Bearer s3cr3t".into())],
+        template: Some("{{reason}}".into()),
+    };
+    assert_eq!(own.service, plain);
+    assert!(matches!(office.service, Service::Teams { .. }));
+    let shown = format!("{spec:?}");
+    assert!(!shown.contains("s3cr3t"), "{shown}");
     // Loading twice gives equal specs: what did not change is not a change.
     assert_eq!(load(GOOD).as_ref(), Ok(&spec));
     // Editors differ in what they put around the text.
@@ -379,6 +415,16 @@ fn the_schema_accepts_the_examples_and_knows_every_unknown_key() {
         ("404", "2xx"),
         ("mode: observe", "mode: watch"),
         ("inFlight: 50", "inFlight: 0"),
+        ("strategy: canary", "strategy: green"),
+        ("days: [mon, sun]", "days: [monday]"),
+        ("from: '09:00'", "from: 9am"),
+        ("beforeStep", "beforeSteps"),
+        ("url: 'http://gate/'", "url: gate"),
+        ("retries: 0", "retries: 101"),
+        ("status: [200, 3xx]", "status: [1xx]"),
+        ("count: 3", "count: 0"),
+        ("[sre, ", "[2nd, "),
+        ("auditRetention: 10y", "auditRetention: 10"),
     ] {
         let text = GOOD.replacen(good, bad, 1);
         assert_ne!(text, GOOD, "{good}");
@@ -390,6 +436,10 @@ fn the_schema_accepts_the_examples_and_knows_every_unknown_key() {
 
 /// As much of JSON Schema as ours uses.
 fn validate(root: &Json, schema: &Json, value: &Json, path: &str) -> Result<(), String> {
+    // What is secret was left out of the text that is shown.
+    if value == "<hidden>" {
+        return Ok(());
+    }
     let wrong = |what: &str| Err(format!("{path}: {what}: {value}"));
     for (keyword, rule) in schema.as_object().ok_or("a schema is an object")? {
         match keyword.as_str() {
@@ -509,13 +559,18 @@ listeners:
   limits: { headers: 50 }
   paths: normalize
 backends:
-- { name: one, release: v1, endpoints: [127.0.0.1:81] }
+- { name: one, release: v1, commitTime: '1970-01-01T01:00:01+01:00', endpoints: [127.0.0.1:81] }
 - { name: two, endpoints: ['[::1]:81', 'two.internal:82'] }
 trustedProxies: [10.0.0.0/8]
 log: { level: warn, format: text, access: all }
-state: { directory: ./state }
+state: { directory: ./state, auditMaxSize: 1MiB, auditRetention: 10y }
 outcomeLog: { file: logs/outcomes.log, maxSize: 1GiB, keep: 7 }
-admin: { address: 127.0.0.1:0 }
+admin: { address: 0.0.0.0:0, tokensFile: people/tokens.yaml }
+notifications:
+- { name: team, slack: { url: '${TOKEN_URL:-http://hooks/s3cr3t}' }, progress: true, rollouts: [a] }
+- { name: oncall, pagerDuty: { routingKey: '${TOKEN}' }, severity: critical }
+- { name: own, webhook: { url: 'https://hooks/', headers: { Authorization: 'Bearer ${TOKEN}' }, template: '{{reason}}' } }
+- { name: office, teams: { url: 'https://hooks/' } }
 routes:
 - name: a
   match: { hosts: [A.example.com, '*.b.example.com'], pathRegex: '/x/[0-9]+', methods: [GET], headers: [{ name: x-canary, present: false }], query: [{ name: q, regex: 'a+' }] }
@@ -552,7 +607,20 @@ rollouts:
     onInsufficientData: extend
     maxWait: 2h
   budget: { failedRequests: 100, inFlight: 50 }
+  strategy: canary
+  window: { days: [mon, sun], from: '09:00', to: '17:00', zone: Europe/Berlin }
+  webhooks:
+  - { name: told, on: onRollback, url: 'http://gate/', headers: { x-a: '${TOKEN}' }, metadata: { team: a } }
+  - { name: asked, on: [beforeStep, beforePromotion], url: 'http://gate/', timeout: 1s, retries: 0, onFailure: goOn }
+  postPromotion: { watch: 1w }
+  rollbackWindow: 24h
+  onSuccess: swapRoles
+  drain: { after: 30s }
   steps:
   - { setWeight: 5%, bakeTime: 2h }
+  - gate: { approvals: { count: 3, roles: [sre, releaseManager] } }
+  - smoke: { checks: [{ path: /, status: [200, 3xx], expectHeaders: { content-type: text }, maxLatency: 1s }] }
+  - ramp: { to: 50%, over: 10m }
+  - pause: { duration: 10m }
   - { setWeight: 100% }
 ";

@@ -42,6 +42,10 @@ pub enum Command {
     Rollout(RolloutArgs),
     /// Read the audit log, and verify it; needs no running Serin
     Audit(AuditArgs),
+    /// Nothing moves forward from now on; aborts still work
+    Freeze(FreezeArgs),
+    /// Rollouts may move forward again
+    Unfreeze(FreezeArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -146,6 +150,17 @@ pub struct WeightsArgs {
     pub client: ClientArgs,
 }
 
+/// `serin freeze`, `serin unfreeze`
+#[derive(Debug, clap::Args)]
+pub struct FreezeArgs {
+    /// Why; it stands in the journal
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// How to reach Serin.
+    #[command(flatten)]
+    pub client: ClientArgs,
+}
+
 /// `serin rollout`
 #[derive(Debug, clap::Args)]
 pub struct RolloutArgs {
@@ -162,13 +177,29 @@ pub struct RolloutArgs {
 pub enum RolloutAction {
     /// Show all rollouts
     List,
-    /// Show one rollout
+    /// Show one rollout: where it stands, its figures and its steps
     Get {
         /// The rollout
         name: String,
+        /// Show it again whenever it changes, until Ctrl-C
+        #[arg(short, long)]
+        watch: bool,
     },
     /// Begin the plan at its first step
-    Start(CommandArgs),
+    Start {
+        /// The variant that serves now [default: as the file and the last promotion have it]
+        #[arg(long, value_name = "VARIANT", requires = "to")]
+        from: Option<String>,
+        /// The variant that is to serve
+        #[arg(long, value_name = "VARIANT", requires = "from")]
+        to: Option<String>,
+        /// When the newest commit of the release was made, as `git log -1 --format=%cI` prints it
+        #[arg(long, value_name = "TIME", value_parser = instant)]
+        commit_time: Option<String>,
+        /// Which, and why.
+        #[command(flatten)]
+        command: CommandArgs,
+    },
     /// Go on to the next step without waiting
     Promote {
         /// Straight to 100 %
@@ -186,10 +217,24 @@ pub enum RolloutAction {
     Resume(CommandArgs),
     /// Begin anew after an abort
     Retry(CommandArgs),
+    /// Undo a promotion: the former version again, at once
+    Rollback(CommandArgs),
+    /// Give your word at the gate where it waits
+    Approve {
+        /// Only if this is still the generation
+        #[arg(long, value_name = "GENERATION")]
+        if_match: Option<u64>,
+        /// Which, and why.
+        #[command(flatten)]
+        command: CommandArgs,
+    },
     /// Wait for the end: 0 succeeded, 5 aborted, 6 timed out, 7 not running
     Wait {
         /// The rollout
         name: String,
+        /// Wait until this release is on trial, too; without it a rollout that has not begun ends the waiting (7)
+        #[arg(long, value_name = "RELEASE")]
+        release: Option<String>,
         /// How long at most [default: for ever]
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         timeout: Option<Duration>,
@@ -278,6 +323,14 @@ fn limit(text: &str) -> Result<usize, String> {
 
 fn rate() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(i64::from(*demo::RATES.start())..=i64::from(*demo::RATES.end()))
+}
+
+/// An instant of RFC 3339, handed on as written.
+fn instant(text: &str) -> Result<String, String> {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("write an instant with its zone, such as 2026-11-20T10:00:00Z".to_owned()),
+    }
 }
 
 /// Whole numbers with their units, the largest first: `250ms`, `30s`, `1m30s`, `2h`.
@@ -408,7 +461,7 @@ mod tests {
     #[test]
     fn rollouts_take_the_verbs_of_the_api() {
         for verb in [
-            "get", "start", "promote", "abort", "pause", "resume", "retry", "wait", "history",
+            "get", "start", "promote", "abort", "pause", "resume", "retry", "rollback", "approve", "wait", "history",
         ] {
             assert!(parse(&format!("rollout {verb} checkout")).is_ok(), "{verb}");
             refused(&format!("rollout {verb}"));
@@ -421,7 +474,14 @@ mod tests {
         };
         assert_eq!((command.name.as_str(), command.reason.as_str()), ("checkout", "sure"));
         refused("rollout start checkout --full");
-        refused("rollout approve checkout");
+        refused("rollout start checkout --from green");
+        refused("rollout start checkout --commit-time yesterday");
+        let line = "rollout start checkout --from green --to blue --commit-time 2026-11-20T10:00:00+01:00";
+        assert!(parse(line).is_ok());
+        assert!(parse("rollout approve checkout --reason well --if-match 42").is_ok());
+        assert!(parse("rollout wait checkout --release v1.5.0 --timeout 30m").is_ok());
+        assert!(parse("rollout get checkout --watch").is_ok());
+        assert!(parse("freeze --reason sale").is_ok() && parse("unfreeze").is_ok());
     }
 
     #[test]

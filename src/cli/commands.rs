@@ -3,9 +3,9 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::args::{ClientArgs, CommandArgs, Output, RolloutAction, RolloutArgs, WeightsArgs};
+use super::args::{ClientArgs, CommandArgs, FreezeArgs, Output, RolloutAction, RolloutArgs, WeightsArgs};
 use super::client::{Answer, Client, ClientError, Question, segment};
-use super::{Console, Exit, text, wait};
+use super::{Console, Exit, text, wait, watch};
 
 /// `serin status`
 pub async fn status(args: &ClientArgs, console: &mut Console<'_>) -> Exit {
@@ -63,21 +63,58 @@ pub async fn rollout(args: &RolloutArgs, console: &mut Console<'_>) -> Exit {
         RolloutAction::History { name } => {
             return ask_and_show(client, Question::get(of(name)), console, text::history).await;
         }
-        RolloutAction::Wait { name, timeout } => {
+        RolloutAction::Wait { name, release, timeout } => {
+            let wanted = wait::Wanted {
+                target: &of(name),
+                release: release.as_deref(),
+                timeout: *timeout,
+            };
             return match Caller::new(client, console) {
-                Ok(caller) => wait::wait(caller, &of(name), *timeout).await,
+                Ok(caller) => wait::wait(caller, wanted).await,
                 Err(exit) => exit,
             };
         }
-        RolloutAction::Get { name } => Question::get(of(name)),
-        RolloutAction::Start(args) => command("start", args, json!({})),
+        RolloutAction::Get { name, watch } => {
+            return match Caller::new(client, console) {
+                Ok(caller) if *watch => watch::watch(caller, &of(name), watch::Screen::of_stdout()).await,
+                Ok(caller) => watch::once(caller, &of(name)).await,
+                Err(exit) => exit,
+            };
+        }
+        RolloutAction::Start {
+            from,
+            to,
+            commit_time,
+            command: args,
+        } => {
+            let given = [("from", from), ("to", to), ("commitTime", commit_time)];
+            let given = given
+                .into_iter()
+                .filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?))));
+            command("start", args, Value::Object(given.collect()))
+        }
         RolloutAction::Promote { full, command: args } => command("promote", args, json!({"full": full})),
         RolloutAction::Abort(args) => command("abort", args, json!({})),
         RolloutAction::Pause(args) => command("pause", args, json!({})),
         RolloutAction::Resume(args) => command("resume", args, json!({})),
         RolloutAction::Retry(args) => command("retry", args, json!({})),
+        RolloutAction::Rollback(args) => command("rollback", args, json!({})),
+        RolloutAction::Approve {
+            if_match,
+            command: args,
+        } => Question {
+            if_match: *if_match,
+            ..command("approve", args, json!({}))
+        },
     };
     ask_and_show(client, question, console, text::rollout).await
+}
+
+/// `serin freeze` and `serin unfreeze`
+pub async fn freeze(args: &FreezeArgs, frozen: bool, console: &mut Console<'_>) -> Exit {
+    let method = if frozen { Method::POST } else { Method::DELETE };
+    let question = Question::change(method, "/v1/freeze", json!({"reason": args.reason}));
+    ask_and_show(&args.client, question, console, text::freeze).await
 }
 
 async fn ask_and_show(

@@ -9,18 +9,20 @@ mod local;
 mod rehearse;
 mod table;
 mod text;
+mod tree;
 mod wait;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
 pub use args::{
     Args, AuditAction, AuditArgs, AuditListArgs, AuditPlace, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs,
-    Output, RehearseArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
+    FreezeArgs, Output, RehearseArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
 };
 pub use audit::audit;
 pub use client::{Answer, Client, ClientError, Question, segment};
-pub use commands::{rollout, status, weights};
+pub use commands::{freeze, rollout, status, weights};
 pub use local::{check, completions, schema};
 pub use rehearse::rehearse;
 

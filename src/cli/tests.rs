@@ -52,6 +52,8 @@ async fn run(line: &str, admin: &str) -> Ended {
         Command::Status(args) => super::status(&args, console).await,
         Command::Weights(args) => super::weights(&args, console).await,
         Command::Rollout(args) => super::rollout(&args, console).await,
+        Command::Freeze(args) => super::freeze(&args, true, console).await,
+        Command::Unfreeze(args) => super::freeze(&args, false, console).await,
         other => panic!("{other:?} is no client command"),
     };
     Ended {
@@ -135,6 +137,23 @@ async fn rollouts_are_shown_and_directed() {
         ("rollout abort checkout --reason smoke", "phase    aborted"),
         ("rollout pause checkout", "phase    paused"),
         ("rollout retry checkout", "phase    progressing"),
+        ("rollout rollback checkout", "phase    progressing"),
+        (
+            "rollout approve checkout --reason well --if-match 42",
+            "phase    progressing",
+        ),
+        (
+            "rollout start checkout --from b --to a --commit-time 2026-11-21T12:00:13Z",
+            "phase    progressing",
+        ),
+        ("rollout get checkout", "├─ ● 2: 25 %, approvals"),
+        ("rollout get checkout", "canary   canary  checkout-canary"),
+        (
+            "freeze --reason sale",
+            "frozen since 2026-11-21T12:00:13.042Z by api: sale",
+        ),
+        ("status", "frozen         since"),
+        ("unfreeze", "not frozen"),
     ] {
         let ended = serin.run(line).await;
         assert_eq!((ended.exit, ended.err.as_str()), (Exit::Done, ""), "{line}");
@@ -145,6 +164,12 @@ async fn rollouts_are_shown_and_directed() {
         told.contains(&r#"checkout Promote { full: true } "sure" by api"#.to_owned()),
         "{told:?}"
     );
+    for told_so in [
+        r#"checkout approved "well" by api [] at Some("\"42\"")"#,
+        r#"checkout Start "" by api b to a of Some(1795262413000)"#,
+    ] {
+        assert!(told.contains(&told_so.to_owned()), "{told:?}");
+    }
     assert!(
         told.contains(&r#"checkout Abort "smoke" by api"#.to_owned()),
         "{told:?}"
@@ -153,6 +178,8 @@ async fn rollouts_are_shown_and_directed() {
     let refused = serin.run("rollout resume checkout").await;
     assert_eq!(refused.exit, Exit::Conflict);
     assert_eq!(refused.err, "Not possible now: not paused; possible: pause\n");
+    let stale = serin.run("rollout approve checkout --if-match 41").await;
+    assert_eq!(stale.exit, Exit::Conflict);
     assert_eq!(serin.run("rollout get nope").await.exit, Exit::Failed);
     assert_eq!(serin.run("rollout history ../status").await.exit, Exit::Failed);
 }
@@ -186,6 +213,53 @@ async fn waiting_ends_as_the_rollout_does() {
         "progressing"
     );
     assert_eq!(serin.run("rollout wait nope").await.exit, Exit::Failed);
+}
+
+#[tokio::test]
+async fn who_waits_for_another_release_waits_on() {
+    use Phase::{Aborted, Idle, Progressing, Succeeded};
+    let serin = Serin::start();
+    *serin.fake.phases.lock().unwrap() = [Idle, Progressing, Succeeded].into();
+    let ended = serin.run("rollout wait checkout --release v1.5.0").await;
+    assert_eq!((ended.exit, ended.err.as_str()), (Exit::Done, ""));
+    *serin.fake.phases.lock().unwrap() = [Aborted].into();
+    let ended = serin.run("rollout wait checkout --release v1.6.0 --timeout 1ms").await;
+    assert_eq!(ended.exit, Exit::TimedOut);
+    *serin.fake.phases.lock().unwrap() = [Aborted].into();
+    let ended = serin.run("rollout wait checkout --release v1.5.0").await;
+    assert_eq!(ended.exit, Exit::RolledBack);
+}
+
+#[tokio::test]
+async fn a_token_that_nobody_has_is_refused() {
+    let serin = Serin::start();
+    let people = crate::people::Tokens::new(vec![crate::people::Token {
+        name: crate::name::Name::new("ann").unwrap(),
+        hash: crate::people::TokenHash::of("sesame"),
+        roles: vec!["viewer".to_owned()],
+    }]);
+    serin
+        .fake
+        .tokens
+        .send_replace(Some(std::sync::Arc::new(people.unwrap())));
+    for (line, exit, err) in [
+        ("status", Exit::Failed, "Who are you?: this call needs a token"),
+        (
+            "status --token open",
+            Exit::Failed,
+            "Who are you?: nobody has this token",
+        ),
+        ("status --token sesame", Exit::Done, ""),
+        (
+            "rollout abort checkout --token sesame",
+            Exit::Failed,
+            "Not with these roles: this call needs the role operator or approver or admin; ann has viewer",
+        ),
+    ] {
+        let ended = serin.run(line).await;
+        assert_eq!(ended.exit, exit, "{line}");
+        assert!(ended.err.starts_with(err), "{line}: {}", ended.err);
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,9 @@ pub(super) fn status(status: &Value, routes: Option<&Value>) -> String {
     if let Some(problem) = status["stateProblem"].as_str() {
         parts[0].push_str(&format!("\nstate          CANNOT BE WRITTEN: {problem}"));
     }
+    if status["frozen"]["frozen"] == true {
+        parts[0].push_str(&format!("\nfrozen         {}", frozen(&status["frozen"])));
+    }
     for kept in items(&status["kept"]) {
         parts[0].push_str(&format!("\nkept           {}", word(kept)));
     }
@@ -167,7 +170,7 @@ pub(super) fn rollout(rollout: &Value) -> String {
 }
 
 /// The figures of both sides and of the test, a line each.
-fn evidence(rollout: &Value) -> Vec<String> {
+pub(super) fn evidence(rollout: &Value) -> Vec<String> {
     let evidence = &rollout["evidence"];
     let mut lines = Vec::new();
     for (side, name) in [("canary", "to"), ("stable", "from")] {
@@ -260,6 +263,23 @@ pub(super) fn history(rollout: &Value) -> String {
     table.render()
 }
 
+/// `GET /v1/freeze`
+pub(super) fn freeze(freeze: &Value) -> String {
+    match freeze["frozen"] == true {
+        true => format!("frozen {}", frozen(freeze)),
+        false => "not frozen: rollouts may move forward".to_owned(),
+    }
+}
+
+fn frozen(freeze: &Value) -> String {
+    let reason = match freeze["reason"].as_str() {
+        None | Some("") => String::new(),
+        Some(_) => format!(": {}", one_line(&freeze["reason"])),
+    };
+    let (since, by) = (word(&freeze["since"]), word(&freeze["by"]));
+    format!("since {since} by {by}{reason}; nothing moves forward, aborts still work")
+}
+
 /// A problem document.
 pub(super) fn problem(problem: &Value) -> String {
     let mut text = format!("{}: {}", word(&problem["title"]), one_line(&problem["detail"]));
@@ -277,7 +297,7 @@ fn field_error(error: &Value) -> String {
 }
 
 /// `2 of 3 (25 %)`: people count from 1.
-fn step(rollout: &Value) -> String {
+pub(super) fn step(rollout: &Value) -> String {
     let Some(index) = rollout["step"].as_u64() else {
         return "-".to_owned();
     };
@@ -288,12 +308,12 @@ fn step(rollout: &Value) -> String {
     format!("{} of {steps}{weight}", index + 1)
 }
 
-fn items(value: &Value) -> &[Value] {
+pub(super) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
 /// A text or number as it is; `-` for what is unknown.
-fn word(value: &Value) -> String {
+pub(super) fn word(value: &Value) -> String {
     match value {
         Value::String(text) if !text.is_empty() => one_line(value),
         Value::Number(number) => number.to_string(),
@@ -302,20 +322,20 @@ fn word(value: &Value) -> String {
 }
 
 /// A text without anything that would move the cursor: people's reasons are shown as they are.
-fn one_line(value: &Value) -> String {
+pub(super) fn one_line(value: &Value) -> String {
     let text = value.as_str().unwrap_or("-");
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// 0 to 1 as percent with three digits that count.
-fn percent(value: &Value) -> String {
+pub(super) fn percent(value: &Value) -> String {
     value
         .as_f64()
         .map_or("-".to_owned(), |share| format!("{} %", digits(share * 100.0)))
 }
 
 /// Seconds in the unit that suits them.
-fn span(value: &Value) -> String {
+pub(super) fn span(value: &Value) -> String {
     let Some(seconds) = value.as_f64() else {
         return "-".to_owned();
     };
@@ -350,7 +370,9 @@ fn digits(value: f64) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{counted, evidence, history, percent, problem, progress, rollout, rollouts, span, status, weights_set};
+    use super::{
+        counted, evidence, freeze, history, percent, problem, progress, rollout, rollouts, span, status, weights_set,
+    };
 
     fn check(text: String, lines: &[&str]) {
         assert_eq!(text.lines().collect::<Vec<_>>(), lines, "\n{text}\n");
@@ -542,6 +564,19 @@ mod tests {
                 "checkout  idle",
             ],
         );
+    }
+
+    #[test]
+    fn a_freeze_is_one_line() {
+        let view = json!({"frozen": true, "by": "ann", "reason": "sale", "since": "2026-11-21T12:00:13.042Z"});
+        let line = "since 2026-11-21T12:00:13.042Z by ann: sale; nothing moves forward, aborts still work";
+        assert_eq!(freeze(&view), format!("frozen {line}"));
+        assert_eq!(
+            freeze(&json!({"frozen": false})),
+            "not frozen: rollouts may move forward"
+        );
+        let text = status(&json!({"frozen": view}), None);
+        assert!(text.contains(&format!("\nfrozen         {line}\n")), "{text}");
     }
 
     #[test]

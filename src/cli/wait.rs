@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::args::Output;
@@ -13,10 +14,26 @@ use super::{Exit, text};
 const PACE: Duration = Duration::from_millis(250);
 
 /// How long a Serin that has answered before may be gone: it is being restarted, perhaps.
-const ABSENCE_MAX: Duration = Duration::from_secs(10);
+pub(super) const ABSENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Looks at `target` until the rollout there has ended, at most for `timeout`.
-pub(super) async fn wait(mut caller: Caller<'_, '_>, target: &str, timeout: Option<Duration>) -> Exit {
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted<'w> {
+    /// Path of the rollout.
+    pub(super) target: &'w str,
+    /// The release whose end is meant; `None`: whatever is on trial now.
+    pub(super) release: Option<&'w str>,
+    /// At most so long.
+    pub(super) timeout: Option<Duration>,
+}
+
+/// Looks at a rollout until it has ended.
+pub(super) async fn wait(mut caller: Caller<'_, '_>, wanted: Wanted<'_>) -> Exit {
+    let Wanted {
+        target,
+        release,
+        timeout,
+    } = wanted;
     let begun = Instant::now();
     let over = |now: Instant| timeout.is_some_and(|timeout| timeout <= now.duration_since(begun));
     let mut last_seen: Option<Instant> = None;
@@ -37,7 +54,7 @@ pub(super) async fn wait(mut caller: Caller<'_, '_>, target: &str, timeout: Opti
                 caller.console.say(&said);
                 last_said = said;
             }
-            let end = end_of(answer.body["phase"].as_str());
+            let end = end_of(&answer.body, release);
             if let Some(exit) = end.or(over(now).then_some(Exit::TimedOut)) {
                 if caller.output == Output::Json {
                     caller.console.say(answer.text.trim_end());
@@ -55,9 +72,13 @@ pub(super) async fn wait(mut caller: Caller<'_, '_>, target: &str, timeout: Opti
     }
 }
 
-/// How a phase ends the waiting; `None`: it goes on.
-fn end_of(phase: Option<&str>) -> Option<Exit> {
-    match phase {
+/// How what is seen ends the waiting; `None`: it goes on. Right after a file was saved the rollout still
+/// shows the release before: whoever waits for one by name waits until it has begun.
+fn end_of(rollout: &Value, release: Option<&str>) -> Option<Exit> {
+    let is_another = release.is_some_and(|wanted| rollout["release"].as_str() != Some(wanted));
+    match rollout["phase"].as_str() {
+        Some("idle" | "watching") if release.is_some() => None,
+        Some("succeeded" | "aborted") if is_another => None,
         Some("succeeded") => Some(Exit::Done),
         Some("aborted") => Some(Exit::RolledBack),
         Some("idle" | "watching") => Some(Exit::Conflict),
@@ -68,6 +89,8 @@ fn end_of(phase: Option<&str>) -> Option<Exit> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::end_of;
     use crate::cli::Exit;
     use crate::rollout::Phase;
@@ -81,9 +104,27 @@ mod tests {
             Phase::Aborted => Some(Exit::RolledBack),
         };
         for phase in Phase::ALL {
-            assert_eq!(end_of(Some(phase.as_str())), expected(phase), "{phase:?}");
+            let rollout = json!({"phase": phase.as_str(), "release": "v1"});
+            assert_eq!(end_of(&rollout, None), expected(phase), "{phase:?}");
         }
-        assert_eq!(end_of(Some("resting")), Some(Exit::Failed));
-        assert_eq!(end_of(None), Some(Exit::Failed));
+        assert_eq!(end_of(&json!({"phase": "resting"}), None), Some(Exit::Failed));
+        assert_eq!(end_of(&json!({}), None), Some(Exit::Failed));
+    }
+
+    #[test]
+    fn who_waits_for_a_release_waits_until_it_has_begun() {
+        let check = |phase: &str, release: Option<&str>, expected: Option<Exit>| {
+            let rollout = json!({"phase": phase, "release": release});
+            assert_eq!(end_of(&rollout, Some("v2")), expected, "{phase} {release:?}");
+        };
+        check("idle", Some("v2"), None);
+        check("watching", Some("v1"), None);
+        check("succeeded", Some("v1"), None);
+        check("aborted", Some("v1"), None);
+        check("aborted", None, None);
+        check("progressing", Some("v2"), None);
+        check("succeeded", Some("v2"), Some(Exit::Done));
+        check("aborted", Some("v2"), Some(Exit::RolledBack));
+        check("resting", Some("v2"), Some(Exit::Failed));
     }
 }

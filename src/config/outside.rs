@@ -77,6 +77,9 @@ pub(super) struct SentHeader(pub(super) String);
 
 impl Scalar for SentHeader {
     fn parse(text: &str) -> Result<Self, String> {
+        if text.eq_ignore_ascii_case("host") {
+            return Err("is said by the URL, or by `host`; leave it out".into());
+        }
         let name = HeaderName::parse(text)?.0;
         if FRAMING.contains(&name.as_str()) {
             return Err("is set by Serin itself; leave it out".into());
@@ -208,6 +211,7 @@ mod tests {
     fn no_header_breaks_out_of_its_line() {
         check("X-Token", Ok(SentHeader("x-token".into())));
         check::<SentHeader>("Transfer-Encoding", Err("set by Serin itself"));
+        check::<SentHeader>("Host", Err("said by the URL"));
         check::<SentHeader>("a b", Err("no header name"));
         check("Bearer s3cr3t", Ok(HeaderText("Bearer s3cr3t".into())));
         check::<HeaderText>("a\r\nx: y", Err("control character"));

@@ -243,8 +243,7 @@ impl<T: Scalar> Written for T {
         match Self::parse(&scalar.text) {
             Ok(value) => Some(value),
             Err(rest) => {
-                // Of a variable only the name is quoted.
-                if Self::SECRET && !tree.is_expanded(at) {
+                if Self::SECRET {
                     reader.refuse(at, format!("the value {rest}"));
                 } else {
                     reader.refuse_text(at, &rest);

@@ -8,6 +8,7 @@ use super::read::Scalar;
 use super::units::{Percent, decimal};
 use crate::head::Method;
 use crate::name::Name;
+use crate::people::is_role;
 use crate::share::{MILLION, WEIGHT_MAX};
 
 impl Scalar for bool {
@@ -135,10 +136,7 @@ pub(super) struct Role(pub(super) String);
 
 impl Scalar for Role {
     fn parse(text: &str) -> Result<Self, String> {
-        let good = text.len() <= 63
-            && text.starts_with(|first: char| first.is_ascii_alphabetic())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
-        if good {
+        if is_role(text) {
             Ok(Self(text.into()))
         } else {
             Err("is no role; use 1 to 63 letters, digits, '_' or '-', beginning with a letter, such as sre".into())

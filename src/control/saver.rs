@@ -126,8 +126,11 @@ impl Saver {
         let due =
             self.behind || self.again || self.audit.is_ahead() || (baking && age >= BAKED) || (spends && age >= SPENT);
         if due && self.may_try(now) {
-            self.again &= self.behind;
             self.save_later(ground, generation, now);
+            if self.again && !self.behind {
+                self.again = false;
+                self.save_later(ground, generation, now);
+            }
         }
     }
 

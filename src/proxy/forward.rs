@@ -289,7 +289,7 @@ impl BackendBody {
     }
 
     /// `task` sends this body, as far as the client's windows allow: ending it is the way to end the exchange.
-    pub(super) fn is_sent_by(&self, task: AbortHandle) {
+    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
         if let Some(ledger) = &self.ledger {
             ledger.is_sent_by(task);
         }

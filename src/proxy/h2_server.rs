@@ -65,7 +65,7 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
                 open.offer(task.cloned());
                 let mut response = to_response(answer, head_only);
                 if let (AnswerBody::Backend(body), Some(task)) = (&response.body().body, task) {
-                    body.is_sent_by(task.clone());
+                    body.is_sent_by(task);
                 }
                 response.body_mut().open = Some(open);
                 Ok::<_, Infallible>(response)

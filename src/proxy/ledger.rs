@@ -258,8 +258,8 @@ impl Ledger {
     }
 
     /// `task` sends the answer; it is ended when the exchange has to end.
-    pub(super) fn is_sent_by(&self, task: AbortHandle) {
-        self.with(|exchange| exchange.task = Some(task));
+    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
+        self.with(|exchange| exchange.task = exchange.variant().curfew.as_ref().map(|_| task.clone()));
     }
 
     /// The whole response has gone out.

@@ -313,6 +313,24 @@ mod tests {
         assert_eq!(bucket_of_draw(0), 0);
     }
 
+    #[test]
+    fn a_cohort_of_hosts_holds_who_asks_for_one_of_them() {
+        let hosts = ["green.example".to_owned(), "look.example.".to_owned()];
+        let cohort = Cohort::of_hosts(Name::new("preview").unwrap(), &hosts, 1);
+        assert!(!cohort.evidence && cohort.variant == 1);
+        let check = |host: &str, expected: bool| {
+            let head = HeadBuilder::default().request(Method::Get, Version::Http11, host, "/");
+            assert_eq!(cohort.holds(&head, None), expected, "{host}");
+        };
+        check("green.example", true);
+        check("Green.Example:8080", true);
+        check("green.example.", true);
+        check("look.example", true);
+        check("blue.example", false);
+        check("x.green.example", false);
+        check("", false);
+    }
+
     proptest! {
         #[test]
         fn a_route_places_a_key_as_the_formula_says(route in "[a-z]{1,9}", user in "[a-z0-9]{1,20}") {

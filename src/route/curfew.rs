@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The hour for what began on one side while it had weight. It outlives swaps, so that exchanges that chose
-/// the side by an older table meet it; what begins without weight, by a cohort, does not.
+/// the side by an older table meet it; what begins without weight, by a cohort, does not. The workers look at each
+/// exchange once a second at least: an hour that is nearer than that is met up to a second late.
 #[derive(Debug)]
 pub struct Curfew {
     /// By the clock of `Live`; [`NONE`]: they end by themselves.

@@ -13,16 +13,6 @@ pub(super) fn check(slot: &Slot<file::Preview>, reader: &mut Reader<'_>) -> Opti
         reader.refuse(slot.at, "shows nothing to anyone; give `host`, `hosts` or `header`");
         return None;
     }
-    let mut hosts = Vec::new();
-    let single = (!written.host.left_out).then_some(&written.host);
-    for slot in single.into_iter().chain(written.hosts.items()) {
-        match slot.get()? {
-            HostMatch::Exact(host) => hosts.push(host.clone()),
-            HostMatch::Wildcard(_) => {
-                reader.refuse_text(slot.at, "is no single host; name each host of the preview");
-            }
-        }
-    }
     let header = match written.header.left_out {
         true => None,
         false => headers(std::iter::once(&written.header), reader)?.pop(),
@@ -35,6 +25,16 @@ pub(super) fn check(slot: &Slot<file::Preview>, reader: &mut Reader<'_>) -> Opti
             written.header.at,
             "is met by every request without the header; say what a request must have",
         );
+    }
+    let mut hosts = Vec::new();
+    let single = (!written.host.left_out).then_some(&written.host);
+    for slot in single.into_iter().chain(written.hosts.items()) {
+        match slot.get()? {
+            HostMatch::Exact(host) => hosts.push(host.clone()),
+            HostMatch::Wildcard(_) => {
+                reader.refuse_text(slot.at, "is no single host; name each host of the preview");
+            }
+        }
     }
     Some(Preview { hosts, header })
 }

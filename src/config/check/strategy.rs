@@ -150,6 +150,11 @@ fn batches(
     let portion = |slot: Option<&Slot<Portion>>| slot.map_or(Some(quarter), |slot| slot.known_or(quarter));
     let surge = portion(rolling.map(|rolling| &rolling.max_surge))?;
     let unavailable = portion(rolling.map(|rolling| &rolling.max_unavailable))?;
+    if is_none(surge) && is_none(unavailable) {
+        let message = "has neither `maxSurge` nor `maxUnavailable`, so that nothing could move; give one of them";
+        reader.refuse(slot.at, message);
+        return None;
+    }
     let fleet = Fleet {
         bake_time: rolling.map_or(Duration::ZERO, |rolling| rolling.bake_time.or(Duration::ZERO)),
         drain: rolling
@@ -159,15 +164,19 @@ fn batches(
         ..Fleet::new(count, surge, unavailable)
     };
     if fleet.unavailable >= count {
-        let why = match surge {
-            Portion::Count(0) | Portion::Share(0) => "give `maxSurge` 1 or more",
-            Portion::Count(_) | Portion::Share(_) => "give a smaller `maxUnavailable`",
+        let why = match is_none(surge) {
+            true => "give `maxSurge` 1 or more",
+            false => "give a smaller `maxUnavailable`",
         };
         let message = format!("would leave none of the {count} endpoints in rotation; {why}");
         reader.refuse(slot.at, message);
         return None;
     }
     Some(fleet.batches())
+}
+
+fn is_none(portion: Portion) -> bool {
+    matches!(portion, Portion::Count(0) | Portion::Share(0))
 }
 
 /// How many endpoints either side has.
@@ -190,13 +199,22 @@ fn endpoints(written: &file::Rollout, ground: &Ground<'_>, reader: &mut Reader<'
     let (before, after) = (count(old), count(new));
     if before != after {
         let message = format!(
-            "has {after} endpoints and `from` has {before}; with `strategy: rolling` both have as many, and each \
-             takes the place of another"
+            "has a backend of {}, and `from` one of {}; with `strategy: rolling` each endpoint takes the place of \
+             another, so give both as many",
+            of_endpoints(after),
+            of_endpoints(before)
         );
         reader.refuse(written.to.at, message);
         return None;
     }
     u32::try_from(before).ok().filter(|count| *count > 0)
+}
+
+fn of_endpoints(count: usize) -> String {
+    match count {
+        1 => "1 endpoint".to_owned(),
+        _ => format!("{count} endpoints"),
+    }
 }
 
 fn after(written: &file::Rollout) -> After {
@@ -215,3 +233,218 @@ fn after(written: &file::Rollout) -> After {
 
 /// How long endpoints that were taken out are waited for.
 const DRAIN: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{Rollout, load};
+    use crate::rollout::{Errand, Needs};
+
+    /// The rollout of a file whose sides have three endpoints each.
+    #[track_caller]
+    fn rollout(text: &str) -> Rollout {
+        let file = format!(
+            "version: 1\n\
+             admin: {{ tokensFile: tokens.yaml }}\n\
+             listeners: [{{ name: l, address: 127.0.0.1:80 }}]\n\
+             backends:\n\
+             - {{ name: one, endpoints: [a:1, b:1, c:1] }}\n\
+             - {{ name: two, endpoints: [a:2, b:2, c:2] }}\n\
+             routes:\n\
+             - {{ name: r, match: {{ hosts: [shop.example.com] }}, split: {{ variants: [\
+             {{ name: s, backend: one, weight: 1 }}, {{ name: c, backend: two, weight: 0 }}] }} }}\n\
+             rollouts:\n\
+             - {{ name: r, route: r, from: s, to: c, {text} }}\n"
+        );
+        let mut spec = load(&file, Path::new("x.yaml"), &|_| None).unwrap_or_else(|problems| panic!("{problems}"));
+        spec.rollouts.remove(0)
+    }
+
+    /// One line for each step: part, percent, what it needs.
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let plan = rollout(text).plan;
+        let needs = |needs: &Needs| match needs {
+            Needs::Evidence { bake_time } => format!("evidence {bake_time:?}"),
+            Needs::Time(time) => format!("time {time:?}"),
+            Needs::Person => "person".to_owned(),
+            Needs::Approvals(gate) => format!("{} of {:?} in {:?}", gate.count, gate.roles, gate.expires),
+            Needs::Window(window) => window.to_string(),
+            Needs::Drained(time) => format!("drained {time:?}"),
+            Needs::Errand(errand) => match &**errand {
+                Errand::Webhook(webhook) => format!("{} {}", webhook.moment.as_str(), webhook.name),
+                Errand::Smoke(smoke) => format!("smoke {}", smoke.checks[0].path),
+            },
+        };
+        let found: Vec<String> = plan
+            .steps()
+            .iter()
+            .map(|step| format!("{} {}% {}", step.part, step.weight_ppm / 10_000, needs(&step.needs)))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_canary_goes_part_by_part() {
+        check(
+            "webhooks: [{ name: load, on: beforeStart, url: 'http://h/' }, { name: each, on: [beforeStep, onRollback], \
+             url: 'http://h/' }, { name: last, on: beforePromotion, url: 'http://h/' }], steps: [\
+             { gate: { approvals: { roles: [releaseManager, sre], expires: 1h } } }, \
+             { smoke: { path: /health } }, { setWeight: 5%, bakeTime: 2h }, { pause: { duration: 10m } }, { pause: {} }, \
+             { ramp: { to: 15%, over: 2s } }, { gate: { webhook: { name: ask, url: 'http://h/' } } }, \
+             { setWeight: 100%, bakeTime: 10m }, { analysis: { duration: 1m } }, \
+             { gate: { window: { days: [mon], from: '09:00', to: '17:00' } } }]",
+            &[
+                "0 0% beforeStart load",
+                "0 0% 2 of [\"releaseManager\", \"sre\"] in 3600s",
+                "1 0% beforeStep each",
+                "1 0% smoke /health",
+                "2 0% beforeStep each",
+                "2 5% evidence 7200s",
+                "3 5% beforeStep each",
+                "3 5% time 600s",
+                "4 5% beforeStep each",
+                "4 5% person",
+                "5 5% beforeStep each",
+                "5 10% evidence 1s",
+                "5 15% evidence 1s",
+                "6 15% beforeStep each",
+                "6 15% gate ask",
+                "7 15% beforeStep each",
+                "7 15% beforePromotion last",
+                "7 100% evidence 600s",
+                "8 100% beforeStep each",
+                "8 100% evidence 60s",
+                "9 100% beforeStep each",
+                "9 100% mon from 09:00 to 17:00 UTC",
+            ],
+        );
+    }
+
+    #[test]
+    fn blue_green_switches_once() {
+        check("strategy: blueGreen", &["0 100% evidence 0ns"]);
+        check(
+            "strategy: blueGreen, webhooks: [{ name: last, on: beforePromotion, url: 'http://h/' }], steps: [\
+             { smoke: { path: / } }, { gate: { approvals: {} } }, { setWeight: 100%, bakeTime: 10m }, { pause: {} }]",
+            &[
+                "0 0% smoke /",
+                "1 0% 1 of [] in 86400s",
+                "2 0% beforePromotion last",
+                "2 100% evidence 600s",
+                "3 100% person",
+            ],
+        );
+    }
+
+    #[test]
+    fn rolling_goes_batch_by_batch() {
+        check(
+            "strategy: rolling",
+            &[
+                "0 25% evidence 0ns",
+                "1 33% drained 30s",
+                "1 50% evidence 0ns",
+                "2 66% drained 30s",
+                "2 75% evidence 0ns",
+                "2 100% drained 30s",
+            ],
+        );
+        check(
+            "strategy: rolling, webhooks: [{ name: each, on: beforeStep, url: 'http://h/' }], \
+             rolling: { maxSurge: 50%, bakeTime: 1m, drain: 5s, health: { path: /up } }, steps: [{ pause: {} }]",
+            &[
+                "0 0% person",
+                "1 0% beforeStep each",
+                "1 0% smoke /up",
+                "1 40% evidence 60s",
+                "2 40% beforeStep each",
+                "2 66% drained 5s",
+                "2 66% smoke /up",
+                "2 75% evidence 60s",
+                "2 100% drained 5s",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_follows_success_is_part_of_the_plan() {
+        let after = |text: &str| {
+            let after = rollout(&format!("{text} steps: [{{ setWeight: 100% }}]")).plan.after;
+            let seconds = |time: std::time::Duration| time.as_secs();
+            let window = after.rollback_window.map(seconds);
+            (seconds(after.watch), seconds(after.standby), window, after.swap_roles)
+        };
+        assert_eq!(after(""), (0, 0, None, false));
+        assert_eq!(
+            after("postPromotion: { watch: 1m }, rollbackWindow: 2m, onSuccess: swapRoles,"),
+            (60, 0, Some(120), true)
+        );
+        assert_eq!(after("strategy: blueGreen, standby: 5m,"), (0, 300, Some(300), false));
+        assert_eq!(
+            after("strategy: blueGreen, standby: 5m, rollbackWindow: 10m,"),
+            (0, 300, Some(600), false)
+        );
+    }
+
+    #[test]
+    fn the_rest_arrives() {
+        let found = rollout(
+            "strategy: blueGreen, drain: { after: 30s }, window: { days: [fri], from: '22:00', to: '04:00', zone: UTC }, \
+             preview: { host: P.example.com, header: { name: X-Preview, exact: 'true' } }, \
+             webhooks: [{ name: told, on: onRollback, url: 'https://h/x?y', headers: { X-A: b }, metadata: { Team: a }, \
+             timeout: 1s, retries: 0, interval: 2s, onFailure: goOn }]",
+        );
+        assert_eq!(found.drain.map(|drain| drain.as_secs()), Some(30));
+        assert_eq!(found.window.unwrap().to_string(), "fri from 22:00 to 04:00 UTC");
+        let preview = found.preview.unwrap();
+        assert_eq!(
+            (preview.hosts, preview.header.unwrap().name),
+            (vec!["p.example.com".to_owned()], "x-preview".to_owned())
+        );
+        let webhook = &found.on_rollback[0];
+        assert_eq!((webhook.name.as_str(), webhook.url.as_str()), ("told", "https://h/x?y"));
+        assert_eq!(webhook.headers, [("x-a".to_owned(), "b".to_owned())]);
+        assert_eq!(webhook.metadata, [("Team".to_owned(), "a".to_owned())]);
+        assert_eq!(
+            (webhook.timeout.as_secs(), webhook.retries, webhook.interval.as_secs()),
+            (1, 0, 2)
+        );
+        assert_eq!(webhook.on_failure, crate::rollout::OnFailure::GoOn);
+    }
+
+    #[test]
+    fn a_check_of_a_smoke_test_arrives() {
+        let text = "steps: [{ smoke: { attempts: 2, interval: 1s, timeout: 3s, checks: [{ path: /a }, \
+                    { method: POST, path: '/b?c', host: shop.example.com, headers: { X-A: b }, body: '{}', \
+                    status: [200, 3xx], expectHeaders: { Content-Type: ^text/ }, expectBody: ok, maxLatency: 500ms }] } }, \
+                    { setWeight: 100% }]";
+        let plan = rollout(text).plan;
+        let Needs::Errand(errand) = &plan.steps()[0].needs else {
+            panic!("it is an errand")
+        };
+        let Errand::Smoke(smoke) = &**errand else {
+            panic!("it is a smoke test")
+        };
+        assert_eq!(
+            (smoke.attempts, smoke.interval.as_secs(), smoke.timeout.as_secs()),
+            (2, 1, 3)
+        );
+        let [short, long] = smoke.checks.as_slice() else {
+            panic!("there are two")
+        };
+        assert_eq!((short.method.as_str(), short.path.as_str()), ("GET", "/a"));
+        assert_eq!(short.statuses, [(200, 299)]);
+        assert_eq!((long.method.as_str(), long.path.as_str()), ("POST", "/b?c"));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(long.headers, [pair("x-a", "b"), pair("host", "shop.example.com")]);
+        assert_eq!(long.statuses, [(200, 200), (300, 399)]);
+        assert_eq!(long.answer_headers, [pair("content-type", "^text/")]);
+        assert_eq!(
+            (long.body.as_deref(), long.answer_body.as_deref()),
+            (Some("{}"), Some("ok"))
+        );
+        assert_eq!(long.latency_max.map(|limit| limit.as_millis()), Some(500));
+    }
+}

@@ -28,6 +28,10 @@ pub fn binary() -> Command {
 pub struct Options {
     /// Further keys of the listener, in YAML's flow style, such as `limits: { headers: 20 }`.
     pub listener: String,
+    /// Further keys of `admin`, such as `tokensFile: tokens.yaml`.
+    pub admin: String,
+    /// Who calls the admin API, where no call says otherwise.
+    pub token: String,
     /// Further top-level lines.
     pub top: String,
     pub workers: usize,
@@ -42,6 +46,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             listener: String::new(),
+            admin: String::new(),
+            token: String::new(),
             top: String::new(),
             workers: 2,
             state: "./state".to_owned(),
@@ -155,8 +161,23 @@ impl Serin {
         if !body.is_empty() && !fields.iter().any(|(name, _)| *name == "content-type") {
             all.push(("content-type", "application/json"));
         }
+        let bearer = format!("Bearer {}", self.options.token);
+        if !self.options.token.is_empty() && !fields.iter().any(|(name, _)| *name == "authorization") {
+            all.push(("authorization", &bearer));
+        }
         all.extend(fields);
         fetch(self.admin, method, target, &all, body.as_bytes())
+    }
+
+    /// One call by the owner of `token`; `None`: no answer came.
+    pub fn try_admin(&self, method: &str, target: &str, token: &str, body: &str) -> Option<Response> {
+        let (host, bearer) = (self.admin.to_string(), format!("Bearer {token}"));
+        let mut fields = vec![("connection", "close"), ("host", &*host), ("authorization", &*bearer)];
+        if !body.is_empty() {
+            fields.push(("content-type", "application/json"));
+        }
+        let mut client = super::Client::try_connect(self.admin).ok()?;
+        client.try_request(method, target, &fields, body.as_bytes()).ok()
     }
 
     /// A call that must succeed; its JSON.
@@ -341,15 +362,19 @@ impl Drop for Serin {
 
 fn text(options: &Options, admin: SocketAddr, body: &str) -> String {
     let Options {
-        listener, top, state, ..
+        listener,
+        admin: keys,
+        top,
+        state,
+        ..
     } = options;
-    let listener = if listener.is_empty() {
-        String::new()
-    } else {
-        format!(", {listener}")
+    let further = |keys: &String| match keys.is_empty() {
+        true => String::new(),
+        false => format!(", {keys}"),
     };
+    let (listener, keys) = (further(listener), further(keys));
     format!(
-        "version: 1\nlisteners:\n- {{ name: public, address: \"127.0.0.1:0\"{listener} }}\nadmin: {{ address: \"{admin}\" }}\n\
+        "version: 1\nlisteners:\n- {{ name: public, address: \"127.0.0.1:0\"{listener} }}\nadmin: {{ address: \"{admin}\"{keys} }}\n\
          state: {{ directory: {state} }}\nlog: {{ level: info, format: text, access: off }}\n{top}{body}"
     )
 }

@@ -1,0 +1,407 @@
+//! What releases came to over a time: how often, how fast, how well, how soon mended. Pure.
+//!
+//! The four numbers of dora.dev, from the audit log, for each route and all together:
+//!
+//! - **Deployment frequency**: how often a rollout reached `succeeded`.
+//! - **Lead time for changes**: from the release's newest commit (the fact `commitTime` of a start) to `succeeded`.
+//! - **Change failure rate**: trials that were aborted, by Serin or by a person, before or after the promotion, among
+//!   all that ended. A trial that succeeded and is rolled back later is one trial that failed.
+//! - **Time to restore service**: from when the canary last got more weight, at the latest (the fact `badSince`, where a
+//!   record has it, says it better), to the abort. So it is an upper bound of how long users were exposed.
+//!
+//! Weights that people set by hand, without a plan, are no trials here.
+
+use std::collections::BTreeMap;
+
+use crate::audit::Record;
+
+/// Milliseconds of a day.
+const DAY_MS: f64 = 86_400_000.0;
+
+/// What is reported of which time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Unix milliseconds, the period's beginning: what was asked for, or the first record if that is later.
+    pub from_ms: u64,
+    /// Its end.
+    pub until_ms: u64,
+    /// Its length in days, at least 1.
+    pub days: f64,
+    /// All routes together.
+    pub all: Figures,
+    /// Each route that had a rollout in the period.
+    pub routes: BTreeMap<String, Figures>,
+}
+
+/// The numbers of one route, or of all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Trials that succeeded, those rolled back later too.
+    pub deployments: u64,
+    /// Trials that ended: succeeded or aborted.
+    pub finished: u64,
+    /// Those of them that were aborted or rolled back.
+    pub failed: u64,
+    /// From commit to success, where the commit is known.
+    pub lead_time: Option<Spread>,
+    /// From exposure to abort.
+    pub time_to_restore: Option<Spread>,
+}
+
+/// How long something took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// How often; at least 1.
+    pub count: u64,
+    /// Half of them took at most so long, in milliseconds; the mean of the two in the middle where there are two.
+    pub median_ms: u64,
+    /// Nine in ten took at most so long, in milliseconds: the nearest rank, ⌈0.9 n⌉.
+    pub p90_ms: u64,
+}
+
+impl Figures {
+    /// Deployments each day of `days`.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
+    pub fn per_day(&self, days: f64) -> f64 {
+        self.deployments as f64 / days
+    }
+
+    /// Failed trials among the finished, 0 to 1; `None` without any.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // counts stay far below 2^52
+    pub fn change_failure_rate(&self) -> Option<f64> {
+        (self.finished > 0).then(|| self.failed as f64 / self.finished as f64)
+    }
+}
+
+impl Spread {
+    /// `None` of nothing.
+    #[must_use]
+    pub fn of(mut times_ms: Vec<u64>) -> Option<Self> {
+        times_ms.sort_unstable();
+        let n = times_ms.len();
+        let upper = *times_ms.get(n / 2)?;
+        let median_ms = match n % 2 {
+            1 => upper,
+            _ => upper.midpoint(times_ms[n / 2 - 1]),
+        };
+        Some(Self {
+            count: n as u64,
+            median_ms,
+            p90_ms: times_ms[(n * 9).div_ceil(10) - 1],
+        })
+    }
+}
+
+/// Takes records, oldest first, and counts.
+#[derive(Debug)]
+pub struct Reporter {
+    from_ms: u64,
+    until_ms: u64,
+    route: Option<String>,
+    first_ms: Option<u64>,
+    rollouts: BTreeMap<String, Trial>,
+    counts: BTreeMap<String, Counts>,
+}
+
+/// What is known of a rollout's present trial.
+#[derive(Debug, Default)]
+struct Trial {
+    commit_ms: Option<u64>,
+    /// When it last moved.
+    moved_ms: Option<u64>,
+    /// Whether its success was counted in the period.
+    counted: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    deployments: u64,
+    finished: u64,
+    failed: u64,
+    lead_ms: Vec<u64>,
+    restore_ms: Vec<u64>,
+}
+
+impl Reporter {
+    /// Reports on what happened from `from_ms` to `until_ms`, ends in; of `route` alone, where one is named.
+    #[must_use]
+    pub fn new(from_ms: u64, until_ms: u64, route: Option<String>) -> Self {
+        Self {
+            from_ms,
+            until_ms,
+            route,
+            first_ms: None,
+            rollouts: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// The next record. Those before the period say how a trial in it began.
+    pub fn take(&mut self, record: &Record) {
+        self.first_ms.get_or_insert(record.at_ms);
+        let (Some(rollout), Some(route)) = (&record.rollout, &record.route) else {
+            return;
+        };
+        if record.kind != "rollout" || self.route.as_ref().is_some_and(|wanted| wanted != route) {
+            return;
+        }
+        let trial = self.rollouts.entry(rollout.clone()).or_default();
+        if !is_running(&record.from) && is_running(&record.to) {
+            *trial = Trial::default();
+        }
+        if let Some(commit_ms) = record.facts.get("commitTime").and_then(|text| instant_ms(text)) {
+            trial.commit_ms = Some(commit_ms);
+        }
+        let moved_ms = trial.moved_ms.replace(record.at_ms);
+        if !(self.from_ms..=self.until_ms).contains(&record.at_ms) {
+            return;
+        }
+        let counts = self.counts.entry(route.clone()).or_default();
+        match (record.from.as_str(), record.to.as_str()) {
+            (from, "succeeded") if from != "succeeded" => {
+                counts.deployments += 1;
+                counts.finished += 1;
+                trial.counted = true;
+                let lead = trial
+                    .commit_ms
+                    .and_then(|commit_ms| record.at_ms.checked_sub(commit_ms));
+                counts.lead_ms.extend(lead);
+            }
+            (from, "aborted") if is_running(from) || from == "succeeded" => {
+                counts.failed += 1;
+                // Its success was counted as its end already.
+                let ended = from == "succeeded" && trial.counted;
+                counts.finished += u64::from(!ended);
+                let bad_ms = record.facts.get("badSince").and_then(|text| instant_ms(text));
+                let restore = bad_ms.or(moved_ms).and_then(|since| record.at_ms.checked_sub(since));
+                counts.restore_ms.extend(restore);
+            }
+            _ => {}
+        }
+    }
+
+    /// What it all came to.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        let from_ms = self.first_ms.map_or(self.from_ms, |first| first.max(self.from_ms));
+        #[allow(clippy::cast_precision_loss)] // milliseconds of this age of the world
+        let days = (self.until_ms.saturating_sub(from_ms) as f64 / DAY_MS).max(1.0);
+        let mut all = Counts::default();
+        for counts in self.counts.values() {
+            all.deployments += counts.deployments;
+            all.finished += counts.finished;
+            all.failed += counts.failed;
+            all.lead_ms.extend(&counts.lead_ms);
+            all.restore_ms.extend(&counts.restore_ms);
+        }
+        Report {
+            from_ms,
+            until_ms: self.until_ms,
+            days,
+            all: all.into(),
+            routes: (self.counts.into_iter())
+                .map(|(route, counts)| (route, counts.into()))
+                .collect(),
+        }
+    }
+}
+
+impl From<Counts> for Figures {
+    fn from(counts: Counts) -> Self {
+        Self {
+            deployments: counts.deployments,
+            finished: counts.finished,
+            failed: counts.failed,
+            lead_time: Spread::of(counts.lead_ms),
+            time_to_restore: Spread::of(counts.restore_ms),
+        }
+    }
+}
+
+/// Whether a plan runs in this phase.
+fn is_running(phase: &str) -> bool {
+    matches!(phase, "progressing" | "paused" | "promoting")
+}
+
+/// Unix milliseconds, as such or as an instant of RFC 3339.
+fn instant_ms(text: &str) -> Option<u64> {
+    let from_text = || u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok();
+    text.parse().ok().or_else(from_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+    const DAY: u64 = 24 * HOUR;
+
+    /// `at_hours route from to fact=value …`
+    fn record(line: &str) -> Record {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let facts = words[4..].iter().map(|fact| fact.split_once('=').unwrap());
+        Record {
+            seq: 1,
+            at_ms: words[0].parse::<u64>().unwrap() * HOUR,
+            kind: "rollout".to_owned(),
+            by: "serin".to_owned(),
+            route: Some(words[1].to_owned()),
+            rollout: Some(words[1].to_owned()),
+            from: words[2].to_owned(),
+            to: words[3].to_owned(),
+            reason: String::new(),
+            generation: 1,
+            facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            evidence: None,
+            previous: String::new(),
+        }
+    }
+
+    fn report(from_hours: u64, until_hours: u64, lines: &[&str]) -> Report {
+        let mut reporter = Reporter::new(from_hours * HOUR, until_hours * HOUR, None);
+        lines.iter().for_each(|line| reporter.take(&record(line)));
+        reporter.finish()
+    }
+
+    #[test]
+    fn a_month_of_two_routes() {
+        let commit = |hours: u64| (hours * HOUR).to_string();
+        let lines = [
+            format!("24 shop idle progressing commitTime={}", commit(22)),
+            "25 shop progressing progressing".to_owned(),
+            "26 shop promoting succeeded".to_owned(),
+            format!("48 shop succeeded progressing commitTime={}", commit(40)),
+            "50 shop progressing aborted".to_owned(),
+            "52 shop aborted progressing".to_owned(),
+            "60 shop progressing succeeded".to_owned(),
+            "72 cart idle progressing commitTime=1970-01-04T00:00:00Z".to_owned(),
+            "76 cart promoting succeeded".to_owned(),
+            "82 cart succeeded aborted badSince=1970-01-04T09:00:00Z".to_owned(),
+        ];
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let report = report(0, 264, &lines);
+        // From the first record on: ten days.
+        assert_eq!((report.from_ms, report.days), (DAY, 10.0));
+        let all = &report.all;
+        assert_eq!((all.deployments, all.finished, all.failed), (3, 4, 2));
+        assert_eq!((all.per_day(report.days), all.change_failure_rate()), (0.3, Some(0.5)));
+        let hours = |median: u64, p90: u64, count| {
+            Some(Spread {
+                count,
+                median_ms: median * HOUR,
+                p90_ms: p90 * HOUR,
+            })
+        };
+        // 26 − 22 and 76 − 72; the retry named no commit.
+        assert_eq!(all.lead_time, hours(4, 4, 2));
+        // 50 − 48 since the step began, 82 − 81 since it was seen.
+        assert_eq!(all.time_to_restore.unwrap().median_ms, HOUR + HOUR / 2);
+        let shop = &report.routes["shop"];
+        assert_eq!((shop.deployments, shop.finished, shop.failed), (2, 3, 1));
+        assert_eq!(shop.time_to_restore, hours(2, 2, 1));
+        let cart = &report.routes["cart"];
+        assert_eq!(
+            (cart.change_failure_rate(), cart.lead_time),
+            (Some(1.0), hours(4, 4, 1))
+        );
+    }
+
+    #[test]
+    fn the_commit_of_a_start_is_not_that_of_the_next() {
+        let lines = [
+            "1 a idle progressing commitTime=0",
+            "2 a progressing succeeded",
+            "3 a succeeded progressing",
+            "9 a promoting succeeded",
+        ];
+        assert_eq!(report(0, 24, &lines).all.lead_time.unwrap().count, 1);
+    }
+
+    #[test]
+    fn what_began_before_the_period_ends_in_it() {
+        let lines = [
+            "1 a idle progressing commitTime=0",
+            "30 a progressing progressing",
+            "100 a promoting succeeded",
+        ];
+        let found = report(48, 120, &lines);
+        assert_eq!((found.from_ms, found.days), (48 * HOUR, 3.0));
+        assert_eq!(found.all.lead_time.unwrap().median_ms, 100 * HOUR);
+        // A success before it that is rolled back in it: one trial, and it failed.
+        let found = report(48, 120, &["40 a promoting succeeded", "50 a succeeded aborted"]);
+        assert_eq!((found.all.deployments, found.all.change_failure_rate()), (0, Some(1.0)));
+        // And what comes after it does not count.
+        assert_eq!(report(0, 24, &["30 a promoting succeeded"]).all, Figures::default());
+    }
+
+    #[test]
+    fn what_is_no_trial_does_not_count() {
+        let lines = [
+            "1 a idle watching",
+            "2 a watching aborted",
+            "3 a aborted idle",
+            "4 a idle aborted",
+        ];
+        assert_eq!(report(0, 24, &lines).all, Figures::default());
+        let mut weights = record("1 a progressing succeeded");
+        weights.kind = "weights".to_owned();
+        let mut reporter = Reporter::new(0, DAY, None);
+        reporter.take(&weights);
+        assert_eq!(reporter.finish().all, Figures::default());
+    }
+
+    #[test]
+    fn one_route_can_be_asked_for() {
+        let mut reporter = Reporter::new(0, DAY, Some("a".to_owned()));
+        for line in ["1 a promoting succeeded", "2 b promoting succeeded"] {
+            reporter.take(&record(line));
+        }
+        let report = reporter.finish();
+        assert_eq!((report.all.deployments, report.routes.len()), (1, 1));
+    }
+
+    #[test]
+    fn nothing_is_null_and_clocks_that_jump_take_no_time() {
+        let empty = report(0, 240, &[]);
+        assert_eq!(
+            (empty.days, empty.all.change_failure_rate(), empty.all.lead_time),
+            (10.0, None, None)
+        );
+        let found = report(
+            0,
+            24,
+            &[
+                "5 a idle progressing commitTime=99999999999",
+                "3 a progressing succeeded",
+            ],
+        );
+        assert_eq!((found.all.deployments, found.all.lead_time), (1, None));
+        assert_eq!(
+            report(0, 24, &["5 a idle progressing", "3 a paused aborted"])
+                .all
+                .time_to_restore,
+            None
+        );
+    }
+
+    #[test]
+    fn a_spread_has_a_middle_and_a_rank() {
+        let check = |times: &[u64], median_ms, p90_ms| {
+            let count = times.len() as u64;
+            let spread = Spread {
+                count,
+                median_ms,
+                p90_ms,
+            };
+            assert_eq!(Spread::of(times.to_vec()), Some(spread), "{times:?}");
+        };
+        check(&[7], 7, 7);
+        check(&[10, 2], 6, 10);
+        check(&[3, 1, 2], 2, 3);
+        check(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 5, 9);
+        check(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 6, 10);
+        assert_eq!(Spread::of(Vec::new()), None);
+    }
+}

@@ -7,7 +7,7 @@ use std::process::Output;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::common::{Backend, Load, Serin, binary, get, pair, rollout, wait_until};
+use crate::common::{Backend, Load, Options, Serin, binary, get, pair, rollout, wait_until};
 
 const STEPS: &str = "[{ setWeight: 50%, bakeTime: 1h }, { setWeight: 100% }]";
 
@@ -297,4 +297,44 @@ fn without_room_for_the_log_changes_go_on_and_nothing_is_lost() {
     ] {
         assert!(told.iter().any(|told| told == step), "{step} in {told:#?}");
     }
+}
+
+#[test]
+fn a_file_that_has_grown_large_is_put_aside_and_goes_on_in_another() {
+    let app = Backend::ok("x");
+    let options = Options {
+        state: "./state, auditMaxSize: 64KiB".to_owned(),
+        ..Options::default()
+    };
+    let mut serin = Serin::with(options, &with_rollout(&app));
+    let reason = "because ".repeat(100);
+    let files = |serin: &Serin| fs::read_dir(serin.dir().join("state")).expect("it is there").count();
+    let before = files(&serin);
+    let mut changes = 0;
+    while files(&serin) < before + 2 {
+        changes += 1;
+        let body = format!(r#"{{"weights":{{"stable":1000,"canary":{changes}}},"reason":"{reason}"}}"#);
+        assert_eq!(serin.admin("PUT", "/v1/routes/shop/weights", &body).status, 200);
+        assert!(changes < 1_000, "nothing is put aside");
+    }
+    is_whole(&serin);
+    serin.crash_and_restart();
+    is_whole(&serin);
+    let weights = records(&serin)
+        .iter()
+        .filter(|record| record["kind"] == "weights")
+        .count();
+    assert_eq!(weights, changes);
+    let second = fs::read_dir(serin.dir().join("state"))
+        .expect("it is there")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("audit.0"))
+        })
+        .max()
+        .expect("it was put aside");
+    fs::remove_file(second).expect("it can be removed");
+    let (good, said) = verify(&serin);
+    assert!(!good && said.contains("missing before it"), "{said}");
 }

@@ -59,10 +59,7 @@ pub(super) struct Audit {
 
 /// How the log stood, to go back to when a change could not be made durable.
 #[derive(Debug)]
-pub(super) struct Mark {
-    head: Chain,
-    waiting: usize,
-}
+pub(super) struct Mark(Chain);
 
 impl Audit {
     /// The log in `directory`, of which the last state said `anchor`. The text tells of what does not fit,
@@ -104,10 +101,7 @@ impl Audit {
 
     /// Adds records, in memory. Beyond the bound those that nobody's change waits for are only counted.
     pub(super) fn note(&mut self, records: Vec<Record>) -> Mark {
-        let mark = Mark {
-            head: self.head.clone(),
-            waiting: self.waiting.len(),
-        };
+        let mark = Mark(self.head.clone());
         for record in records {
             if self.has_room() || !matches!(record.kind.as_str(), "reload" | "verdict") {
                 if self.has_room() && self.left_out > 0 {
@@ -127,8 +121,10 @@ impl Audit {
 
     /// Forgets what was noted since `mark`; no state that holds it was written.
     pub(super) fn take_back(&mut self, mark: Mark) {
-        self.waiting.truncate(mark.waiting);
-        self.head = mark.head;
+        // Older lines may have become durable meanwhile, and wait no more: what was noted stands last.
+        let noted = usize::try_from(self.head.seq - mark.0.seq).unwrap_or(usize::MAX);
+        self.waiting.truncate(self.waiting.len().saturating_sub(noted));
+        self.head = mark.0;
     }
 
     /// Makes durable what was appended. The next state need not hold it any more.

@@ -122,6 +122,8 @@ fn what_could_not_be_saved_did_not_happen() {
     let mut stage = Stage::new();
     stage.add(&["one"]);
     let mark = stage.audit.note(vec![record("refused")]);
+    // The file was made durable, and then the state could not be written.
+    stage.audit.sync();
     stage.audit.take_back(mark);
     stage.add(&["two"]);
     assert_eq!(stage.reasons(), ["one", "two"]);
@@ -447,6 +449,7 @@ proptest! {
                 }
                 Act::Refuse => {
                     let mark = stage.audit.note(vec![record("refused")]);
+                    stage.audit.sync();
                     stage.audit.take_back(mark);
                 }
                 Act::Save { max_bytes } => {

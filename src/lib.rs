@@ -50,6 +50,7 @@ pub mod report;
 // Shells.
 pub mod admin;
 pub mod control;
+pub mod notify;
 pub mod outgoing;
 mod proxy;
 pub mod server;

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/configuration.md",
+    "docs/notifications.md",
     "docs/operating.md",
     "docs/security.md",
     "docs/webhooks.md",

@@ -97,7 +97,7 @@ impl World {
 
     fn bake_time(&self) -> Duration {
         let step = self.state.step().and_then(|step| self.plan.steps().get(step));
-        step.map_or(Duration::MAX, |step| step.bake_time())
+        step.map_or(Duration::MAX, Step::bake_time)
     }
 
     /// How long beyond the bake time evidence is waited for.

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 pub(super) use analysis::{Analysis, ClientErrors, CompareWith, OnInsufficientData, Test};
 pub(super) use channels::{Channel, Severity};
 pub(super) use errands::{GateWebhook, On, OnFailure, Smoke, SmokeCheck, Webhook};
-pub(super) use rollouts::{AutoStart, Budget, Mode, OnSuccess, Preview, Rolling, Rollout, Strategy};
+pub(super) use rollouts::{AutoStart, Budget, Mode, OnSuccess, Preview, Rollout, Strategy};
 pub(super) use steps::{Approvals, Day, Gate, Judging, Pause, Ramp, Step, Window};
 
 use serde_json::Value as Json;

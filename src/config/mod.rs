@@ -13,6 +13,7 @@ mod schema;
 mod shapes;
 mod show;
 mod spec;
+pub mod template;
 mod tokens;
 mod tree;
 mod units;

@@ -22,7 +22,7 @@ use super::publisher::{Publisher, recorders};
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
 use super::reload::Changes;
 use super::saver::Saver;
-use super::store::Store;
+use super::store::{Found, Store};
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
 use crate::analysis::{Evidence, Verdict, VerdictKind};
@@ -139,14 +139,22 @@ impl Controller {
         launch: Box<dyn Launch>,
     ) -> Result<(Self, Arc<Live>, Handle), StartError> {
         let (now, now_ms) = (Instant::now(), unix_ms());
-        let (store, saved, note) = Store::open(&start.loaded.spec.state_directory)?;
+        let (store, Found { saved, note, lost }) = Store::open(&start.loaded.spec.state_directory)?;
         if let Some(note) = &note {
             tracing::error!("{note}");
         }
-        let generation = Saver::first_generation(saved.as_ref());
+        let generation = match lost {
+            true => Saver::generation_after_loss(&start.loaded.spec.state_directory),
+            false => Saver::first_generation(saved.as_ref()),
+        };
         let (standing, anchor) = saved.map_or_else(Default::default, |saved| (saved.standing, saved.audit));
         let (audit, damage) = Audit::open(&start.loaded.spec.state_directory, anchor);
-        let (ground, mut happenings) = Ground::meet(Arc::new(start.loaded.spec), standing, now_ms);
+        let (mut ground, mut happenings) = Ground::meet(Arc::new(start.loaded.spec), standing, now_ms);
+        if lost {
+            let (distrusted, more) = ground.distrust(now_ms);
+            ground = distrusted;
+            happenings.extend(more);
+        }
         happenings.insert(0, begun(&start.config_file, note, damage));
         let mut saver = Saver::new(store, audit, now);
         saver.note(&happenings, generation);

@@ -135,6 +135,24 @@ impl Directory {
         }
     }
 
+    /// Puts the damaged file aside, and where `both` are, both, so that what stood there can be looked into,
+    /// and the next writing does not make it the one before. Names what it made of them.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn put_aside(&self, both: bool) -> io::Result<String> {
+        let mut names = Vec::new();
+        for name in [CURRENT, PREVIOUS].into_iter().take(if both { 2 } else { 1 }) {
+            let aside = self.path.join(format!("{name}.damaged"));
+            match fs::rename(self.path.join(name), &aside) {
+                Ok(()) => names.push(aside.display().to_string()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(names.join(" and "))
+    }
+
     /// Replaces the file with `text`; the one before is kept beside it. Durable when it returns.
     ///
     /// # Errors

@@ -111,6 +111,22 @@ impl Ground {
         (next, happenings)
     }
 
+    /// Nobody knows any more how rollouts stood: a canary that was aborted must not come back, so all are
+    /// until a person says otherwise.
+    pub(super) fn distrust(&self, now_ms: u64) -> Changed {
+        let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
+        for (index, _) in self.spec.rollouts.iter().enumerate() {
+            let RolloutStanding { state, plan, .. } = self.rollout(index);
+            if let Ok(mut moved) = state.command(plan, Verb::Abort, now_ms) {
+                moved.reason = "the state was lost, and with it whether this canary had been aborted; \
+                                start it when you know it to be well"
+                    .to_owned();
+                draft.put_move(index, moved, None);
+            }
+        }
+        draft.finish()
+    }
+
     /// What a person asks of a rollout. `order`: how, where it is a start.
     ///
     /// # Errors

@@ -122,7 +122,7 @@ impl Happening {
                 "weights changed"
             ),
             Kind::Reload if to == REFUSED => tracing::error!(by, generation, "configuration refused: {reason}"),
-            Kind::Reload => tracing::info!(by, generation, "configuration read: {to}"),
+            Kind::Reload => tracing::info!(by, generation, "configuration {to}: {reason}"),
             Kind::Start | Kind::Stop => tracing::info!(generation, "{reason}"),
         }
     }

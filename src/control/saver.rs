@@ -1,15 +1,16 @@
 //! When state is written: before a change by people, after an abort, and again until it is durable.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::audit_log::{Audit, AuditView, Mark};
+use super::audit_log::{Audit, AuditQuery, AuditView, Mark, list_audit};
 use super::controller::unix_ms;
 use super::ground::Ground;
 use super::journal::Happening;
 use super::store::{Saved, Store};
-use crate::audit::Record;
+use crate::audit::{Filter, Record, parse};
 
 /// After a writing that failed, the next one by ourselves is tried this much later.
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,6 +71,18 @@ impl Saver {
             Some(saved) if saved.clean => saved.generation + 1,
             Some(saved) => saved.generation + GENERATIONS_LEFT_OUT,
         }
+    }
+
+    /// The generation to begin with where the state was lost: the audit log knows one that was used.
+    pub(super) fn generation_after_loss(directory: &Path) -> u64 {
+        let newest = AuditQuery {
+            limit: 1,
+            next: None,
+            filter: Filter::default(),
+        };
+        let page = list_audit(directory, &newest).ok().flatten().unwrap_or_default();
+        let record = page.lines.first().and_then(|line| parse(line.as_bytes()).ok());
+        record.map_or(1, |record| record.generation + GENERATIONS_LEFT_OUT)
     }
 
     /// Writes `ground` as of `generation`; durable when it returns. `clean`: the process ends with it.
@@ -219,7 +232,7 @@ mod tests {
     }
 
     fn saver(directory: &Path, now: Instant) -> Saver {
-        let (store, _, _) = Store::open(directory).unwrap();
+        let (store, _) = Store::open(directory).unwrap();
         Saver::new(store, Audit::open(directory, None).0, now)
     }
 

@@ -16,6 +16,8 @@ use crate::rollout::{Approval, Needs, Parts, Phase, Plan, State, Step};
 const VERSION: u32 = 2;
 /// And the oldest that is read: what it did not have is as it was before there was such a thing.
 const VERSION_MIN: u32 = 1;
+/// How a form is called that is whole, and not ours.
+const FOREIGN: &str = "of the form";
 
 /// All that is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,20 +38,50 @@ pub(super) struct Store {
     directory: Directory,
 }
 
+/// What was found in the directory.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) saved: Option<Saved>,
+    /// What was damaged, and what was done about it.
+    pub(super) note: Option<String>,
+    /// There was a state, and nothing of it can be read.
+    pub(super) lost: bool,
+}
+
 impl Store {
-    /// Takes hold of the directory and reads what is there. The text says what was damaged and
-    /// from where the state was taken instead.
+    /// Takes hold of the directory and reads what is there. A damaged file gives way to the one before
+    /// it; where both are damaged they are put aside, and nothing is known.
     ///
     /// # Errors
-    /// [`StateError`]: it cannot be used, is held by another process, or is damaged.
-    pub(super) fn open(path: &Path) -> Result<(Self, Option<Saved>, Option<String>), StateError> {
+    /// [`StateError`]: it cannot be used, is held by another process, or was written by a newer Serin.
+    pub(super) fn open(path: &Path) -> Result<(Self, Found), StateError> {
         let directory = Directory::open(path)?;
-        let (mut saved, note) = directory.read(parse)?;
-        if let (Some(saved), Some(_)) = (&mut saved, &note) {
+        let unusable = |error| StateError::Unusable {
+            path: path.to_owned(),
+            error,
+        };
+        let mut found = match directory.read(parse) {
+            Ok((saved, note)) => Found {
+                saved,
+                note,
+                lost: false,
+            },
+            Err(StateError::Damaged { problem, .. }) if !problem.contains(FOREIGN) => {
+                let aside = directory.put_aside(true).map_err(unusable)?;
+                Found {
+                    saved: None,
+                    note: Some(format!("{problem}; put aside as {aside}, every rollout begins aborted")),
+                    lost: true,
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        if let (Some(saved), Some(_)) = (&mut found.saved, &found.note) {
             // The damaged one was newer: generations after this one have been used.
             saved.clean = false;
+            directory.put_aside(false).map_err(unusable)?;
         }
-        Ok((Self { directory }, saved, note))
+        Ok((Self { directory }, found))
     }
 
     /// Durable when it returns.
@@ -170,7 +202,7 @@ pub(super) fn parse(text: &str) -> Result<Saved, String> {
     let StoredVersion { version } = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if !(VERSION_MIN..=VERSION).contains(&version) {
         return Err(format!(
-            "version {version} of the form; this Serin reads versions {VERSION_MIN} to {VERSION}"
+            "version {version} {FOREIGN}; this Serin reads versions {VERSION_MIN} to {VERSION}"
         ));
     }
     let stored: StoredState = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -420,12 +452,12 @@ mod tests {
     #[test]
     fn a_store_gives_back_what_it_was_given() {
         let temp = tempfile::tempdir().unwrap();
-        let (mut store, nothing, note) = Store::open(temp.path()).unwrap();
-        assert_eq!((nothing, note), (None, None));
+        let (mut store, nothing) = Store::open(temp.path()).unwrap();
+        assert_eq!((nothing.saved, nothing.note), (None, None));
         store.save(&saved(None, &[Verb::Start])).unwrap();
         drop(store);
-        let (_, read, note) = Store::open(temp.path()).unwrap();
-        assert_eq!((read.unwrap().generation, note), (42, None));
+        let (_, read) = Store::open(temp.path()).unwrap();
+        assert_eq!((read.saved.unwrap().generation, read.note), (42, None));
     }
 
     #[test]
@@ -440,7 +472,33 @@ mod tests {
         store.save(&saved(None, &[Verb::Start])).unwrap();
         drop(store);
         std::fs::write(temp.path().join("state.json"), "{").unwrap();
-        let (_, read, note) = Store::open(temp.path()).unwrap();
-        assert!(note.is_some() && !read.unwrap().clean);
+        let (_, read) = Store::open(temp.path()).unwrap();
+        assert!(read.note.is_some() && !read.lost && !read.saved.unwrap().clean);
+    }
+
+    #[test]
+    fn a_state_of_which_nothing_is_whole_is_put_aside_and_known_to_be_lost() {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::write(temp.path().join("state.json"), "{").unwrap();
+        std::fs::write(temp.path().join("state.json.bak"), "").unwrap();
+        let (store, found) = Store::open(temp.path()).unwrap();
+        assert!(found.lost && found.saved.is_none());
+        assert!(
+            found
+                .note
+                .unwrap()
+                .contains("state.json.bak.damaged, every rollout begins aborted")
+        );
+        assert_eq!(
+            std::fs::read_to_string(temp.path().join("state.json.damaged")).unwrap(),
+            "{"
+        );
+        drop(store);
+        assert!(!Store::open(temp.path()).unwrap().1.lost, "it is said once");
+        let newer = r#"{"version": 99}"#;
+        std::fs::write(temp.path().join("state.json"), newer).unwrap();
+        let refusal = Store::open(temp.path()).unwrap_err().to_string();
+        assert!(refusal.contains("version 99 of the form"), "{refusal}");
+        assert_eq!(std::fs::read_to_string(temp.path().join("state.json")).unwrap(), newer);
     }
 }

@@ -16,7 +16,7 @@ mod words;
 pub use backoff::{Backoff, RETRY_AFTER_MAX, retry_after};
 pub use client::{Answer, BODY_BYTES_MAX, Call, CallError, Client, End, Rest};
 pub use payload::{Payload, checksum};
-pub use words::excerpt;
+pub use words::{excerpt, excerpt_without};
 
 /// How Serin calls itself when it calls others.
 pub const USER_AGENT: &str = concat!("serin/", env!("CARGO_PKG_VERSION"));

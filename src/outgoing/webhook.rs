@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::client::{Answer, Call, CallError, Client, Rest};
-use super::{Backoff, Outcome, Payload, Progress, excerpt};
+use super::{Backoff, Outcome, Payload, Progress, excerpt_without};
 use crate::rollout::Webhook;
 
 /// Pauses between the tries of a call that fails: from here, doubled …
@@ -58,7 +58,9 @@ pub async fn call(client: &Client, webhook: &Webhook, payload: &Payload) -> Repl
         timeout: webhook.timeout,
         rest: Rest::Cut,
     };
-    reply(client.call(&call).await)
+    // Whoever is called may repeat what it was sent, and what it says is shown and kept.
+    let secrets: Vec<&str> = webhook.headers.iter().map(|(_, value)| &**value).collect();
+    reply(client.call(&call).await, &secrets)
 }
 
 async fn ask_by(
@@ -96,7 +98,7 @@ async fn ask_by(
 }
 
 /// What an answer means. Only its status counts: a body that breaks off takes nothing back.
-fn reply(answer: Result<Answer, CallError>) -> Reply {
+fn reply(answer: Result<Answer, CallError>, secrets: &[&str]) -> Reply {
     let answer = match answer {
         Ok(answer) => answer,
         Err(error) => {
@@ -107,7 +109,7 @@ fn reply(answer: Result<Answer, CallError>) -> Reply {
         }
     };
     let (status, after) = (answer.status, answer.retry_after);
-    let words = match excerpt(&answer.body) {
+    let words = match excerpt_without(&answer.body, secrets) {
         body if body.is_empty() => format!("status {status}"),
         body => format!("status {status}: {body}"),
     };
@@ -249,6 +251,8 @@ mod tests {
         };
         check(Act::status(200, "yes"), Reply::Agrees("status 200: yes".to_owned())).await;
         check(Act::status(204, ""), Reply::Agrees("status 204".to_owned())).await;
+        let echo = Act::status(401, "no such token: Bearer secret-4711");
+        check(echo, refuses("status 401: no such token: [secret]")).await;
         check(Act::status(403, "no\r\nfun"), refuses("status 403: no\\r\\nfun")).await;
         check(Act::status(404, ""), refuses("status 404")).await;
         check(Act::status(500, "oops"), fails("status 500: oops")).await;

@@ -2,6 +2,8 @@
 
 /// So much of an answer is shown.
 const CHARACTERS_MAX: usize = 200;
+/// Bytes of the shortest text that is kept secret.
+const SECRET_MIN: usize = 6;
 
 /// The first 200 characters of `text`; control characters and what is no UTF-8 are escaped or replaced, and
 /// what is left out is marked by `…`. Spaces at both ends are left out.
@@ -26,6 +28,18 @@ pub fn excerpt(text: &[u8]) -> String {
     shown
 }
 
+/// Like [`excerpt`], with `[secret]` in the place of each of `secrets`: who is called may repeat what it was
+/// sent.
+#[must_use]
+pub fn excerpt_without(text: &[u8], secrets: &[&str]) -> String {
+    let mut shown = String::from_utf8_lossy(text).into_owned();
+    // What is shorter is no secret, and would tear words apart.
+    for secret in secrets.iter().filter(|secret| secret.len() >= SECRET_MIN) {
+        shown = shown.replace(secret, "[secret]");
+    }
+    excerpt(shown.as_bytes())
+}
+
 /// Characters that are no control characters by class, but order or hide what stands around them.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
@@ -34,6 +48,16 @@ fn is_invisible(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(excerpt_without(text.as_bytes(), &["s3cr3t-key", "true"]), expected);
+        };
+        check("it is true: s3cr3t-key, s3cr3t-keys", "it is true: [secret], [secret]s");
+        let behind = format!("{}s3cr3t-key", "a".repeat(195));
+        check(&behind, &format!("{}[secr…", "a".repeat(195)));
+    }
 
     #[test]
     fn an_excerpt_is_one_short_line() {

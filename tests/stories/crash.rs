@@ -80,8 +80,7 @@ impl Life {
         let tokens = TOKENS.replace("ANN", &hash("ann")).replace("BOB", &hash("bob"));
         fs::write(dir.path().join("tokens.yaml"), tokens).expect("it can be written");
         let options = Options {
-            admin: "tokensFile: tokens.yaml".to_owned(),
-            token: "ann".to_owned(),
+            token: Some("ann"),
             workers: 1,
             ..Options::default()
         };

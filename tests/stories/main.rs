@@ -22,6 +22,7 @@ mod harness;
 mod limits;
 mod paths;
 mod peers;
+mod people;
 mod rehearse;
 mod reload;
 mod requests;

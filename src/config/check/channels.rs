@@ -1,7 +1,7 @@
 //! Who is told: each channel speaks one service, about rollouts that exist.
 
-use super::errands;
 use super::names::{Names, check_unique};
+use super::webhooks;
 use crate::config::file::{self, File};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::{Channel, Service, Severity};
@@ -83,7 +83,7 @@ fn service(slot: &Slot<file::Channel>, written: &file::Channel, reader: &mut Rea
     let webhook = written.webhook.get()?;
     Some(Service::Webhook {
         url: webhook.url.get()?.0.clone(),
-        headers: errands::headers(&webhook.headers)?,
+        headers: webhooks::headers(&webhook.headers)?,
         template: webhook.template.get().map(|text| text.0.clone()),
     })
 }

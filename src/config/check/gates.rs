@@ -58,6 +58,16 @@ pub(super) fn window(slot: &Slot<file::Window>) -> Option<Window> {
     Window::new(&days?, &written.from.get()?.0, &written.to.get()?.0, zone).ok()
 }
 
+/// Whether there is a minute at which both are open, in winter or in summer: zones change their clocks on days of
+/// their own.
+pub(super) fn meet(one: &Window, other: &Window) -> bool {
+    let minutes = |monday_ms: u64| (0..A_WEEK_MIN).map(move |minute| monday_ms + minute * 60_000);
+    [A_WINTER_MONDAY_MS, A_SUMMER_MONDAY_MS]
+        .into_iter()
+        .flat_map(minutes)
+        .any(|now_ms| one.is_open(now_ms) && other.is_open(now_ms))
+}
+
 fn word(day: Day) -> &'static str {
     match day {
         Day::Mon => "mon",
@@ -71,3 +81,36 @@ fn word(day: Day) -> &'static str {
 }
 
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
+const A_WEEK_MIN: u64 = 7 * 24 * 60;
+/// 2026-01-05T00:00:00Z
+const A_WINTER_MONDAY_MS: u64 = 1_767_571_200_000;
+/// 2026-07-06T00:00:00Z
+const A_SUMMER_MONDAY_MS: u64 = 1_783_296_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(one: (&str, &str, &str, &str), other: (&str, &str, &str, &str), expected: bool) {
+        let window =
+            |(day, from, to, zone): (&str, &str, &str, &str)| Window::new(&[day.to_owned()], from, to, zone).unwrap();
+        assert_eq!(meet(&window(one), &window(other)), expected);
+        assert_eq!(meet(&window(other), &window(one)), expected);
+    }
+
+    #[test]
+    fn windows_meet_or_never_do() {
+        let office = ("mon", "09:00", "17:00", "UTC");
+        check(office, office, true);
+        check(office, ("mon", "16:59", "18:00", "UTC"), true);
+        check(office, ("mon", "17:00", "18:00", "UTC"), false);
+        check(office, ("sun", "09:00", "17:00", "UTC"), false);
+        check(office, ("sun", "22:00", "09:01", "UTC"), true);
+        check(office, ("mon", "09:00", "10:00", "Asia/Tokyo"), false);
+        // An hour in summer is another one in winter.
+        check(office, ("mon", "10:00", "10:30", "Europe/Berlin"), true);
+        check(office, ("mon", "18:00", "18:30", "Europe/Berlin"), true);
+        check(office, ("mon", "19:00", "19:30", "Europe/Berlin"), false);
+    }
+}

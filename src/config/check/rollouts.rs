@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::names::{Names, check_unique};
-use super::{analysis, gates, preview, strategy};
+use super::{analysis, preview, strategy};
 use crate::analysis::AnalysisSpec;
 use crate::config::file::{self, AutoStart, File, Mode};
 use crate::config::read::{Reader, Slot};
@@ -69,10 +69,6 @@ fn rollout<'f>(
         Some(_) => preview::check(&written.preview, reader).map(Some),
         None => written.preview.left_out.then_some(None),
     };
-    let window = match written.window.get() {
-        Some(_) => gates::window(&written.window).map(Some),
-        None => written.window.left_out.then_some(None),
-    };
     let (from, to) = ground.pair?;
     let (judged, course) = (judged?, course?);
     Some(Rollout {
@@ -96,7 +92,7 @@ fn rollout<'f>(
             file::Strategy::BlueGreen => Strategy::BlueGreen,
             file::Strategy::Rolling => Strategy::Rolling,
         },
-        window: window?,
+        window: course.window,
         preview: preview?,
         drain: written
             .drain

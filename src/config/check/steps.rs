@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::errands::{Errands, gate_webhook, smoke};
-use super::gates;
+use super::smoke::smoke;
+use super::webhooks::{WebhookNames, gate_webhook};
+use super::{gates, ramp};
 use crate::analysis::figures;
 use crate::config::file::{self, Strategy};
 use crate::config::read::{Reader, Slot};
 use crate::config::tree::NodeId;
-use crate::rollout::{Errand, Needs, Step};
+use crate::rollout::{Errand, Needs, Step, Window};
 use crate::share::MILLION;
 
 /// The steps of one part of the file's list; their weights and needs, not yet their places.
@@ -21,8 +22,10 @@ pub(super) struct Walk<'c, 'f> {
     pub(super) strategy: Strategy,
     /// Whether people have names, so that they can approve.
     pub(super) people: bool,
+    /// When the whole rollout may move forward; `None`: at any time.
+    pub(super) window: Option<&'c Window>,
     /// Names of webhooks so far.
-    pub(super) errands: &'c mut Errands<'f>,
+    pub(super) names: &'c mut WebhookNames<'f>,
     /// What is in force; `None` after a part whose weight is not known.
     weight_ppm: Option<u32>,
 }
@@ -39,11 +42,17 @@ enum Kind<'f> {
 
 impl<'c, 'f> Walk<'c, 'f> {
     /// At the beginning, where the canary has nothing.
-    pub(super) fn new(strategy: Strategy, people: bool, errands: &'c mut Errands<'f>) -> Self {
+    pub(super) fn new(
+        strategy: Strategy,
+        people: bool,
+        window: Option<&'c Window>,
+        names: &'c mut WebhookNames<'f>,
+    ) -> Self {
         Self {
             strategy,
             people,
-            errands,
+            window,
+            names,
             weight_ppm: Some(0),
         }
     }
@@ -141,9 +150,18 @@ impl<'c, 'f> Walk<'c, 'f> {
             return gates::approvals(&gate.approvals, self.people, reader).map(Needs::Approvals);
         }
         if !gate.window.left_out {
-            return gates::window(&gate.window).map(Needs::Window);
+            let window = gates::window(&gate.window)?;
+            if self.window.is_some_and(|whole| !gates::meet(whole, &window)) {
+                // Once is enough: looking through a whole week takes milliseconds.
+                self.window = None;
+                reader.refuse(
+                    gate.window.at,
+                    "is never open while the rollout's own `window` is, so that nothing could pass it; let them meet",
+                );
+            }
+            return Some(Needs::Window(window));
         }
-        let webhook = gate_webhook(&gate.webhook, self.errands, reader)?;
+        let webhook = gate_webhook(&gate.webhook, self.names, reader)?;
         Some(Needs::Errand(Arc::new(Errand::Webhook(webhook))))
     }
 
@@ -179,7 +197,7 @@ impl<'c, 'f> Walk<'c, 'f> {
         }
         let before = self.weight_ppm?;
         let from = from.map_or(before, |from| from.ppm);
-        Some(ramp_steps(before, from, to, over))
+        Some(ramp::steps(before, from, to, over))
     }
 
     /// Where a part stands that this strategy has no place for.
@@ -252,23 +270,6 @@ fn kind<'f>(at: NodeId, step: &'f file::Step, reader: &mut Reader<'_>) -> Option
     }
 }
 
-/// Steps from `from` to `to` that last `over` together: at most 100, each a second and 0.1 % at least. Where
-/// `from` is in force already, the first step goes beyond it.
-fn ramp_steps(before: u32, from: u32, to: u32, over: Duration) -> Part {
-    let jumps = from > before;
-    let by_time = u32::try_from(over.as_secs()).unwrap_or(RAMP_STEPS_MAX);
-    let by_weight = (to - from) / RAMP_STRIDE_PPM + u32::from(jumps);
-    let count = by_time.min(by_weight).min(RAMP_STEPS_MAX).max(1 + u32::from(jumps));
-    let strides = u64::from(count - u32::from(jumps));
-    let weight = |stride: u64| {
-        let risen = u64::from(to - from) * stride / strides;
-        from + u32::try_from(risen).expect("no more than to - from")
-    };
-    (u64::from(!jumps)..=strides)
-        .map(|stride| Step::weigh(weight(stride), over / count))
-        .collect()
-}
-
 /// `5%`: how the file writes it.
 pub(super) fn as_in_the_file(weight_ppm: u32) -> String {
     figures::ppm(weight_ppm).replace(' ', "")
@@ -276,49 +277,3 @@ pub(super) fn as_in_the_file(weight_ppm: u32) -> String {
 
 /// Two steps of a second.
 const RAMP_LEAST: Duration = Duration::from_secs(2);
-const RAMP_STEPS_MAX: u32 = 100;
-/// 0.1 %
-const RAMP_STRIDE_PPM: u32 = 1_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    /// `before from to` in percent, over seconds: `weight@seconds` of the first steps and the last, and how many.
-    fn check(percents: [u32; 3], seconds: u64, count: usize, expected: &str) {
-        let [before, from, to] = percents.map(|percent| percent * 10_000);
-        let steps = ramp_steps(before, from, to, Duration::from_secs(seconds));
-        let words = |step: &Step| format!("{}@{:?}", as_in_the_file(step.weight_ppm), step.bake_time());
-        let ends = [steps.first(), steps.get(1), steps.last()].map(|step| step.map(words).unwrap_or_default());
-        assert_eq!((steps.len(), ends.join(" ").as_str()), (count, expected));
-    }
-
-    #[test]
-    fn ramps_rise_evenly() {
-        check([5, 5, 50], 1800, 100, "5.45%@18s 5.9%@18s 50%@18s");
-        check([0, 5, 50], 4, 4, "5%@1s 20%@1s 50%@1s");
-        check([5, 5, 6], 1800, 10, "5.1%@180s 5.2%@180s 6%@180s");
-        check([0, 5, 6], 1100, 11, "5%@100s 5.1%@100s 6%@100s");
-        check([0, 0, 100], 2, 2, "50%@1s 100%@1s 100%@1s");
-        check([0, 99, 100], 2, 2, "99%@1s 100%@1s 100%@1s");
-    }
-
-    proptest! {
-        #[test]
-        fn a_ramp_is_bounded_and_arrives(
-            before in 0u32..999_998, jump in 0u32..2, rise in 1u32..1_000_000, seconds in 2u64..100_000
-        ) {
-            let from = before + jump;
-            let to = (from + rise).min(MILLION);
-            let steps = ramp_steps(before, from, to, Duration::from_secs(seconds));
-            prop_assert!(steps.len() <= 100);
-            prop_assert_eq!(steps.last().map(|step| step.weight_ppm), Some(to));
-            prop_assert!(steps.iter().all(|step| step.bake_time() >= Duration::from_secs(1)));
-            prop_assert!(steps[0].weight_ppm > before);
-            prop_assert!(steps.windows(2).all(|pair| pair[0].weight_ppm < pair[1].weight_ppm));
-            let total: Duration = steps.iter().map(Step::bake_time).sum();
-            prop_assert!(Duration::from_secs(seconds) - total < Duration::from_micros(1));
-        }
-    }
-}

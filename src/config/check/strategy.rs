@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::batches::Fleet;
-use super::errands::{Errands, smoke, webhook};
 use super::rollouts::Ground;
 use super::steps::{Part, Walk};
 use super::weave::weave;
+use super::webhooks::{WebhookNames, webhook};
+use super::{gates, rolling};
 use crate::config::file::{self, OnSuccess, Strategy};
 use crate::config::read::{Reader, Slot};
-use crate::config::scalar::Portion;
-use crate::rollout::{After, Moment, Plan, Step, Webhook};
+use crate::rollout::{After, Moment, Plan, Step, Webhook, Window};
 use crate::share::MILLION;
 
 /// How a rollout goes.
 pub(super) struct Course {
+    /// When it may move forward; `None`: at any time.
+    pub(super) window: Option<Window>,
     /// Its steps, and what follows success.
     pub(super) plan: Plan,
     /// Called after an abort or a rollback.
@@ -28,25 +29,26 @@ pub(super) fn course<'f>(written: &'f file::Rollout, ground: &Ground<'f>, reader
     if let Some(strategy) = strategy {
         check_keys(written, strategy, reader);
     }
-    let mut errands = Errands::default();
+    let mut names = WebhookNames::default();
     let webhooks: Vec<_> = written
         .webhooks
         .items()
-        .map(|slot| webhook(slot, &mut errands, reader))
+        .map(|slot| webhook(slot, &mut names, reader))
         .collect();
     let people = ground
         .file
         .admin
         .get()
         .map_or(!ground.file.admin.left_out, |admin| !admin.tokens_file.left_out);
+    let window = gates::window(&written.window);
     // Under a strategy that is not known, any part may stand.
     let walk_as = strategy.unwrap_or(Strategy::Canary);
-    let parts = Walk::new(walk_as, people, &mut errands).parts(&written.steps, reader);
+    let parts = Walk::new(walk_as, people, window.as_ref(), &mut names).parts(&written.steps, reader);
     let parts = match strategy? {
         Strategy::Canary => parts,
         Strategy::BlueGreen => parts.and_then(|parts| switch(parts, &written.steps, reader)),
         Strategy::Rolling => {
-            let batches = batches(&written.rolling, written, ground, reader);
+            let batches = rolling::batches(written, ground, reader);
             parts.and_then(|mut parts| {
                 parts.extend(batches?);
                 Some(parts)
@@ -69,6 +71,10 @@ pub(super) fn course<'f>(written: &'f file::Rollout, ground: &Ground<'f>, reader
         .into_iter()
         .filter(|webhook| webhook.moment == Moment::Rollback);
     Some(Course {
+        window: match written.window.left_out {
+            true => None,
+            false => Some(window?),
+        },
         plan,
         on_rollback: on_rollback.map(Arc::new).collect(),
     })
@@ -131,92 +137,6 @@ fn switch(mut parts: Vec<Part>, list: &Slot<file::List<file::Step>>, reader: &mu
     Some(parts)
 }
 
-fn batches(
-    slot: &Slot<file::Rolling>,
-    written: &file::Rollout,
-    ground: &Ground<'_>,
-    reader: &mut Reader<'_>,
-) -> Option<Vec<Part>> {
-    let rolling = slot.get();
-    if rolling.is_none() && !slot.left_out {
-        return None;
-    }
-    let count = endpoints(written, ground, reader)?;
-    let health = match rolling.map(|rolling| &rolling.health).filter(|health| !health.left_out) {
-        Some(health) => Some(smoke(health, reader)?),
-        None => None,
-    };
-    let quarter = Portion::Share(MILLION / 4);
-    let portion = |slot: Option<&Slot<Portion>>| slot.map_or(Some(quarter), |slot| slot.known_or(quarter));
-    let surge = portion(rolling.map(|rolling| &rolling.max_surge))?;
-    let unavailable = portion(rolling.map(|rolling| &rolling.max_unavailable))?;
-    if is_none(surge) && is_none(unavailable) {
-        let message = "has neither `maxSurge` nor `maxUnavailable`, so that nothing could move; give one of them";
-        reader.refuse(slot.at, message);
-        return None;
-    }
-    let fleet = Fleet {
-        bake_time: rolling.map_or(Duration::ZERO, |rolling| rolling.bake_time.or(Duration::ZERO)),
-        drain: rolling
-            .and_then(|rolling| rolling.drain.value)
-            .map_or(DRAIN, |limit| limit.0),
-        health,
-        ..Fleet::new(count, surge, unavailable)
-    };
-    if fleet.unavailable >= count {
-        let why = match is_none(surge) {
-            true => "give `maxSurge` 1 or more",
-            false => "give a smaller `maxUnavailable`",
-        };
-        let message = format!("would leave none of the {count} endpoints in rotation; {why}");
-        reader.refuse(slot.at, message);
-        return None;
-    }
-    Some(fleet.batches())
-}
-
-fn is_none(portion: Portion) -> bool {
-    matches!(portion, Portion::Count(0) | Portion::Share(0))
-}
-
-/// How many endpoints either side has.
-fn endpoints(written: &file::Rollout, ground: &Ground<'_>, reader: &mut Reader<'_>) -> Option<u32> {
-    let (from, to) = ground.pair?;
-    let backend = |variant: usize| {
-        let name = ground.split?.variants.items().nth(variant)?.get()?.backend.get()?;
-        let mut backends = ground.file.backends.items().filter_map(Slot::get);
-        backends.find(|backend| backend.name.get() == Some(name))
-    };
-    let (old, new) = (backend(from)?, backend(to)?);
-    if old.name.get() == new.name.get() {
-        reader.refuse(
-            written.to.at,
-            "has the same backend as `from`, so that there is nothing to replace; give it one of its own",
-        );
-        return None;
-    }
-    let count = |backend: &file::Backend| backend.endpoints.items().count();
-    let (before, after) = (count(old), count(new));
-    if before != after {
-        let message = format!(
-            "has a backend of {}, and `from` one of {}; with `strategy: rolling` each endpoint takes the place of \
-             another, so give both as many",
-            of_endpoints(after),
-            of_endpoints(before)
-        );
-        reader.refuse(written.to.at, message);
-        return None;
-    }
-    u32::try_from(before).ok().filter(|count| *count > 0)
-}
-
-fn of_endpoints(count: usize) -> String {
-    match count {
-        1 => "1 endpoint".to_owned(),
-        _ => format!("{count} endpoints"),
-    }
-}
-
 fn after(written: &file::Rollout) -> After {
     let standby = written.standby.value.map(|limit| limit.0);
     After {
@@ -230,9 +150,6 @@ fn after(written: &file::Rollout) -> After {
         swap_roles: written.on_success.or(OnSuccess::Keep) == OnSuccess::SwapRoles,
     }
 }
-
-/// How long endpoints that were taken out are waited for.
-const DRAIN: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {

@@ -543,3 +543,132 @@ async fn followers_hear_every_change_after_the_one_they_saw_last() {
     assert!(event.id > past.last().unwrap().id);
     assert_eq!(stage.metrics().await.rollbacks[0].1, "manual");
 }
+
+mod errands {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{GENEROUS, Stage};
+    use crate::control::errands::{Reporter, Task, Word};
+    use crate::rollout::{Errand, Moment, Needs, OnFailure, Phase, Plan, Smoke, Step, Verb, Webhook};
+
+    fn webhook(on_failure: OnFailure) -> Arc<Webhook> {
+        Arc::new(Webhook {
+            name: "gate".into(),
+            moment: Moment::Gate,
+            url: "http://127.0.0.1:9/".into(),
+            headers: Vec::new(),
+            metadata: Vec::new(),
+            timeout: Duration::from_secs(1),
+            retries: 0,
+            interval: Duration::from_secs(1),
+            on_failure,
+        })
+    }
+
+    fn smoke() -> Errand {
+        Errand::Smoke(Smoke {
+            checks: Vec::new(),
+            attempts: 1,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
+            endpoints: None,
+        })
+    }
+
+    /// One errand at weight 0, and then 50 %.
+    fn begin(errand: Errand) -> Stage {
+        Stage::begin(|spec| {
+            let steps = vec![
+                Step::new(0, Needs::Errand(Arc::new(errand))),
+                Step::weigh(500_000, Duration::from_secs(3_600)),
+                Step::weigh(1_000_000, Duration::ZERO),
+            ];
+            spec.rollouts[0].plan = Plan::new(steps).unwrap();
+            spec.rollouts[0].on_rollback = vec![webhook(OnFailure::GoOn)];
+        })
+    }
+
+    impl Stage {
+        async fn errand(&mut self) -> (Task, Reporter) {
+            let begun = tokio::time::timeout(GENEROUS, self.errands.recv()).await;
+            begun.expect("an errand begins").expect("control runs")
+        }
+
+        async fn until_step(&self, step: usize) {
+            let what = format!("step {step}");
+            self.until(&what, async |stage| stage.rollout().await.step == Some(step))
+                .await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_waits_for_its_errand() {
+        let mut stage = begin(Errand::Webhook(webhook(OnFailure::Pause).as_ref().clone()));
+        stage.command(Verb::Start).await.unwrap();
+        let (task, reporter) = stage.errand().await;
+        assert_eq!(
+            (task.endpoints.as_slice(), task.payload.step),
+            (&["127.0.0.1:9".to_owned()][..], Some(1))
+        );
+        assert_eq!(task.payload.reason, "started: step 1 of 3 (0 %, webhook): a story");
+        reporter.tell_news("403 not yet".into());
+        let waiting = "webhook gate: 403 not yet";
+        stage
+            .until(waiting, async |stage| {
+                stage.rollout().await.course.waiting.as_deref() == Some(waiting)
+            })
+            .await;
+        reporter.tell(Word::Done).await;
+        stage.until_step(1).await;
+        // What it says now is of a step that is over.
+        reporter.tell(Word::Failed("too late".into())).await;
+        assert_eq!(stage.rollout().await.phase, Phase::Progressing);
+    }
+
+    #[tokio::test]
+    async fn an_errand_that_fails_does_what_it_was_told() {
+        let check = async |errand: Errand, expected: Phase, share: f64| {
+            let mut stage = begin(errand);
+            stage.command(Verb::Start).await.unwrap();
+            let (_, reporter) = stage.errand().await;
+            reporter.tell(Word::Failed("no answer".into())).await;
+            stage
+                .until(expected.as_str(), async |stage| {
+                    let view = stage.rollout().await;
+                    (view.phase, view.share) == (expected, share)
+                })
+                .await;
+            stage
+        };
+        let of = |on_failure| Errand::Webhook(webhook(on_failure).as_ref().clone());
+        check(of(OnFailure::GoOn), Phase::Progressing, 0.5).await;
+        check(of(OnFailure::Abort), Phase::Aborted, 0.0).await;
+        let mut paused = check(of(OnFailure::Pause), Phase::Paused, 0.0).await;
+        assert!(paused.rollout().await.reason.contains("no answer; resume to ask again"));
+        paused.command(Verb::Resume).await.unwrap();
+        paused.errand().await.1.tell(Word::Done).await;
+        paused.until_step(1).await;
+        // An abort is told to whoever wants to know.
+        let mut aborted = check(smoke(), Phase::Aborted, 0.0).await;
+        let (task, _) = aborted.errand().await;
+        assert!(matches!(&*task.errand, Errand::Webhook(hook) if hook.name == "gate"));
+        assert!(task.payload.reason.contains("no answer"), "{}", task.payload.reason);
+    }
+
+    #[tokio::test]
+    async fn a_restart_asks_again_and_a_pause_asks_nobody() {
+        let mut stage = begin(smoke());
+        stage.command(Verb::Start).await.unwrap();
+        let (_, before) = stage.errand().await;
+        let mut stage = stage.crash().await;
+        let (_, reporter) = stage.errand().await;
+        drop(before);
+        stage.command(Verb::Pause).await.unwrap();
+        reporter.tell(Word::Done).await;
+        assert_eq!(stage.rollout().await.phase, Phase::Paused);
+        stage.command(Verb::Resume).await.unwrap();
+        stage.errand().await.1.tell(Word::Done).await;
+        stage.until_step(1).await;
+    }
+}

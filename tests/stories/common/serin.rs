@@ -28,10 +28,6 @@ pub fn binary() -> Command {
 pub struct Options {
     /// Further keys of the listener, in YAML's flow style, such as `limits: { headers: 20 }`.
     pub listener: String,
-    /// Further keys of `admin`, such as `tokensFile: tokens.yaml`.
-    pub admin: String,
-    /// Who calls the admin API, where no call says otherwise.
-    pub token: String,
     /// Further top-level lines.
     pub top: String,
     pub workers: usize,
@@ -40,19 +36,20 @@ pub struct Options {
     /// Path of the file below the story's directory.
     pub file: String,
     pub env: Vec<(String, String)>,
+    /// The token that the story's own calls show. With one the configuration names `tokens.yaml`.
+    pub token: Option<&'static str>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             listener: String::new(),
-            admin: String::new(),
-            token: String::new(),
             top: String::new(),
             workers: 2,
             state: "./state".to_owned(),
             file: "serin.yaml".to_owned(),
             env: Vec::new(),
+            token: None,
         }
     }
 }
@@ -161,8 +158,8 @@ impl Serin {
         if !body.is_empty() && !fields.iter().any(|(name, _)| *name == "content-type") {
             all.push(("content-type", "application/json"));
         }
-        let bearer = format!("Bearer {}", self.options.token);
-        if !self.options.token.is_empty() && !fields.iter().any(|(name, _)| *name == "authorization") {
+        let bearer = format!("Bearer {}", self.options.token.unwrap_or_default());
+        if self.options.token.is_some() && !fields.iter().any(|(name, _)| *name == "authorization") {
             all.push(("authorization", &bearer));
         }
         all.extend(fields);
@@ -362,19 +359,19 @@ impl Drop for Serin {
 
 fn text(options: &Options, admin: SocketAddr, body: &str) -> String {
     let Options {
-        listener,
-        admin: keys,
-        top,
-        state,
-        ..
+        listener, top, state, ..
     } = options;
-    let further = |keys: &String| match keys.is_empty() {
-        true => String::new(),
-        false => format!(", {keys}"),
+    let listener = if listener.is_empty() {
+        String::new()
+    } else {
+        format!(", {listener}")
     };
-    let (listener, keys) = (further(listener), further(keys));
+    let tokens = match options.token {
+        Some(_) => ", tokensFile: tokens.yaml",
+        None => "",
+    };
     format!(
-        "version: 1\nlisteners:\n- {{ name: public, address: \"127.0.0.1:0\"{listener} }}\nadmin: {{ address: \"{admin}\"{keys} }}\n\
+        "version: 1\nlisteners:\n- {{ name: public, address: \"127.0.0.1:0\"{listener} }}\nadmin: {{ address: \"{admin}\"{tokens} }}\n\
          state: {{ directory: {state} }}\nlog: {{ level: info, format: text, access: off }}\n{top}{body}"
     )
 }

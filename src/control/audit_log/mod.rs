@@ -65,7 +65,15 @@ impl Audit {
     /// The log in `directory`, of which the last state said `anchor`. The text tells of what does not fit,
     /// for the record of the start. A file that cannot be read is tried again with each writing.
     pub(super) fn open(directory: &Path, anchor: Option<Anchor>) -> (Self, Option<String>) {
-        let anchor = anchor.unwrap_or_default();
+        // A state that was lost says nothing of what was removed for its age before.
+        let begins = match &anchor {
+            None => files::beginning(directory).unwrap_or_default(),
+            Some(_) => None,
+        };
+        let mut anchor = anchor.unwrap_or_default();
+        if let Some(before) = &begins {
+            anchor.pruned.clone_from(before);
+        }
         let mut audit = Self {
             directory: directory.to_owned(),
             saved_seq: anchor.head.seq,
@@ -86,12 +94,15 @@ impl Audit {
                 None
             }
         };
-        let told = finding.map(|finding| match finding {
-            Finding::Mended(what) => {
+        let told = finding.map(|finding| match (finding, begins) {
+            (Finding::Mended(what), _) => {
                 tracing::warn!("the audit log: {what}");
                 what
             }
-            Finding::Damaged(what) => {
+            (Finding::Damaged(mut what), begins) => {
+                if let Some(before) = begins {
+                    what += &format!("; it begins with record {}, and no state says why", before.seq + 1);
+                }
                 tracing::error!("the audit log is not as it was written: {what}; see `serin audit verify`");
                 what
             }

@@ -375,6 +375,22 @@ fn a_state_older_than_the_log_is_no_anchor_for_its_end() {
     assert!(report.is_whole() && !report.anchored && why.unwrap().contains("does not exist"));
 }
 
+#[test]
+fn a_log_whose_state_was_lost_goes_on_and_says_so() {
+    let mut stage = Stage::new();
+    stage.add(&["one", "two", "three"]);
+    stage.audit.note(vec![record("four")]);
+    stage.save(1);
+    stage.audit.prune(Duration::ZERO, 5_000);
+    stage.save(LARGE);
+    fs::remove_file(stage.path().join("state.json")).unwrap();
+    let told = stage.restart().unwrap();
+    assert!(told.contains("whose newest is 0; it begins with record 4"), "{told}");
+    stage.add(&["six"]);
+    stage.is_whole(3);
+    assert_eq!(stage.reasons().last().unwrap(), "six");
+}
+
 /// What may happen between two looks at the log.
 #[derive(Clone, Debug)]
 enum Act {

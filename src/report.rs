@@ -21,11 +21,11 @@ const DAY_MS: f64 = 86_400_000.0;
 /// What is reported of which time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Unix milliseconds, the period's beginning: what was asked for, or the first record if that is later.
+    /// The period's beginning in Unix milliseconds.
     pub from_ms: u64,
     /// Its end.
     pub until_ms: u64,
-    /// Its length in days, at least 1.
+    /// Its length in days, above 0.
     pub days: f64,
     /// All routes together.
     pub all: Figures,
@@ -100,7 +100,6 @@ pub struct Reporter {
     from_ms: u64,
     until_ms: u64,
     route: Option<String>,
-    first_ms: Option<u64>,
     rollouts: BTreeMap<String, Trial>,
     counts: BTreeMap<String, Counts>,
 }
@@ -132,7 +131,6 @@ impl Reporter {
             from_ms,
             until_ms,
             route,
-            first_ms: None,
             rollouts: BTreeMap::new(),
             counts: BTreeMap::new(),
         }
@@ -140,7 +138,6 @@ impl Reporter {
 
     /// The next record. Those before the period say how a trial in it began.
     pub fn take(&mut self, record: &Record) {
-        self.first_ms.get_or_insert(record.at_ms);
         let (Some(rollout), Some(route)) = (&record.rollout, &record.route) else {
             return;
         };
@@ -185,9 +182,8 @@ impl Reporter {
     /// What it all came to.
     #[must_use]
     pub fn finish(self) -> Report {
-        let from_ms = self.first_ms.map_or(self.from_ms, |first| first.max(self.from_ms));
         #[allow(clippy::cast_precision_loss)] // milliseconds of this age of the world
-        let days = (self.until_ms.saturating_sub(from_ms) as f64 / DAY_MS).max(1.0);
+        let days = self.until_ms.saturating_sub(self.from_ms).max(1) as f64 / DAY_MS;
         let mut all = Counts::default();
         for counts in self.counts.values() {
             all.deployments += counts.deployments;
@@ -197,7 +193,7 @@ impl Reporter {
             all.restore_ms.extend(&counts.restore_ms);
         }
         Report {
-            from_ms,
+            from_ms: self.from_ms,
             until_ms: self.until_ms,
             days,
             all: all.into(),
@@ -281,9 +277,8 @@ mod tests {
             "82 cart succeeded aborted badSince=1970-01-04T09:00:00Z".to_owned(),
         ];
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-        let report = report(0, 264, &lines);
-        // From the first record on: ten days.
-        assert_eq!((report.from_ms, report.days), (DAY, 10.0));
+        let report = report(24, 264, &lines);
+        assert_eq!(report.days, 10.0);
         let all = &report.all;
         assert_eq!((all.deployments, all.finished, all.failed), (3, 4, 2));
         assert_eq!((all.per_day(report.days), all.change_failure_rate()), (0.3, Some(0.5)));
@@ -327,7 +322,7 @@ mod tests {
             "100 a promoting succeeded",
         ];
         let found = report(48, 120, &lines);
-        assert_eq!((found.from_ms, found.days), (48 * HOUR, 3.0));
+        assert_eq!(found.days, 3.0);
         assert_eq!(found.all.lead_time.unwrap().median_ms, 100 * HOUR);
         // A success before it that is rolled back in it: one trial, and it failed.
         let found = report(48, 120, &["40 a promoting succeeded", "50 a succeeded aborted"]);

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "docs/ci.md",
     "docs/configuration.md",
     "docs/notifications.md",
     "docs/operating.md",

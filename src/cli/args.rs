@@ -40,12 +40,14 @@ pub enum Command {
     Weights(WeightsArgs),
     /// Look at rollouts, and direct them
     Rollout(RolloutArgs),
-    /// Read the audit log, and verify it; needs no running Serin
-    Audit(AuditArgs),
     /// Nothing moves forward from now on; aborts still work
     Freeze(FreezeArgs),
     /// Rollouts may move forward again
     Unfreeze(FreezeArgs),
+    /// Read the audit log, and verify it; needs no running Serin
+    Audit(AuditArgs),
+    /// Deployment frequency, lead time, change failure rate, time to restore: from the audit log
+    Report(ReportArgs),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -159,6 +161,20 @@ pub struct FreezeArgs {
     /// How to reach Serin.
     #[command(flatten)]
     pub client: ClientArgs,
+}
+
+/// `serin report`
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// How far back
+    #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = past)]
+    pub since: Duration,
+    /// This route only [default: each, and all together]
+    #[arg(long, value_name = "NAME")]
+    pub route: Option<String>,
+    /// Where the audit log is.
+    #[command(flatten)]
+    pub place: AuditPlace,
 }
 
 /// `serin rollout`
@@ -333,6 +349,14 @@ fn instant(text: &str) -> Result<String, String> {
     }
 }
 
+/// A length of time that is not nothing.
+fn past(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("is no time at all; write 30d".to_owned()),
+        past => Ok(past),
+    }
+}
+
 /// Whole numbers with their units, the largest first: `250ms`, `30s`, `1m30s`, `2h`.
 fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, u64); 5] = [
@@ -492,6 +516,14 @@ mod tests {
             panic!()
         };
         assert_eq!((args.outcomes.len(), args.output), (3, Output::Text));
+        let Ok(Command::Report(args)) = parse("report -c f --route shop") else {
+            panic!()
+        };
+        assert_eq!(
+            (args.since, args.route.as_deref()),
+            (Duration::from_secs(30 * 86_400), Some("shop"))
+        );
+        refused("report -c f --since 0s");
         refused("rehearse -c f");
         refused("rehearse --outcomes a");
         assert!(parse("demo --scenario hang --keep --json --rate 500").is_ok());

@@ -37,7 +37,8 @@ pub fn audit(args: &AuditArgs, console: &mut Console<'_>) -> Exit {
     })
 }
 
-fn directory(place: &AuditPlace, console: &mut Console<'_>) -> Result<PathBuf, Exit> {
+/// The state directory that holds the log; the console says why there is none.
+pub(super) fn directory(place: &AuditPlace, console: &mut Console<'_>) -> Result<PathBuf, Exit> {
     if let Some(directory) = &place.state {
         return Ok(directory.clone());
     }

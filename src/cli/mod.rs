@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod local;
 mod rehearse;
+mod report;
 mod table;
 mod text;
 mod tree;
@@ -18,13 +19,14 @@ mod tests;
 
 pub use args::{
     Args, AuditAction, AuditArgs, AuditListArgs, AuditPlace, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs,
-    FreezeArgs, Output, RehearseArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
+    FreezeArgs, Output, RehearseArgs, ReportArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
 };
 pub use audit::audit;
 pub use client::{Answer, Client, ClientError, Question, segment};
 pub use commands::{freeze, rollout, status, weights};
 pub use local::{check, completions, schema};
 pub use rehearse::rehearse;
+pub use report::report;
 
 use std::process::ExitCode;
 

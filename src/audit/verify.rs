@@ -176,35 +176,38 @@ impl Verifier {
 
     /// The end of the log meets what the state says of it.
     fn meet(&mut self, anchor: &Anchor, newest: &Anchor) {
-        let (file, line) = (self.file.clone(), self.line);
-        if self.chain.seq < anchor.head.seq {
-            self.file = "state.json".to_owned();
-            self.line = 0;
-            // The verifier goes by the head while it reads on.
-            self.anchor = Some(anchor.clone());
-            let behind = |line: &&String| parse(line.as_bytes()).is_ok_and(|record| record.seq > self.chain.seq);
-            let lines: Vec<&String> = anchor.pending.iter().filter(behind).collect();
-            for line in lines {
-                self.line(line.as_bytes());
-            }
-        }
-        let (last, head) = (self.chain.seq, &anchor.head);
-        (self.file, self.line) = (file, line);
+        let (head, last) = (&anchor.head, self.chain.seq);
         if last < head.seq {
-            self.line += 1;
-            self.fault(
-                None,
-                format!("{} missing here, at the end", records_are(last + 1, head.seq)),
-            );
-        } else if last > newest.head.seq
-            || (last == newest.head.seq && self.chain.hash != newest.head.hash && last > head.seq)
-        {
-            let what = format!(
-                "{} not known to the state, whose newest is {}",
-                records_are(head.seq + 1, last),
-                newest.head.seq
-            );
-            self.fault(Some(last), what);
+            let behind = |line: &&String| parse(line.as_bytes()).is_ok_and(|record| record.seq > last);
+            let lines: Vec<&String> = anchor.pending.iter().filter(behind).collect();
+            let first = lines.first().and_then(|line| parse(line.as_bytes()).ok());
+            let held = first.as_ref().map_or(head.seq, |first| first.seq - 1);
+            if last < held {
+                self.line += 1;
+                self.fault(
+                    None,
+                    format!("{} missing here, at the end", records_are(last + 1, held)),
+                );
+                // What the state holds goes on behind the gap.
+                self.chain = Chain {
+                    seq: held,
+                    hash: first.map_or_else(|| head.hash.clone(), |first| first.previous),
+                };
+            }
+            // The state stands for the end of the file while it is read.
+            self.anchor = Some(anchor.clone());
+            (self.file, self.line) = ("state.json".to_owned(), 0);
+            lines.iter().for_each(|line| self.line(line.as_bytes()));
+        } else {
+            let differs = last > head.seq && last == newest.head.seq && self.chain.hash != newest.head.hash;
+            if last > newest.head.seq || differs {
+                let what = format!(
+                    "{} not known to the state, whose newest is {}",
+                    records_are(head.seq + 1, last),
+                    newest.head.seq
+                );
+                self.fault(Some(last), what);
+            }
         }
     }
 
@@ -375,7 +378,7 @@ mod tests {
         }
         let report = verify(&lines[..0], &anchor);
         assert!(
-            report.faults[0].what.contains("record 1 is missing before it"),
+            report.faults[0].what.contains("record 1 is missing here, at the end"),
             "{report:?}"
         );
     }

@@ -10,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{Backend, Options, Serin, backend};
+use crate::common::{Backend, Options, Serin, backend, binary};
 
 /// Each of so many stories kills its Serin so often; they run side by side.
 const KILLS: u32 = 50;
@@ -109,7 +109,7 @@ impl Life {
     fn kills(mut self) {
         let mut known = self.shown();
         let mut generation = self.serin.generation();
-        let mut aborts = 0;
+        let (mut aborts, mut acknowledged) = (0, 0);
         for kill in 0..KILLS {
             let (before, done, under_way) = self.live_and_die(known);
             let torn = self.tear();
@@ -122,6 +122,7 @@ impl Life {
                     "{story}: nothing is said of the torn file"
                 );
             } else {
+                acknowledged += done.len();
                 let perhaps = under_way.as_ref().map(|change| after(&before, change));
                 assert!(
                     found == before
@@ -141,6 +142,31 @@ impl Life {
             known = found;
         }
         assert!(aborts > 3, "{aborts} aborts were killed");
+        self.audit_log_is_whole(acknowledged);
+    }
+
+    /// After all that the chain of records fits, and has each change that was acknowledged.
+    fn audit_log_is_whole(&self, acknowledged: usize) {
+        let state = self.serin.dir().join("state").display().to_string();
+        let audit = |arguments: &[&str]| {
+            let all = [&["audit"], arguments, &["--state", &state]].concat();
+            let output = binary().args(all).output().expect("the binary is built");
+            let text = String::from_utf8(output.stdout).expect("a text");
+            assert!(output.status.success(), "seed {}: {text}", self.seed);
+            text
+        };
+        audit(&["verify"]);
+        let count = |by: &str| {
+            audit(&["list", "--limit", "100000", "--output", "json", "--by", by])
+                .lines()
+                .count()
+        };
+        let told = count("ann") + count("bob");
+        assert!(
+            told >= acknowledged,
+            "seed {}: {told} records of {acknowledged} changes",
+            self.seed
+        );
     }
 
     /// Changes one thing after another until the process is dead: what stood by then for sure, the changes

@@ -9,6 +9,7 @@ mod common;
 
 mod admin;
 mod answers;
+mod audit;
 mod blame;
 mod blue_green;
 mod bodies;

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::backwards::{Backwards, Piece};
@@ -84,6 +84,8 @@ pub(super) fn all(directory: &Path, pruned: u64) -> io::Result<Vec<(LogFile, Opt
         files.retain(|(aside, _)| fs::metadata(&aside.path).is_ok_and(|found| identity(&found) != id));
         let first_seq = first_seq(&file)?;
         files.push((LogFile { first_seq, path }, Some(file)));
+        // It may have been put aside, and the one after it as well.
+        files.sort_by_key(|(file, _)| if file.first_seq == 0 { u64::MAX } else { file.first_seq });
     }
     // The next file begins no later than the log does by the state: this one is about to be removed.
     let is_gone = |next: u64| next != 0 && next <= pruned.saturating_add(1);
@@ -111,7 +113,24 @@ pub(super) fn identity(metadata: &fs::Metadata) -> (u64, u64) {
 
 /// The number of the first record of a file; 0: there is none near its beginning.
 pub(super) fn first_seq(file: &File) -> io::Result<u64> {
-    use std::os::unix::fs::FileExt;
+    Ok(first_record(file)?.map_or(0, |record| record.seq))
+}
+
+/// What must have stood before the first record of all files; `None`: nothing, or there is no record.
+pub(super) fn beginning(directory: &Path) -> io::Result<Option<Chain>> {
+    for (file, opened) in all(directory, 0)? {
+        let opened = opened.map_or_else(|| open(&file.path), |opened| Ok(Some(opened)))?;
+        if let Some(first) = opened.as_ref().map(first_record).transpose()?.flatten() {
+            return Ok((first.seq > 1).then(|| Chain {
+                seq: first.seq - 1,
+                hash: first.previous,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+fn first_record(file: &File) -> io::Result<Option<Record>> {
     let mut bytes = vec![0; 256 << 10];
     let mut read = 0;
     while read < bytes.len() {
@@ -121,9 +140,7 @@ pub(super) fn first_seq(file: &File) -> io::Result<u64> {
         }
     }
     let mut lines = bytes[..read].split_inclusive(|&byte| byte == b'\n');
-    Ok(lines
-        .find_map(|line| parse(line.trim_ascii_end()).ok())
-        .map_or(0, |record| record.seq))
+    Ok(lines.find_map(|line| parse(line.trim_ascii_end()).ok()))
 }
 
 /// The last whole record of a file.

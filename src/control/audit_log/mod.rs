@@ -31,7 +31,7 @@ const WAITING_MAX: usize = 1_000;
 pub struct AuditView {
     /// The state directory.
     pub directory: PathBuf,
-    /// The newest lines, oldest first.
+    /// The newest lines that the state holds, oldest first.
     pub waiting: Vec<String>,
 }
 
@@ -61,16 +61,21 @@ pub(super) struct Audit {
 
 /// How the log stood, to go back to when a change could not be made durable.
 #[derive(Debug)]
-pub(super) struct Mark {
-    head: Chain,
-    waiting: usize,
-}
+pub(super) struct Mark(Chain);
 
 impl Audit {
     /// The log in `directory`, of which the last state said `anchor`. The text tells of what does not fit,
     /// for the record of the start. A file that cannot be read is tried again with each writing.
     pub(super) fn open(directory: &Path, anchor: Option<Anchor>) -> (Self, Option<String>) {
-        let anchor = anchor.unwrap_or_default();
+        // A state that was lost says nothing of what was removed for its age before.
+        let begins = match &anchor {
+            None => files::beginning(directory).unwrap_or_default(),
+            Some(_) => None,
+        };
+        let mut anchor = anchor.unwrap_or_default();
+        if let Some(before) = &begins {
+            anchor.pruned.clone_from(before);
+        }
         let mut audit = Self {
             directory: directory.to_owned(),
             saved_seq: anchor.head.seq,
@@ -91,12 +96,15 @@ impl Audit {
                 None
             }
         };
-        let told = finding.map(|finding| match finding {
-            Finding::Mended(what) => {
+        let told = finding.map(|finding| match (finding, begins) {
+            (Finding::Mended(what), _) => {
                 tracing::warn!("the audit log: {what}");
                 what
             }
-            Finding::Damaged(what) => {
+            (Finding::Damaged(mut what), begins) => {
+                if let Some(before) = begins {
+                    what += &format!("; it begins with record {}, and no state says why", before.seq + 1);
+                }
                 tracing::error!("the audit log is not as it was written: {what}; see `serin audit verify`");
                 what
             }
@@ -106,10 +114,7 @@ impl Audit {
 
     /// How the log stands.
     pub(super) fn mark(&self) -> Mark {
-        Mark {
-            head: self.head.clone(),
-            waiting: self.waiting.len(),
-        }
+        Mark(self.head.clone())
     }
 
     /// The number of the newest record; 0: there is none.
@@ -135,8 +140,10 @@ impl Audit {
 
     /// Forgets what was noted since `mark`; no state that holds it was written.
     pub(super) fn take_back(&mut self, mark: Mark) {
-        self.waiting.truncate(mark.waiting);
-        self.head = mark.head;
+        // Older lines may have become durable meanwhile, and wait no more: what was noted stands last.
+        let noted = usize::try_from(self.head.seq - mark.0.seq).unwrap_or(usize::MAX);
+        self.waiting.truncate(self.waiting.len().saturating_sub(noted));
+        self.head = mark.0;
     }
 
     /// Makes durable what was appended. The next state need not hold it any more.
@@ -320,11 +327,11 @@ impl Audit {
         self.problem.as_deref()
     }
 
-    /// For those who read the log while we write it.
+    /// For those who read the log while we write it: nothing that a crash could still take back.
     pub(super) fn view(&self) -> AuditView {
         AuditView {
             directory: self.directory.clone(),
-            waiting: self.waiting[self.appended..].to_vec(),
+            waiting: self.waiting[self.appended..self.saved].to_vec(),
         }
     }
 

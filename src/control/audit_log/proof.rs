@@ -9,7 +9,7 @@ use super::files::{all, open, read_anchor};
 use crate::audit::{Anchor, LINE_MAX, Report, Verifier};
 
 /// While a Serin writes, its files may be put aside or removed under the reader, who begins anew then.
-const TRIES: usize = 3;
+const TRIES: usize = 5;
 
 /// Verifies the log in `directory`, also while a Serin writes it. The text says why there is no anchor,
 /// where there is none.

@@ -123,6 +123,8 @@ fn what_could_not_be_saved_did_not_happen() {
     stage.add(&["one"]);
     let mark = stage.audit.mark();
     stage.audit.note(record("refused"));
+    // The file was made durable, and then the state could not be written.
+    stage.audit.sync();
     stage.audit.take_back(mark);
     stage.add(&["two"]);
     assert_eq!(stage.reasons(), ["one", "two"]);
@@ -377,6 +379,22 @@ fn a_state_older_than_the_log_is_no_anchor_for_its_end() {
     assert!(report.is_whole() && !report.anchored && why.unwrap().contains("does not exist"));
 }
 
+#[test]
+fn a_log_whose_state_was_lost_goes_on_and_says_so() {
+    let mut stage = Stage::new();
+    stage.add(&["one", "two", "three"]);
+    stage.audit.note(record("four"));
+    stage.save(1);
+    stage.audit.prune(Duration::ZERO, 5_000);
+    stage.save(LARGE);
+    fs::remove_file(stage.path().join("state.json")).unwrap();
+    let told = stage.restart().unwrap();
+    assert!(told.contains("whose newest is 0; it begins with record 4"), "{told}");
+    stage.add(&["six"]);
+    stage.is_whole(3);
+    assert_eq!(stage.reasons().last().unwrap(), "six");
+}
+
 /// What may happen between two looks at the log.
 #[derive(Clone, Debug)]
 enum Act {
@@ -451,7 +469,8 @@ proptest! {
                 }
                 Act::Refuse => {
                     let mark = stage.audit.mark();
-    stage.audit.note(record("refused"));
+                    stage.audit.note(record("refused"));
+                    stage.audit.sync();
                     stage.audit.take_back(mark);
                 }
                 Act::Save { max_bytes } => {
@@ -495,6 +514,55 @@ fn an_anchor_that_makes_no_sense_harms_nobody() {
     audit.note(record("one"));
     audit.was_saved(LARGE);
     assert_eq!(audit.problem(), None);
+}
+
+#[test]
+fn a_log_that_is_being_written_is_read_whole() {
+    let mut stage = Stage::new();
+    stage.add(&["one"]);
+    let path = stage.path().to_owned();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        for n in 0.. {
+            stage.audit.note(Record {
+                at_ms: n,
+                ..record("more")
+            });
+            if n % 50 == 49 {
+                stage.audit.prune(Duration::from_millis(20), n);
+            }
+            // As control does: the new state replaces the one before in one step.
+            stage.audit.sync();
+            let text = format!(
+                r#"{{"audit":{}}}"#,
+                serde_json::to_string(&stage.audit.anchor()).unwrap()
+            );
+            fs::write(stage.path().join("state.json.new"), text).unwrap();
+            fs::rename(stage.path().join("state.json.new"), stage.path().join("state.json")).unwrap();
+            stage.audit.was_saved(2_000);
+            if ended.recv_timeout(Duration::from_millis(2)) != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                return stage;
+            }
+        }
+        stage
+    });
+    let mut pages = 0;
+    for _ in 0..40 {
+        let (report, why) = verify_audit(&path).unwrap();
+        assert!(report.is_whole() && why.is_none(), "{report:?}");
+        let query = AuditQuery {
+            limit: 30,
+            next: None,
+            filter: Filter::default(),
+        };
+        let lines = list_audit(&path, &query).unwrap().unwrap().lines;
+        let seqs: Vec<u64> = lines.iter().map(|line| parse(line.as_bytes()).unwrap().seq).collect();
+        assert!(seqs.is_sorted_by(|a, b| *a == b + 1), "{seqs:?}");
+        pages += usize::from(!seqs.is_empty());
+    }
+    drop(end);
+    let stage = writer.join().unwrap();
+    assert!(pages == 40 && stage.verify().is_whole());
 }
 
 #[test]

@@ -409,7 +409,7 @@ fn start_control(
             }
         };
         runtime.block_on(async move {
-            let (controller, live, handle) = match Controller::start(begin) {
+            let (mut controller, live, handle) = match Controller::start(begin) {
                 Ok(parts) => parts,
                 Err(error) => {
                     let _ = started.send(Err(error.to_string()));
@@ -417,6 +417,12 @@ fn start_control(
                 }
             };
             let _ = started.send(Ok((handle.clone(), live)));
+            let notifier = controller.notifier();
+            let telling = tokio::task::spawn_local(async {
+                if let Some(notifier) = notifier {
+                    notifier.run().await;
+                }
+            });
             // The admin side ends after control, so that what was asked last is answered.
             let (over, control_over) = oneshot::channel::<()>();
             let serving = admin::serve(admin_socket, handle, context, async {
@@ -431,6 +437,8 @@ fn start_control(
                 drop(over);
             };
             let (served, ()) = tokio::join!(serving, controlling);
+            // With control the last one who tells is gone: places are written down, letters are not waited for.
+            let _ = tokio::time::timeout(LAST_LINES, telling).await;
             if let Err(error) = served {
                 tracing::error!(%error, "the admin API has ended");
             }

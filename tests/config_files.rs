@@ -310,7 +310,7 @@ fn what_is_written_arrives() {
     let plain = Service::Webhook {
         url: "https://hooks/".into(),
         headers: vec![("authorization".into(), "Bearer s3cr3t".into())],
-        template: Some("{{reason}}".into()),
+        template: Some("{\"text\":\"{{reason}}\"}".into()),
     };
     assert_eq!(own.service, plain);
     assert!(matches!(office.service, Service::Teams { .. }));
@@ -569,7 +569,7 @@ admin: { address: 0.0.0.0:0, tokensFile: people/tokens.yaml }
 notifications:
 - { name: team, slack: { url: '${TOKEN_URL:-http://hooks/s3cr3t}' }, progress: true, rollouts: [a] }
 - { name: oncall, pagerDuty: { routingKey: '${TOKEN}' }, severity: critical }
-- { name: own, webhook: { url: 'https://hooks/', headers: { Authorization: 'Bearer ${TOKEN}' }, template: '{{reason}}' } }
+- { name: own, webhook: { url: 'https://hooks/', headers: { Authorization: 'Bearer ${TOKEN}' }, template: '{\"text\":\"{{reason}}\"}' } }
 - { name: office, teams: { url: 'https://hooks/' } }
 routes:
 - name: a

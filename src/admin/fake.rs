@@ -401,6 +401,7 @@ fn metrics() -> MetricsView {
         reloads_failed: 1,
         last_reload_success: 1_795_262_413.042,
         rollbacks: vec![(name("checkout"), "errorRate".to_owned(), 1)],
+        notifications: vec![(name("ops"), "failed", 2)],
     }
 }
 

@@ -160,6 +160,14 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
         rollbacks.push(&[("rollout", name.as_str()), ("reason", reason)], float(*n));
     }
 
+    let mut notifications = Family::counter(
+        "serin_notifications_total",
+        "Messages to a channel, by what became of them.",
+    );
+    for (channel, result, n) in &view.notifications {
+        notifications.push(&[("channel", channel.as_str()), ("result", result)], float(*n));
+    }
+
     let mut reloads = Family::counter("serin_config_reloads_total", "Readings of the configuration file.");
     reloads.push(&[("result", "success")], float(view.reloads_ok));
     reloads.push(&[("result", "failure")], float(view.reloads_failed));
@@ -168,9 +176,19 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
         "When a reading of the file last went live.",
     );
     last.push(&[], view.last_reload_success);
-    [generation, phases, steps, verdicts, diverted, rollbacks, reloads, last]
-        .map(Family::done)
-        .into()
+    [
+        generation,
+        phases,
+        steps,
+        verdicts,
+        diverted,
+        rollbacks,
+        notifications,
+        reloads,
+        last,
+    ]
+    .map(Family::done)
+    .into()
 }
 
 /// Families of sockets and refusals.
@@ -402,6 +420,7 @@ mod tests {
             r#"serin_rollout_verdict{rollout="checkout",verdict="fail"} 1"#,
             r#"serin_rollout_verdict{rollout="checkout",verdict="pass"} 0"#,
             r#"serin_rollbacks_total{rollout="checkout",reason="errorRate"} 1"#,
+            r#"serin_notifications_total{channel="ops",result="failed"} 2"#,
             r#"serin_breaker_diverted_total{rollout="checkout"} 5"#,
             r#"serin_config_reloads_total{result="success"} 2"#,
             r#"serin_config_reloads_total{result="failure"} 1"#,

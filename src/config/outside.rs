@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::read::Scalar;
 use super::scalar::HeaderName;
+use super::template;
 
 /// An address of the web: `http://` or `https://`, a host, and no credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,24 @@ impl std::fmt::Debug for HeaderText {
     }
 }
 
+/// A body with `{{placeholders}}` that is JSON once it is filled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Template(pub(super) String);
+
+impl Scalar for Template {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty".into());
+        }
+        template::check(text)?;
+        Ok(Self(text.into()))
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "minLength": 1, "maxLength": template::BYTES_MAX })
+    }
+}
+
 /// A status, or a class of them; both ends are in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StatusRange(pub(super) (u16, u16));
@@ -166,7 +185,7 @@ const FRAMING: [&str; 7] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{HeaderText, Scalar, SentHeader, StatusRange, Target, Url};
+    use super::{HeaderText, Scalar, SentHeader, StatusRange, Target, Template, Url};
     use std::fmt::Debug;
 
     fn check<T: Scalar + Debug + PartialEq>(text: &str, expected: Result<T, &str>) {
@@ -174,6 +193,15 @@ mod tests {
             (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
             (got, expected) => assert_eq!(got.ok(), expected.ok(), "{text}"),
         }
+    }
+
+    #[test]
+    fn templates_are_checked() {
+        let good = r#"{"text":"{{rollout}}"}"#;
+        check(good, Ok(Template(good.into())));
+        check::<Template>("", Err("is empty"));
+        check::<Template>(r#"{"text":"{{rolout}}"}"#, Err("knows no placeholder `rolout`"));
+        check::<Template>("{{rollout}}", Err("is no JSON once it is filled in"));
     }
 
     #[test]

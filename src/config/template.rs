@@ -22,7 +22,7 @@ pub const PLACEHOLDERS: [&str; 15] = [
     "leftOut",
 ];
 /// Bytes of the longest template.
-const BYTES_MAX: usize = 16 << 10;
+pub const BYTES_MAX: usize = 16 << 10;
 
 /// A piece of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use super::journal::Happening;
 use super::publisher::recorders;
 use crate::analysis::Verdict;
 use crate::name::Name;
+use crate::notify::Roster;
 
 impl Controller {
     /// Durable first, then live.
@@ -119,14 +120,15 @@ impl Controller {
         self.court.follow(&self.ground, table, now);
         self.windows.follow(recorders(table), now.ms);
         let rollouts = &self.ground.standing.rollouts;
+        self.teller.follow(Roster::of(&self.ground.spec));
         self.journal.retain(|name| rollouts.contains_key(name));
         self.rollbacks.retain(|(name, _), _| rollouts.contains_key(name));
         self.tell(happenings);
     }
 
     /// What changed nothing that is durable; [`Controller::keep_up`] writes its record.
-    pub(super) fn note_and_tell(&mut self, happenings: Vec<Happening>) {
-        self.saver.note(&happenings, self.publisher.generation());
+    pub(super) fn note_and_tell(&mut self, mut happenings: Vec<Happening>) {
+        self.saver.note(&mut happenings, self.publisher.generation());
         self.tell(happenings);
     }
 
@@ -134,6 +136,7 @@ impl Controller {
         let generation = self.publisher.generation();
         for happening in happenings {
             happening.log(generation);
+            self.teller.tell(&happening.told(generation, unix_ms()));
             if let (Some(rollout), Some(reason)) = (&happening.rollout, happening.rollback()) {
                 *self.rollbacks.entry((rollout.clone(), reason)).or_default() += 1;
             }

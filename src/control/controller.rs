@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::audit_log::Audit;
+use super::audit_log::{Audit, records_behind};
 use super::court::{Court, Moment};
 use super::directory::StateError;
 use super::errands::{Errands, Launch, Report, Word};
@@ -28,6 +28,7 @@ use super::windows::Windows;
 use crate::analysis::{Evidence, Verdict, VerdictKind};
 use crate::live::Live;
 use crate::name::Name;
+use crate::notify::{Begin, Notifier, Past, Roster, Teller};
 use crate::people::Tokens;
 use crate::rollout::{Phase, Rotation};
 
@@ -84,6 +85,9 @@ pub struct Controller {
     pub(super) journal: Journal,
     pub(super) saver: Saver,
     pub(super) errands: Errands,
+    pub(super) teller: Teller,
+    /// Until somebody runs it.
+    notifier: Option<Notifier>,
     /// What is said of rollouts that only time moves.
     unjudged: Arc<Verdict>,
     pub(super) readings: Readings,
@@ -157,11 +161,22 @@ impl Controller {
         }
         happenings.insert(0, begun(&start.config_file, note, damage));
         let mut saver = Saver::new(store, audit, now);
-        saver.note(&happenings, generation);
+        let before = saver.audit_seq();
+        saver.note(&mut happenings, generation);
         saver
             .save(&ground, generation, false, now)
             .map_err(StartError::Unwritable)?;
         let publisher = Publisher::new(&ground, generation, start.workers);
+        let directory = ground.spec.state_directory.clone();
+        let (teller, notifier) = Notifier::new(Begin {
+            state_directory: ground.spec.state_directory.clone(),
+            roster: Roster::of(&ground.spec),
+            past: Past {
+                head: before,
+                read: Arc::new(move |seq| records_behind(&directory, seq)),
+            },
+            seed: fastrand::u64(..),
+        });
         let (handle, asked) = Handle::new();
         let mut control = Self {
             readings: Readings::new(start.config_file.clone(), loader),
@@ -177,6 +192,8 @@ impl Controller {
             journal: Journal::new(now_ms),
             saver,
             errands: Errands::new(launch),
+            teller,
+            notifier: Some(notifier),
             unjudged: Arc::new(Verdict {
                 kind: VerdictKind::Inconclusive,
                 metric: None,
@@ -204,6 +221,11 @@ impl Controller {
         control.errands.follow(&control.ground, control.publisher.generation());
         let live = Arc::clone(control.publisher.live());
         Ok((control, live, handle))
+    }
+
+    /// Who tells others of what happens, to be run beside control; it ends after it. `None`: it is running.
+    pub fn notifier(&mut self) -> Option<Notifier> {
+        self.notifier.take()
     }
 
     /// Runs until `shutdown` resolves, then writes down that it ended in order. Canaries are

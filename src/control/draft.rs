@@ -297,6 +297,7 @@ impl<'a> Draft<'a> {
                 ("roles", approval.roles.join(" ")),
                 ("approvedGeneration", approval.generation.to_string()),
             ],
+            seq: None,
             decided: false,
             verdict: None,
         };
@@ -331,6 +332,7 @@ impl<'a> Draft<'a> {
                 .to_owned(),
             ),
             facts: Vec::new(),
+            seq: None,
             decided: false,
             verdict: None,
         });
@@ -410,6 +412,7 @@ impl<'a> Draft<'a> {
             to,
             reason,
             facts,
+            seq: None,
             decided: verdict.is_some(),
             verdict,
         });
@@ -450,6 +453,7 @@ impl Ground {
             to: self.words(route),
             reason: wish.words(why),
             facts: Vec::new(),
+            seq: None,
             decided: false,
             verdict: None,
         }

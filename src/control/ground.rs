@@ -288,7 +288,14 @@ impl Ground {
     pub(super) fn facts(&self, rollout: usize) -> Vec<(&'static str, String)> {
         let (_, to) = self.pair(rollout);
         let release = release(&self.spec, self.spec.rollouts[rollout].route, to);
-        release.map(|release| ("release", release)).into_iter().collect()
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let waits_for = match state.needs(plan) {
+            Some(Needs::Approvals(gate)) => Some(format!("approvals: {}", gate.wanted())),
+            Some(Needs::Person) => Some("somebody who resumes".to_owned()),
+            _ => None,
+        };
+        let release = release.map(|release| ("release", release)).into_iter();
+        release.chain(waits_for.map(|who| ("waitsFor", who))).collect()
     }
 
     /// What a step waits for beside time and evidence, in words.

@@ -39,6 +39,8 @@ pub(super) struct Happening {
     pub(super) reason: String,
     /// What else is known.
     pub(super) facts: Vec<(&'static str, String)>,
+    /// Its number in the audit log, if it stands there.
+    pub(super) seq: Option<u64>,
     /// Whether the verdict brought it about.
     pub(super) decided: bool,
     /// The verdict of that moment, where the canary was judged.
@@ -87,6 +89,7 @@ impl Happening {
             to: to.to_owned(),
             reason,
             facts: Vec::new(),
+            seq: None,
             decided: false,
             verdict: None,
         }
@@ -103,6 +106,7 @@ impl Happening {
             to: verdict.kind.as_str().to_owned(),
             reason: verdict.reason.clone(),
             facts: Vec::new(),
+            seq: None,
             decided: true,
             verdict: Some(without_proof(verdict)),
         }
@@ -270,6 +274,7 @@ mod tests {
             to: "aborted".into(),
             reason: "8.1 %".into(),
             facts: Vec::new(),
+            seq: None,
             decided: false,
             verdict: None,
         }
@@ -345,6 +350,7 @@ mod tests {
         for n in 0..10 {
             let abort = Happening {
                 facts: Vec::new(),
+                seq: None,
                 decided: true,
                 verdict: Some(failed()),
                 ..happening(Kind::Rollout)

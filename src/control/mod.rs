@@ -32,7 +32,7 @@ mod weights;
 mod windows;
 mod yardstick;
 
-pub use audit_log::{AuditPage, AuditQuery, AuditView, audit_page, list_audit, verify_audit};
+pub use audit_log::{AuditPage, AuditQuery, AuditView, audit_page, list_audit, records_behind, verify_audit};
 pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;
 pub use evidence::{EvidenceBody, StatisticBody};

@@ -10,7 +10,7 @@ use super::controller::unix_ms;
 use super::ground::Ground;
 use super::journal::Happening;
 use super::store::{Saved, Store};
-use crate::audit::{Filter, Record, parse};
+use crate::audit::{Filter, parse};
 
 /// After a writing that failed, the next one by ourselves is tried this much later.
 const RETRY: Duration = Duration::from_secs(1);
@@ -160,13 +160,22 @@ impl Saver {
     }
 
     /// Notes what happened for the audit log; durable with the next writing of the state.
-    pub(super) fn note(&mut self, happenings: &[Happening], generation: u64) -> Mark {
-        let at_ms = unix_ms();
-        let records = happenings
-            .iter()
-            .filter_map(|happening| happening.record(generation, at_ms));
-        let records: Vec<Record> = records.collect();
-        self.audit.note(records)
+    /// Each learns under which number it is recorded.
+    pub(super) fn note(&mut self, happenings: &mut [Happening], generation: u64) -> Mark {
+        let (at_ms, mark) = (unix_ms(), self.audit.mark());
+        for happening in happenings {
+            let before = self.audit.seq();
+            if let Some(record) = happening.record(generation, at_ms) {
+                self.audit.note(record);
+            }
+            happening.seq = Some(self.audit.seq()).filter(|seq| *seq > before);
+        }
+        mark
+    }
+
+    /// The number of the newest record.
+    pub(super) fn audit_seq(&self) -> u64 {
+        self.audit.seq()
     }
 
     /// What was noted since `mark` did not happen.

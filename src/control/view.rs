@@ -272,6 +272,8 @@ pub struct MetricsView {
     pub last_reload_success: f64,
     /// Aborts so far by rollout and reason: the word of the metric that decided, or `manual`.
     pub rollbacks: Vec<(Name, String, u64)>,
+    /// Notifications so far by channel and what became of them: `delivered`, `failed` or `dropped`.
+    pub notifications: Vec<(Name, &'static str, u64)>,
 }
 
 /// One variant of one route.

@@ -216,6 +216,7 @@ impl Controller {
                 .iter()
                 .map(|((rollout, reason), count)| (rollout.clone(), (*reason).to_owned(), *count))
                 .collect(),
+            notifications: self.teller.counts(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use crate::config::declare::{record, word_schema, words};
-use crate::config::outside::{HeaderText, SentHeader, Url};
+use crate::config::outside::{HeaderText, SentHeader, Template, Url};
 use crate::config::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written};
 use crate::config::scalar::Text;
 use crate::config::schema::Defs;
@@ -72,8 +72,8 @@ record! {
         required "url" url: Url,
         /// More request headers, which are secret. Default: none.
         optional "headers" headers: Fields<SentHeader, HeaderText>,
-        /// The body, with {{placeholders}}. Default: the event as JSON.
-        optional "template" template: Text,
+        /// The body, with {{placeholders}}; see notifications.md. Default: the event as JSON.
+        optional "template" template: Template,
     }
     later []
 }

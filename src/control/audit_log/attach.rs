@@ -94,7 +94,7 @@ impl Audit {
         self.active = Some(Active {
             file,
             len: metadata.len(),
-            durable: (self.appended == 0).then(|| metadata.len()),
+            durable: (self.appended == 0).then_some(metadata.len()),
             identity: identity(&metadata),
         });
         Ok(finding)

@@ -3,6 +3,7 @@
 
 mod attach;
 mod backwards;
+mod behind;
 mod files;
 mod page;
 mod proof;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use attach::{Active, Finding};
+pub use behind::records_behind;
 use files::{ACTIVE, aside, put_aside, tail};
 pub use page::{AuditPage, AuditQuery, audit_page, list_audit};
 pub use proof::verify_audit;
@@ -102,27 +104,33 @@ impl Audit {
         (audit, told)
     }
 
-    /// Adds records, in memory. Beyond the bound those that nobody's change waits for are only counted.
-    pub(super) fn note(&mut self, records: Vec<Record>) -> Mark {
-        let mark = Mark {
+    /// How the log stands.
+    pub(super) fn mark(&self) -> Mark {
+        Mark {
             head: self.head.clone(),
             waiting: self.waiting.len(),
-        };
-        for record in records {
-            if self.has_room() || !matches!(record.kind.as_str(), "reload" | "verdict") {
-                if self.has_room() && self.left_out > 0 {
-                    let left_out = std::mem::take(&mut self.left_out);
-                    let reason = format!(
-                        "{left_out} records of readings and observed verdicts were not kept: the file of the audit log could not be written"
-                    );
-                    self.push(about_log("left out", reason, &record));
-                }
-                self.push(record);
-            } else {
-                self.left_out += 1;
-            }
         }
-        mark
+    }
+
+    /// The number of the newest record; 0: there is none.
+    pub(super) const fn seq(&self) -> u64 {
+        self.head.seq
+    }
+
+    /// Adds a record, in memory. Beyond the bound one that nobody's change waits for is only counted.
+    pub(super) fn note(&mut self, record: Record) {
+        if !self.has_room() && matches!(record.kind.as_str(), "reload" | "verdict") {
+            self.left_out += 1;
+            return;
+        }
+        if self.has_room() && self.left_out > 0 {
+            let left_out = std::mem::take(&mut self.left_out);
+            let reason = format!(
+                "{left_out} records of readings and observed verdicts were not kept: the file of the audit log could not be written"
+            );
+            self.push(about_log("left out", reason, &record));
+        }
+        self.push(record);
     }
 
     /// Forgets what was noted since `mark`; no state that holds it was written.

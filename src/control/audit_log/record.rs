@@ -14,8 +14,14 @@ impl Happening {
         if self.kind == Kind::Verdict && !self.reason.starts_with(WOULD_ABORT) {
             return None;
         }
+        Some(self.told(generation, at_ms))
+    }
+
+    /// The same for those who are told of it: also what is in no log, which has the number 0.
+    pub(in crate::control) fn told(&self, generation: u64, at_ms: u64) -> Record {
         let facts = self.facts.iter();
-        Some(Record {
+        Record {
+            seq: self.seq.unwrap_or(0),
             at_ms,
             generation,
             kind: self.kind.as_str().to_owned(),
@@ -28,7 +34,7 @@ impl Happening {
             facts: facts.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
             evidence: self.verdict.as_ref().map(evidence),
             ..Record::default()
-        })
+        }
     }
 }
 

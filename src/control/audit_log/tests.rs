@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::files::{ACTIVE, read_anchor};
-use super::{Audit, AuditQuery, WAITING_MAX, aside, list_audit, verify_audit};
+use super::{Audit, AuditQuery, WAITING_MAX, aside, list_audit, records_behind, verify_audit};
 use crate::audit::{Anchor, Filter, Record, Report, parse};
 
 const LARGE: u64 = 1 << 20;
@@ -53,7 +53,7 @@ impl Stage {
 
     fn add(&mut self, reasons: &[&str]) -> &mut Self {
         for reason in reasons {
-            self.audit.note(vec![record(reason)]);
+            self.audit.note(record(reason));
             self.save(LARGE);
         }
         self
@@ -121,7 +121,8 @@ fn what_was_saved_is_in_the_file_and_only_its_owner_may_read_it() {
 fn what_could_not_be_saved_did_not_happen() {
     let mut stage = Stage::new();
     stage.add(&["one"]);
-    let mark = stage.audit.note(vec![record("refused")]);
+    let mark = stage.audit.mark();
+    stage.audit.note(record("refused"));
     stage.audit.take_back(mark);
     stage.add(&["two"]);
     assert_eq!(stage.reasons(), ["one", "two"]);
@@ -132,7 +133,8 @@ fn what_could_not_be_saved_did_not_happen() {
 fn lines_that_only_the_state_holds_are_written_at_the_next_start() {
     let mut stage = Stage::new();
     stage.add(&["one"]);
-    stage.audit.note(vec![record("two"), record("three")]);
+    stage.audit.note(record("two"));
+    stage.audit.note(record("three"));
     stage.write_state();
     stage.is_whole(3);
     let whole = stage.text();
@@ -250,9 +252,11 @@ fn what_waits_is_bounded_and_what_was_left_out_is_told() {
         kind: "reload".into(),
         ..Record::default()
     };
-    stage.audit.note((0..WAITING_MAX + 7).map(|_| reload()).collect());
+    for _ in 0..WAITING_MAX + 7 {
+        stage.audit.note(reload());
+    }
     assert!(!stage.audit.has_room());
-    stage.audit.note(vec![record("an abort is kept all the same")]);
+    stage.audit.note(record("an abort is kept all the same"));
     assert_eq!(stage.audit.anchor().pending.len(), WAITING_MAX + 1);
     fs::remove_dir(&obstacle).unwrap();
     stage.save(LARGE);
@@ -271,10 +275,10 @@ fn large_files_are_put_aside_and_old_ones_removed() {
     let mut stage = Stage::new();
     for n in 1..=6 {
         let at_ms = n * 1_000;
-        stage.audit.note(vec![Record {
+        stage.audit.note(Record {
             at_ms,
             ..record(&n.to_string())
-        }]);
+        });
         stage.save(if n % 2 == 1 { 1 } else { LARGE });
     }
     for first in [1, 3] {
@@ -315,7 +319,7 @@ fn large_files_are_put_aside_and_old_ones_removed() {
 fn a_file_whose_removal_failed_is_removed_later() {
     let mut stage = Stage::new();
     stage.add(&["one"]);
-    stage.audit.note(vec![record("two")]);
+    stage.audit.note(record("two"));
     stage.save(1);
     let old = fs::read(aside(stage.path(), 1)).unwrap();
     stage.audit.prune(Duration::ZERO, 5_000);
@@ -442,11 +446,12 @@ proptest! {
                 Act::Note(count) => {
                     for _ in 0..count {
                         noted += 1;
-                        stage.audit.note(vec![Record { at_ms: noted * 1_000, ..record(&noted.to_string()) }]);
+                        stage.audit.note(Record { at_ms: noted * 1_000, ..record(&noted.to_string()) });
                     }
                 }
                 Act::Refuse => {
-                    let mark = stage.audit.note(vec![record("refused")]);
+                    let mark = stage.audit.mark();
+    stage.audit.note(record("refused"));
                     stage.audit.take_back(mark);
                 }
                 Act::Save { max_bytes } => {
@@ -487,7 +492,34 @@ fn an_anchor_that_makes_no_sense_harms_nobody() {
     };
     let (mut audit, told) = Audit::open(temp.path(), Some(anchor));
     assert!(told.is_some());
-    audit.note(vec![record("one")]);
+    audit.note(record("one"));
     audit.was_saved(LARGE);
     assert_eq!(audit.problem(), None);
+}
+
+#[test]
+fn records_behind_one_come_oldest_first_and_in_parts() {
+    let mut stage = Stage::new();
+    let check = |stage: &Stage, seq, expected: std::ops::RangeInclusive<u64>| {
+        let found: Vec<u64> = records_behind(stage.path(), seq)
+            .iter()
+            .map(|record| record.seq)
+            .collect();
+        assert_eq!(found, expected.collect::<Vec<_>>(), "behind {seq}");
+    };
+    assert!(records_behind(stage.path(), 0).is_empty());
+    stage.add(&["a", "b", "c"]);
+    check(&stage, 0, 1..=3);
+    check(&stage, 2, 3..=3);
+    assert!(records_behind(stage.path(), 3).is_empty());
+    let many: Vec<_> = (0..1_200).map(|n| record(&n.to_string())).collect();
+    for records in many.chunks(400) {
+        for record in records {
+            stage.audit.note(record.clone());
+        }
+        stage.save(8 << 10);
+    }
+    check(&stage, 1, 2..=501);
+    check(&stage, 501, 502..=1_001);
+    check(&stage, 1_001, 1_002..=1_203);
 }

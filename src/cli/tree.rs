@@ -85,12 +85,14 @@ fn head(rollout: &Value) -> Vec<Line> {
     field("strategy", Colour::Plain, format!("{}{mode}", name("strategy")));
     field("release", Colour::Plain, name("release"));
     if !rollout["step"].is_null() {
-        let (baked, of) = (span(&rollout["bakedSeconds"]), span(&rollout["bakeSeconds"]));
-        field(
-            "step",
-            Colour::Plain,
-            format!("{}, baked {baked} of {of}", step(rollout)),
-        );
+        let baked = match rollout["bakeSeconds"].as_f64() {
+            Some(of) if of > 0.0 => {
+                let (baked, of) = (span(&rollout["bakedSeconds"]), span(&rollout["bakeSeconds"]));
+                format!(", baked {baked} of {of}")
+            }
+            Some(_) | None => String::new(),
+        };
+        field("step", Colour::Plain, format!("{}{baked}", step(rollout)));
     }
     let set = rollout["step"]
         .as_u64()

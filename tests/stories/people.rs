@@ -6,6 +6,7 @@ use std::process::Output;
 use std::thread;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -159,7 +160,17 @@ fn a_gate_opens_when_two_people_with_their_roles_have_approved() {
     let _load = Load::start(serin.address(), 2, "/");
     let approve = "POST /v1/rollouts/shop/approve";
     check(&serin, "ann-token", approve, 409);
-    serin.tell("start");
+    let start = [
+        "rollout",
+        "start",
+        "shop",
+        "--commit-time",
+        "2020-01-01T00:00:00Z",
+        "--token",
+        "olga-token",
+    ];
+    let started = cli(&serin, &start);
+    assert_eq!(started.status.code(), Some(0), "{started:?}");
     let waits = || serin.rollout()["waiting"].as_str().unwrap_or_default().to_owned();
     wait_until("it waits", || waits().contains("0 of 2 approvals"));
     // Nobody with these roles is asked, and nobody goes round the gate.
@@ -193,6 +204,24 @@ fn a_gate_opens_when_two_people_with_their_roles_have_approved() {
     for part in ["\"ann\"", "\"bob\"", "the numbers are good"] {
         assert!(history.contains(part), "{part}: {history}");
     }
+    let file = serin.file().display().to_string();
+    let report = binary()
+        .args(["report", "-c", &file, "--output", "json"])
+        .current_dir(serin.dir())
+        .output()
+        .expect("the binary is built");
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap_or_else(|e| panic!("{e}: {report:?}"));
+    let shop = &report["routes"]["shop"];
+    assert_eq!(
+        (&shop["deployments"], &shop["changeFailureRate"]),
+        (&1.into(), &0.0.into()),
+        "{report}"
+    );
+    let six_years = 6.0 * 365.0 * 86_400.0;
+    assert!(
+        shop["leadTime"]["median"].as_f64().is_some_and(|lead| lead > six_years),
+        "{report}"
+    );
 }
 
 #[test]
@@ -281,6 +310,30 @@ fn who_waits_for_a_release_begins_before_it_is_there() {
     let ended = waiting.join().expect("it ends");
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(serin.phase(), "succeeded");
+}
+
+#[test]
+fn a_watched_rollout_is_drawn_again_when_it_changes_until_ctrl_c() {
+    let app = Backend::ok("x");
+    let body = pair(app.address(), app.address(), (100, 0)) + &rollout("{ minRequests: 20 }", STEPS);
+    let serin = Serin::start(&body);
+    let paper = serin.dir().join("paper");
+    let drawn = || fs::read_to_string(&paper).unwrap_or_default();
+    let mut watching = binary()
+        .args(["rollout", "get", "shop", "--watch", "--admin", &serin.admin_url()])
+        .stdout(fs::File::create(&paper).expect("a file"))
+        .spawn()
+        .expect("the binary is built");
+    wait_until("it is drawn", || drawn().contains("phase    idle ○"));
+    serin.tell("start");
+    wait_until("it is drawn again", || drawn().contains("phase    progressing ●"));
+    serin.tell("pause");
+    wait_until("and again", || drawn().contains("phase    paused ‖"));
+    let pid = i32::try_from(watching.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.expect("a process id"), Signal::INT).expect("it is ours, and not waited for");
+    assert_eq!(watching.wait().expect("it is our child").code(), Some(0));
+    assert!(drawn().matches("shop: route shop").count() >= 3, "{}", drawn());
+    assert!(!drawn().contains('\x1b'), "{}", drawn());
 }
 
 #[test]

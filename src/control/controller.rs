@@ -334,6 +334,10 @@ impl Controller {
             Word::Failed(reason) => Err(reason.as_str()),
         };
         self.errands.ended(&report.rollout);
+        if self.ground.rollout(index).returning > 0 && report.word == Word::Done {
+            let changed = self.ground.take_back(index, unix_ms());
+            self.commit_at_once(changed);
+        }
         if let Some(ticked) = self.ground.errand_ended(index, outcome, unix_ms()) {
             self.follow_tick(index, ticked);
         }

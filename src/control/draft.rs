@@ -107,6 +107,7 @@ impl<'a> Draft<'a> {
             swapped: false,
             releases: releases.collect(),
             trial: 0,
+            returning: 0,
             approvals: Vec::new(),
             commit_ms: None,
             spent: 0.0,
@@ -202,6 +203,10 @@ impl<'a> Draft<'a> {
         }
         let state = standing.state.plan_changed(plan, now_ms);
         standing.approvals.clear();
+        if plan.health().is_none() {
+            // Nobody says any more how to check them.
+            standing.returning = 0;
+        }
         let reason = format!("the plan was changed in the file; {}", state.reason());
         self.put_state(index, Move { state, reason }, None);
         self.fresh.insert(self.ground.spec.rollouts[index].route);
@@ -277,6 +282,33 @@ impl<'a> Draft<'a> {
         if let Some(happening) = moves.find(|happening| happening.kind == Kind::Rollout) {
             happening.facts.extend(facts);
         }
+    }
+
+    /// A batch of former endpoints is well, and takes requests again.
+    pub(super) fn take_back(&mut self, index: usize) {
+        let rollout = &self.ground.spec.rollouts[index];
+        let (route, name) = (rollout.route, rollout.name.clone());
+        let standing = self.ground.rollout_mut(index);
+        let before = standing.returning;
+        standing.returning = standing.plan.out_before(before);
+        let words = |out: u32| match out {
+            0 => "all former endpoints serve".to_owned(),
+            out => format!("{out} former endpoints are out"),
+        };
+        let (from, to) = (words(before), words(standing.returning));
+        self.happenings.push(Happening {
+            kind: Kind::Return,
+            by: self.wish.by.to_owned(),
+            route: Some(self.ground.spec.routes[route].name.clone()),
+            rollout: Some(name),
+            from,
+            to,
+            reason: "they answer again as they should".to_owned(),
+            facts: Vec::new(),
+            seq: None,
+            decided: false,
+            verdict: None,
+        });
     }
 
     /// Somebody approves the gate that the rollout stands at.
@@ -394,7 +426,9 @@ impl<'a> Draft<'a> {
         let rollout = &self.ground.spec.rollouts[index];
         let (route, name) = (rollout.route, rollout.name.clone());
         let reason = self.wish.words(moved.reason);
+        let returning = self.ground.returning_after(index, &moved.state);
         let standing = self.ground.rollout_mut(index);
+        standing.returning = returning;
         let before = std::mem::replace(&mut standing.state, moved.state);
         let (from, to) = places(&before, &standing.state, &standing.plan);
         if before.step() != standing.state.step() {

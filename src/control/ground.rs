@@ -18,7 +18,7 @@ use crate::compile::{InForce, Trial};
 use crate::config::{self, Rollout, Route, Spec};
 use crate::name::Name;
 use crate::outgoing::{Payload, checksum};
-use crate::rollout::{Approval, Errand, Needs, Phase, Refused, Rotation, State, Tick, Verb};
+use crate::rollout::{Approval, Errand, Needs, Phase, Refused, Rotation, Smoke, State, Tick, Verb};
 use crate::route::HostMatch;
 use crate::share::MILLION;
 
@@ -515,8 +515,59 @@ impl Ground {
 
     /// Which endpoints of the pair take requests; `None`: all.
     pub(super) fn rotation(&self, rollout: usize) -> Option<Rotation> {
-        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        plan.steps().get(state.step()?)?.rotation
+        let standing = self.rollout(rollout);
+        if standing.returning > 0 {
+            return Some(Rotation {
+                from_out: standing.returning,
+                to_in: 0,
+            });
+        }
+        standing.plan.steps().get(standing.state.step()?)?.rotation
+    }
+
+    /// How many of stable's endpoints are out after a move to `state`: an abort ends the canary's exposure at
+    /// once, and those that the canary's had replaced come back as they prove well. Where none is left to
+    /// serve meanwhile, or nobody says how to check them, all are back at once.
+    pub(super) fn returning_after(&self, rollout: usize, state: &State) -> u32 {
+        let standing = self.rollout(rollout);
+        if state.phase() != Phase::Aborted {
+            return 0;
+        }
+        if standing.state.phase() == Phase::Aborted {
+            return standing.returning;
+        }
+        let spec = &self.spec;
+        let (from, _) = self.pair(rollout);
+        let stable = &spec.routes[spec.rollouts[rollout].route].variants[from];
+        let endpoints = spec.backends[stable.backend].endpoints.len();
+        let out = self.rotation(rollout).map_or(0, |rotation| rotation.from_out);
+        let some_are_left = (out as usize) < endpoints;
+        if some_are_left && standing.plan.health().is_some() {
+            out
+        } else {
+            0
+        }
+    }
+
+    /// The check that the next batch of former endpoints must pass; `None`: all are back.
+    pub(super) fn return_check(&self, rollout: usize) -> Option<Errand> {
+        let RolloutStanding { plan, returning, .. } = self.rollout(rollout);
+        let out = Some(*returning).filter(|out| *out > 0)?;
+        let first = plan.out_before(out);
+        let health = plan.health().cloned();
+        Some(Errand::Smoke(Smoke {
+            // They are asked until they answer, or somebody starts anew.
+            attempts: u32::MAX,
+            endpoints: Some((first as usize, out as usize)),
+            ..health?
+        }))
+    }
+
+    /// A batch of former endpoints has passed its check.
+    pub(super) fn take_back(&self, rollout: usize, now_ms: u64) -> Changed {
+        let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
+        draft.take_back(rollout);
+        draft.finish()
     }
 
     /// What it takes to run an errand of a rollout.
@@ -532,7 +583,8 @@ impl Ground {
             ..
         } = self.rollout(index);
         let (from, to) = self.pair(index);
-        let endpoints = spec.backends[route.variants[to].backend].endpoints.iter();
+        let side = if self.rollout(index).returning > 0 { from } else { to };
+        let endpoints = spec.backends[route.variants[side].backend].endpoints.iter();
         let canary = release(spec, rollout.route, to);
         Task {
             errand,

@@ -312,6 +312,8 @@ impl Ground {
             Needs::Errand(errand) => Some(errand.words()),
             Needs::Drained(_) => Some("requests that end".to_owned()),
         });
+        let out = self.rollout(rollout).returning;
+        let step = step.or((out > 0).then(|| format!("{out} former endpoints that do not answer as they should yet")));
         let held = self
             .held(rollout, now_ms)
             .filter(|_| state.step().is_some() || self.is_behind(rollout));

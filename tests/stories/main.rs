@@ -32,5 +32,6 @@ mod routing;
 mod staleness;
 mod state;
 mod tls;
+mod verbs;
 mod verdict;
 mod votes;

@@ -17,6 +17,7 @@ mod breaker;
 mod cli;
 mod crash;
 mod drain;
+mod gates;
 mod h2;
 mod harness;
 mod limits;

@@ -25,6 +25,7 @@ mod paths;
 mod peers;
 mod people;
 mod rehearse;
+mod releases;
 mod reload;
 mod requests;
 mod rollback;

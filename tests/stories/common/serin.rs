@@ -86,7 +86,14 @@ impl Serin {
     #[track_caller]
     pub fn in_dir(dir: TempDir, options: Options, body: &str) -> Self {
         let admin = free_address();
-        fs::write(dir.path().join(&options.file), text(&options, admin, body)).expect("the directory can be written");
+        let whole = text(&options, admin, body);
+        Self::with_text(dir, options, admin, &whole)
+    }
+
+    /// The same with a whole file, whose admin address is `admin`.
+    #[track_caller]
+    pub fn with_text(dir: TempDir, options: Options, admin: SocketAddr, text: &str) -> Self {
+        fs::write(dir.path().join(&options.file), text).expect("the directory can be written");
         let child = spawn(dir.path(), &options);
         let mut serin = Self {
             child,
@@ -255,8 +262,14 @@ impl Serin {
     /// Replaces the file by a rename. Serin is told nothing.
     #[track_caller]
     pub fn write(&self, body: &str) {
+        self.write_text(&self.text(body));
+    }
+
+    /// [`Serin::write`] of a whole file.
+    #[track_caller]
+    pub fn write_text(&self, text: &str) {
         let fresh = self.dir.path().join("fresh.tmp");
-        fs::write(&fresh, self.text(body)).expect("the directory can be written");
+        fs::write(&fresh, text).expect("the directory can be written");
         fs::rename(&fresh, self.file()).expect("a rename");
     }
 

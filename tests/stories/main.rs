@@ -16,6 +16,7 @@ mod bodies;
 mod breaker;
 mod cli;
 mod crash;
+mod damage;
 mod drain;
 mod gates;
 mod h2;

@@ -22,6 +22,7 @@ mod gates;
 mod h2;
 mod harness;
 mod limits;
+mod notify;
 mod paths;
 mod peers;
 mod people;

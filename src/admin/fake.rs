@@ -118,6 +118,7 @@ impl Fake {
             Asked::Command {
                 rollout: name,
                 verb,
+                if_match: _,
                 reason,
                 by,
                 order,

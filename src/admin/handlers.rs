@@ -181,6 +181,7 @@ pub(super) async fn command(
     State(admin): Shared,
     caller: Caller,
     Segment((name, word)): Segment<(String, String)>,
+    headers: HeaderMap,
     body: Body,
 ) -> Answer {
     let right = if word == "abort" { Right::Abort } else { Right::Direct };
@@ -206,6 +207,7 @@ pub(super) async fn command(
             rollout: name,
             verb,
             order: body.order,
+            if_match: if_match(&headers),
             reason: body.reason,
             by: caller.by(),
             reply,

@@ -36,10 +36,14 @@ impl Controller {
                 rollout,
                 verb,
                 order,
+                if_match,
                 reason,
                 by,
                 reply,
-            } => drop(reply.send(self.command(&rollout, verb, &order, Wish::of(&by, &reason)))),
+            } => {
+                let wish = Wish::of(&by, &reason);
+                drop(reply.send(self.command(&rollout, verb, (&order, if_match.as_deref()), wish)));
+            }
             Asked::Approve {
                 rollout,
                 by,
@@ -86,14 +90,22 @@ impl Controller {
     }
 
     /// Durable, then live; an abort needs no disk and is live first (rule 7).
-    fn command(&mut self, rollout: &str, verb: Verb, order: &Order, wish: Wish) -> Result<RolloutView, Refusal> {
+    fn command(
+        &mut self,
+        rollout: &str,
+        verb: Verb,
+        (order, if_match): (&Order, Option<&str>),
+        wish: Wish,
+    ) -> Result<RolloutView, Refusal> {
         let index = self.rollout_named(rollout)?;
         let order = self.check_order(index, order).map_err(Refusal::Invalid)?;
+        self.check_generation(if_match)?;
         let changed = self.ground.command(index, verb, &order, wish, unix_ms());
         let changed = changed.map_err(|refused| Refusal::Conflict(refused.0))?;
         if matches!(verb, Verb::Abort | Verb::Rollback) {
             self.commit_abort(changed);
             self.keep_up(Instant::now());
+            self.tell_outside();
         } else {
             self.commit(changed).map_err(Refusal::Unavailable)?;
         }

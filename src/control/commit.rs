@@ -11,8 +11,20 @@ use super::ground::{Changed, Ground};
 use super::journal::Happening;
 use super::publisher::recorders;
 use crate::analysis::Verdict;
+use crate::audit::Record;
 use crate::name::Name;
 use crate::notify::Roster;
+
+/// So many records wait to be durable before channels are told of them.
+const UNTOLD_MAX: usize = 256;
+
+/// What channels are to be told.
+#[derive(Debug)]
+pub(super) struct Untold {
+    record: Record,
+    /// Whether they were told before it was durable.
+    early: bool,
+}
 
 impl Controller {
     /// Durable first, then live.
@@ -28,6 +40,7 @@ impl Controller {
             return Err(problem);
         }
         self.put(changed);
+        self.tell_outside();
         Ok(())
     }
 
@@ -132,11 +145,37 @@ impl Controller {
         self.tell(happenings);
     }
 
+    /// Tells channels what happened. A record that is not durable yet may get another number after a crash:
+    /// it is told as one that stands in no log, and again when it is durable.
+    pub(super) fn tell_outside(&mut self) {
+        let durable = !self.saver.is_behind();
+        for Untold { record, early } in &mut self.untold {
+            if durable && (record.seq > 0 || !*early) {
+                self.teller.tell(record);
+            } else if !durable && !std::mem::replace(early, true) {
+                self.teller.tell(&Record {
+                    seq: 0,
+                    ..record.clone()
+                });
+            }
+        }
+        if durable {
+            self.untold.clear();
+        } else {
+            let surplus = self.untold.len().saturating_sub(UNTOLD_MAX);
+            // They are in the log, and read there.
+            self.untold.drain(..surplus);
+        }
+    }
+
     pub(super) fn tell(&mut self, happenings: Vec<Happening>) {
         let generation = self.publisher.generation();
         for happening in happenings {
             happening.log(generation);
-            self.teller.tell(&happening.told(generation, unix_ms()));
+            self.untold.push(Untold {
+                record: happening.told(generation, unix_ms()),
+                early: false,
+            });
             if let (Some(rollout), Some(reason)) = (&happening.rollout, happening.rollback()) {
                 *self.rollbacks.entry((rollout.clone(), reason)).or_default() += 1;
             }

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::audit_log::{Audit, records_behind};
+use super::commit::Untold;
 use super::court::{Court, Moment};
 use super::directory::StateError;
 use super::errands::{Errands, Launch, Report, Word};
@@ -86,6 +87,8 @@ pub struct Controller {
     pub(super) saver: Saver,
     pub(super) errands: Errands,
     pub(super) teller: Teller,
+    /// What channels are to be told, oldest first.
+    pub(super) untold: Vec<Untold>,
     /// Until somebody runs it.
     notifier: Option<Notifier>,
     /// What is said of rollouts that only time moves.
@@ -193,6 +196,7 @@ impl Controller {
             saver,
             errands: Errands::new(launch),
             teller,
+            untold: Vec::new(),
             notifier: Some(notifier),
             unjudged: Arc::new(Verdict {
                 kind: VerdictKind::Inconclusive,
@@ -304,6 +308,7 @@ impl Controller {
         self.move_windows(now);
         self.publisher.sweep();
         self.keep_up(now);
+        self.tell_outside();
     }
 
     /// What follows from a tick, or from the end of an errand.
@@ -329,6 +334,10 @@ impl Controller {
             Word::Failed(reason) => Err(reason.as_str()),
         };
         self.errands.ended(&report.rollout);
+        if self.ground.rollout(index).returning > 0 && report.word == Word::Done {
+            let changed = self.ground.take_back(index, unix_ms());
+            self.commit_at_once(changed);
+        }
         if let Some(ticked) = self.ground.errand_ended(index, outcome, unix_ms()) {
             self.follow_tick(index, ticked);
         }

@@ -119,12 +119,14 @@ impl Errands {
         let mut known = std::mem::take(&mut self.running);
         for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
             let standing = ground.rollout(index);
-            let Some(errand) = standing.state.errand(&standing.plan) else {
+            let returns = ground.return_check(index).map(Arc::new);
+            let Some(errand) = standing.state.errand(&standing.plan).or(returns.as_ref()) else {
                 continue;
             };
             let key = Key {
                 trial: standing.trial,
-                step: standing.state.step().unwrap_or(0),
+                // Of an aborted rollout no step is in force; its batches are told apart all the same.
+                step: standing.state.step().unwrap_or(standing.returning as usize),
                 since_ms: standing.state.since_ms(),
             };
             let running = match known.remove(&rollout.name) {

@@ -4,23 +4,21 @@
 //! An event makes a *new* ground, so that it can be written down before it takes effect, and
 //! dropped when that fails. A start, a restart and a reload are one event: a file meets what stands.
 
+mod course;
+mod people;
+mod rotation;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::draft::{Draft, Wish, release};
-use super::errands::Task;
 use super::journal::Happening;
-use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
-use super::weights::{by_name, declared, in_words};
-use crate::analysis::{Term, Verdict, figures};
+use super::standing::{RolloutStanding, RouteStanding, Standing};
+use super::weights::{declared, in_words};
 use crate::compile::{InForce, Trial};
-use crate::config::{self, Rollout, Route, Spec};
+use crate::config::{Rollout, Route, Spec};
 use crate::name::Name;
-use crate::outgoing::{Payload, checksum};
-use crate::rollout::{Approval, Errand, Needs, Phase, Refused, Rotation, State, Tick, Verb};
-use crate::route::HostMatch;
-use crate::share::MILLION;
+use crate::rollout::{Needs, Phase, State, Verb};
 
 /// The checked file, and what stands beside it. Every rollout of the file has its standing, and so
 /// has the route of each.
@@ -127,144 +125,6 @@ impl Ground {
         draft.finish()
     }
 
-    /// What a person asks of a rollout. `order`: how, where it is a start.
-    ///
-    /// # Errors
-    /// [`Refused`] says what is possible in its phase, or why nothing moves forward now.
-    pub(super) fn command(
-        &self,
-        rollout: usize,
-        verb: Verb,
-        order: &Ordered,
-        wish: Wish,
-        now_ms: u64,
-    ) -> Result<Changed, Refused> {
-        let standing = self.rollout(rollout);
-        let moved = standing.state.command(&standing.plan, verb, now_ms)?;
-        if let Some(why) = self.held(rollout, now_ms).filter(|_| verb.moves_forward()) {
-            return Err(Refused(format!(
-                "{} is not possible: {why}; abort works",
-                verb.as_str()
-            )));
-        }
-        let begins = matches!(verb, Verb::Start | Verb::Retry);
-        let mut draft = Draft::new(self.clone(), wish, now_ms);
-        if begins {
-            draft.commit_ms = order.commit_ms;
-            draft.turn(rollout, self.direction(rollout, order)?);
-        }
-        draft.put_move(rollout, moved, None);
-        if begins {
-            draft.tell_trial(rollout);
-            draft.begin_trial(rollout);
-        }
-        Ok(draft.finish())
-    }
-
-    /// Between which variants a start moves weight. Who turns a rollout round names the side that has
-    /// less: to begin with the other one would move users at once, and nobody would judge it.
-    fn direction(&self, rollout: usize, order: &Ordered) -> Result<(usize, usize), Refused> {
-        let Some((from, to)) = order.direction else {
-            return Ok(self.next_pair(rollout));
-        };
-        let spec = &self.spec.rollouts[rollout];
-        let weights = self.in_force_on(spec.route);
-        if (from, to) != self.pair(rollout) && weights[to] > weights[from] {
-            let name = &self.spec.routes[spec.route].variants[to].name;
-            return Err(Refused(format!(
-                "{name} has most of the weight already; start towards the other variant, or leave the direction out"
-            )));
-        }
-        Ok((from, to))
-    }
-
-    /// Why the word of somebody with these roles counts for nothing at the gate that the rollout stands at.
-    pub(super) fn unwanted(&self, rollout: usize, roles: &[String]) -> Option<String> {
-        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        match state.needs(plan) {
-            Some(Needs::Approvals(gate)) if !gate.wants(roles) => Some(format!(
-                "this gate wants somebody who is {}; none of your roles is asked for",
-                gate.wanted()
-            )),
-            _ => None,
-        }
-    }
-
-    /// One person's approval of the gate that a rollout stands at.
-    ///
-    /// # Errors
-    /// [`Refused`] where no gate waits for approvals.
-    pub(super) fn approve(
-        &self,
-        rollout: usize,
-        approval: Approval,
-        wish: Wish,
-        now_ms: u64,
-    ) -> Result<Changed, Refused> {
-        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        let Some(Needs::Approvals(gate)) = state.needs(plan) else {
-            let phase = state.phase().as_str();
-            return Err(Refused(format!(
-                "no gate of this rollout waits for approvals now: it is {phase}"
-            )));
-        };
-        let missing = |approvals: &[Approval]| gate.missing(approvals, now_ms).unwrap_or_else(|| "approved".to_owned());
-        let given = &self.rollout(rollout).approvals;
-        let mut next: Vec<Approval> = given.iter().filter(|other| other.by != approval.by).cloned().collect();
-        next.push(approval.clone());
-        let words = [missing(given), missing(&next)];
-        let mut draft = Draft::new(self.clone(), wish, now_ms);
-        draft.approve(rollout, approval, words);
-        Ok(draft.finish())
-    }
-
-    /// Nothing moves forward from now on, or may again: then what the file brought meanwhile applies.
-    pub(super) fn freeze(&self, frozen: bool, wish: Wish, now_ms: u64) -> Changed {
-        let mut draft = Draft::new(self.clone(), wish, now_ms);
-        draft.freeze(frozen);
-        draft.finish()
-    }
-
-    /// What waited while nothing could move forward, and may now. `None`: nothing did.
-    pub(super) fn catch_up(&self, now_ms: u64) -> Option<Changed> {
-        let waits = |&index: &usize| self.held(index, now_ms).is_none() && self.is_behind(index);
-        let mut waiting = (0..self.spec.rollouts.len()).filter(waits).peekable();
-        waiting.peek()?;
-        let mut draft = Draft::new(self.clone(), Wish::FILE, now_ms);
-        waiting.for_each(|index| draft.catch_up(index));
-        Some(draft.finish())
-    }
-
-    /// Whether the file says something about a rollout that has not been seen for want of a moment.
-    fn is_behind(&self, index: usize) -> bool {
-        let Rollout { route, .. } = self.spec.rollouts[index];
-        let variants = &self.spec.routes[route].variants;
-        let (_, to) = self.next_pair(index);
-        let standing = self.rollout(index);
-        let seen = standing.releases.get(&variants[to].name);
-        let is_new = release(&self.spec, route, to).is_some_and(|found| seen.is_some_and(|seen| *seen != found));
-        let waits = matches!(standing.state.phase(), Phase::Idle | Phase::Watching | Phase::Succeeded);
-        let kept = self
-            .route(route)
-            .is_some_and(|known| known.declared != declared(variants));
-        is_new || (waits && kept)
-    }
-
-    /// Why the rollout cannot move forward at `now_ms`; `None`: it can.
-    pub(super) fn held(&self, rollout: usize, now_ms: u64) -> Option<String> {
-        if let Some(Freeze { by, reason, .. }) = &self.standing.frozen {
-            let why = if reason.trim().is_empty() {
-                String::new()
-            } else {
-                format!(" ({reason})")
-            };
-            return Some(format!("frozen by {by}{why}"));
-        }
-        let window = self.spec.rollouts[rollout].window.as_ref()?;
-        let opens = window.opens(now_ms)?;
-        Some(format!("outside of its window, which opens {opens}"))
-    }
-
     /// `from` and `to` of a rollout as it stands.
     pub(super) fn pair(&self, rollout: usize) -> (usize, usize) {
         let Rollout { name, from, to, .. } = &self.spec.rollouts[rollout];
@@ -296,170 +156,6 @@ impl Ground {
         };
         let release = release.map(|release| ("release", release)).into_iter();
         release.chain(waits_for.map(|who| ("waitsFor", who))).collect()
-    }
-
-    /// What a step waits for beside time and evidence, in words.
-    pub(super) fn waiting(&self, rollout: usize, now_ms: u64) -> Option<String> {
-        let RolloutStanding {
-            state, plan, approvals, ..
-        } = self.rollout(rollout);
-        let step = state.needs(plan).and_then(|needs| match needs {
-            Needs::Evidence { .. } => None,
-            Needs::Time(time) => Some(format!("a pause of {}", figures::time(*time))),
-            Needs::Person => Some("somebody who resumes".to_owned()),
-            Needs::Approvals(gate) => gate.missing(approvals, now_ms),
-            Needs::Window(window) => Some(format!("a time within {window}")),
-            Needs::Errand(errand) => Some(errand.words()),
-            Needs::Drained(_) => Some("requests that end".to_owned()),
-        });
-        let held = self
-            .held(rollout, now_ms)
-            .filter(|_| state.step().is_some() || self.is_behind(rollout));
-        match (step, held) {
-            (Some(step), Some(held)) => Some(format!("{step}; {held}")),
-            (step, held) => step.or(held),
-        }
-    }
-
-    /// A person sets checked weights, in file order, on a route.
-    ///
-    /// # Errors
-    /// [`Refused`] where a rollout's phase does not allow it.
-    pub(super) fn set_weights(
-        &self,
-        route: usize,
-        weights: &[u32],
-        wish: Wish,
-        now_ms: u64,
-    ) -> Result<Changed, Refused> {
-        let Route { name, variants, .. } = &self.spec.routes[route];
-        self.may_weigh(route, weights)?;
-        let mut ground = self.clone();
-        let standing = RouteStanding {
-            declared: declared(variants),
-            weights: by_name(variants, weights.iter().copied()),
-            by_hand: true,
-            epoch: self.epoch(route),
-            exposed: self.route(route).and_then(|standing| standing.exposed),
-            in_force: self.in_force_on(route),
-        };
-        ground.standing.routes.insert(name.clone(), standing);
-        let mut draft = Draft::new(ground, wish, now_ms);
-        draft.weights_set(route)?;
-        draft.settle(route);
-        draft.tell_weights(route, self.words(route), "set by hand");
-        Ok(draft.finish())
-    }
-
-    /// While all is frozen a person may take weight from a canary, and nothing else.
-    fn may_weigh(&self, route: usize, weights: &[u32]) -> Result<(), Refused> {
-        let Some(Freeze { by, .. }) = &self.standing.frozen else {
-            return Ok(());
-        };
-        let lowers = self.rollout_on(route).is_some_and(|rollout| {
-            let (_, to) = self.pair(rollout);
-            let part = |weights: &[u32]| {
-                let sum: u64 = weights.iter().copied().map(u64::from).sum();
-                (u64::from(weights[to]), sum)
-            };
-            let ((now, all_now), (then, all_then)) = (part(&self.in_force_on(route)), part(weights));
-            u128::from(then) * u128::from(all_now) <= u128::from(now) * u128::from(all_then)
-        });
-        if lowers {
-            return Ok(());
-        }
-        Err(Refused(format!(
-            "frozen by {by}: weights may only be taken from a canary; unfreeze first"
-        )))
-    }
-
-    /// Whether time alone can move a rollout on.
-    pub(super) fn awaits_time(&self, rollout: usize) -> bool {
-        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        match state.phase() {
-            Phase::Progressing | Phase::Promoting => true,
-            Phase::Succeeded => state.baked() < plan.after.watch.max(plan.after.standby),
-            Phase::Idle | Phase::Watching | Phase::Paused | Phase::Aborted => false,
-        }
-    }
-
-    /// Whether verdicts move a rollout: its canary is on trial, or watched after the promotion.
-    pub(super) fn is_judged(&self, rollout: usize) -> bool {
-        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        state.is_judged(plan)
-    }
-
-    /// The errand of a rollout has come to an end. `None`: nothing follows, or no errand was waited for.
-    pub(super) fn errand_ended(&self, rollout: usize, outcome: Result<(), &str>, now_ms: u64) -> Option<Ticked> {
-        let standing = self.rollout(rollout);
-        standing.state.errand(&standing.plan)?;
-        let moved = match outcome {
-            Ok(()) => Err(standing.state.errand_done(&standing.plan)),
-            Err(reason) => standing.state.errand_failed(&standing.plan, reason, now_ms)?,
-        };
-        Some(match moved {
-            Err(state) => Ticked::Baked(state),
-            Ok(moved) => {
-                let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
-                draft.put_move(rollout, moved, None);
-                Ticked::Moved(Box::new(draft.finish()))
-            }
-        })
-    }
-
-    /// One tick of a rollout under judgement, `elapsed` after the last. `drained`: no endpoint that has
-    /// left the rotation has a request open.
-    pub(super) fn tick(
-        &self,
-        rollout: usize,
-        verdict: &Verdict,
-        elapsed: Duration,
-        drained: bool,
-        now_ms: u64,
-    ) -> Ticked {
-        let standing = self.rollout(rollout);
-        let Rollout { patience, observe, .. } = self.spec.rollouts[rollout];
-        let cleared = match standing.state.needs(&standing.plan) {
-            Some(Needs::Approvals(gate)) => gate.missing(&standing.approvals, now_ms).is_none(),
-            Some(Needs::Window(window)) => window.is_open(now_ms),
-            Some(Needs::Drained(_)) => drained,
-            Some(Needs::Evidence { .. } | Needs::Time(_) | Needs::Person | Needs::Errand(_)) | None => false,
-        };
-        let tick = Tick {
-            plan: &standing.plan,
-            verdict,
-            elapsed,
-            patience,
-            observe,
-            held: self.held(rollout, now_ms).is_some(),
-            cleared,
-            now_ms,
-        };
-        match standing.state.tick(tick) {
-            Err(baked) => Ticked::Baked(baked),
-            Ok(moved) => {
-                let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
-                draft.put_move(rollout, moved, Some(verdict.clone()));
-                Ticked::Moved(Box::new(draft.finish()))
-            }
-        }
-    }
-
-    /// Takes down what a trial has spent of its budget.
-    pub(super) fn spend(&mut self, rollout: usize, spent: f64) {
-        if self.rollout(rollout).spent != spent {
-            self.rollout_mut(rollout).spent = spent;
-        }
-    }
-
-    /// What all trials together have spent of their budgets.
-    pub(super) fn spent(&self) -> f64 {
-        self.standing.rollouts.values().map(|standing| standing.spent).sum()
-    }
-
-    /// Takes over a state that only time has changed.
-    pub(super) fn bake(&mut self, rollout: usize, state: State) {
-        self.rollout_mut(rollout).state = state;
     }
 
     /// What is in force on each route of the file, in order.
@@ -513,51 +209,6 @@ impl Ground {
         }
     }
 
-    /// Which endpoints of the pair take requests; `None`: all.
-    pub(super) fn rotation(&self, rollout: usize) -> Option<Rotation> {
-        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        plan.steps().get(state.step()?)?.rotation
-    }
-
-    /// What it takes to run an errand of a rollout.
-    pub(super) fn task(&self, index: usize, errand: Arc<Errand>, generation: u64) -> Task {
-        let spec = &self.spec;
-        let rollout = &spec.rollouts[index];
-        let route = &spec.routes[rollout.route];
-        let RolloutStanding {
-            state,
-            plan,
-            marks,
-            reason,
-            ..
-        } = self.rollout(index);
-        let (from, to) = self.pair(index);
-        let endpoints = spec.backends[route.variants[to].backend].endpoints.iter();
-        let canary = release(spec, rollout.route, to);
-        Task {
-            errand,
-            endpoints: endpoints.map(authority).collect(),
-            host: route.matches.hosts.iter().find_map(|host| match host {
-                HostMatch::Exact(name) => Some(name.clone()),
-                _ => None,
-            }),
-            payload: Payload {
-                rollout: rollout.name.to_string(),
-                route: route.name.to_string(),
-                environment: spec.environment.clone(),
-                checksum: checksum(canary.as_deref(), marks),
-                step: state.step().map(|step| step + 1),
-                of: plan.steps().len(),
-                weight: f64::from(state.canary_ppm(plan).unwrap_or(0)) / f64::from(MILLION),
-                release: canary,
-                generation,
-                from: route.variants[from].name.to_string(),
-                to: route.variants[to].name.to_string(),
-                reason: reason.clone(),
-            },
-        }
-    }
-
     /// The rollout on a route.
     pub(super) fn rollout_on(&self, route: usize) -> Option<usize> {
         self.trials[route]
@@ -600,29 +251,9 @@ impl Ground {
         }
     }
 
-    /// How long the test of a rollout is expected to run: a plan's bake times while it sets the weight.
-    pub(super) fn term(&self, rollout: usize) -> Term {
-        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        let sets_weight = state.canary_ppm(plan).is_some();
-        match state.step().filter(|_| sets_weight) {
-            Some(_) => Term::Plan {
-                bake_time: plan.bake_time(),
-            },
-            None => Term::Watch,
-        }
-    }
-
     /// The weights in force on a route, in words.
     pub(super) fn words(&self, route: usize) -> String {
         in_words(&self.spec.routes[route].variants, &self.in_force_on(route))
-    }
-}
-
-/// `host:port`, with brackets where the host is an IPv6 address.
-fn authority(endpoint: &config::Endpoint) -> String {
-    match endpoint.host.contains(':') {
-        true => format!("[{}]:{}", endpoint.host, endpoint.port),
-        false => format!("{}:{}", endpoint.host, endpoint.port),
     }
 }
 

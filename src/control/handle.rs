@@ -75,6 +75,8 @@ pub enum Asked {
         rollout: String,
         verb: Verb,
         order: Order,
+        /// The `If-Match` header as sent.
+        if_match: Option<String>,
         reason: String,
         by: By,
         reply: oneshot::Sender<Result<RolloutView, Refusal>>,

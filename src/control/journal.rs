@@ -62,6 +62,8 @@ pub(super) enum Kind {
     Start,
     /// This process ends in order.
     Stop,
+    /// Endpoints that a rollout had replaced take requests again.
+    Return,
     /// Somebody approved a gate.
     Approval,
     /// Nothing moves forward, or may again.
@@ -151,6 +153,7 @@ impl Kind {
             Self::Reload => "reload",
             Self::Start => "start",
             Self::Stop => "stop",
+            Self::Return => "return",
             Self::Approval => "approval",
             Self::Freeze => "freeze",
         }

@@ -95,6 +95,7 @@ impl Happening {
                 line!(warn, figures, rollout, route, from, to, reason, "only observed")
             }
             Kind::Verdict => line!(debug, figures, rollout, route, from, to, reason, "verdict"),
+            Kind::Return => tracing::info!(rollout, route, from, to, generation, reason, "endpoints are back"),
             Kind::Approval => tracing::info!(rollout, route, by, from, to, generation, reason, "approved"),
             Kind::Freeze => tracing::warn!(by, from, to, generation, reason, "freeze"),
             Kind::Rollout => line!(

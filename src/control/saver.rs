@@ -218,6 +218,11 @@ impl Saver {
         self.problem().or(self.audit.problem())
     }
 
+    /// Whether something has taken effect that is not durable.
+    pub(super) const fn is_behind(&self) -> bool {
+        self.behind
+    }
+
     /// Why the state cannot be written just now.
     pub(super) fn problem(&self) -> Option<&str> {
         self.problem.as_deref()

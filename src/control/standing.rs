@@ -66,6 +66,9 @@ pub(super) struct RolloutStanding {
     /// Rises when the canary is to be judged as if it had never been seen: a start, a retry, a new
     /// release.
     pub(super) trial: u32,
+    /// So many of stable's endpoints were out when the rollout was aborted, and come back batch by batch,
+    /// each when it is well; 0: none.
+    pub(super) returning: u32,
     /// Given for the step in force.
     pub(super) approvals: Vec<Approval>,
     /// When the newest commit of what is on trial was made, in Unix milliseconds.

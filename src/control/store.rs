@@ -146,6 +146,8 @@ struct StoredRollout {
     #[serde(default)]
     trial: u32,
     #[serde(default)]
+    returning: u32,
+    #[serde(default)]
     approvals: Vec<StoredApproval>,
     #[serde(default)]
     commit_ms: Option<u64>,
@@ -294,6 +296,7 @@ impl StoredRollout {
             swapped: standing.swapped,
             releases: plain(&standing.releases),
             trial: standing.trial,
+            returning: standing.returning,
             approvals: standing.approvals.iter().map(StoredApproval::of).collect(),
             commit_ms: standing.commit_ms,
             spent: standing.spent,
@@ -335,6 +338,7 @@ impl StoredRollout {
             releases: named(self.releases, Ok)?,
             reason: self.reason,
             trial: self.trial,
+            returning: self.returning,
             approvals: self.approvals.into_iter().map(StoredApproval::into_approval).collect(),
             commit_ms: self.commit_ms,
             spent: if self.spent.is_finite() {

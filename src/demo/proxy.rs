@@ -57,6 +57,7 @@ impl Proxy {
             rollout: SHOP.into(),
             verb: Verb::Start,
             order: Order::default(),
+            if_match: None,
             reason: "the demo begins".into(),
             by: "demo".into(),
             reply,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::errand::Errand;
+use super::errand::{Errand, Smoke};
 use super::gate::Approvals;
 use super::window::Window;
 use crate::analysis::figures;
@@ -201,6 +201,29 @@ impl Plan {
     #[must_use]
     pub fn is_guard(&self) -> bool {
         self.steps.is_empty()
+    }
+
+    /// What endpoints must pass before they take requests, where they are replaced one by one and checked.
+    #[must_use]
+    pub fn health(&self) -> Option<&Smoke> {
+        self.steps.iter().find_map(|step| match (&step.needs, step.rotation) {
+            (Needs::Errand(errand), Some(_)) => match &**errand {
+                Errand::Smoke(smoke) => Some(smoke),
+                Errand::Webhook(_) => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// How many of stable's endpoints were out before so many were, by this plan: where a batch began.
+    #[must_use]
+    pub fn out_before(&self, from_out: u32) -> u32 {
+        let outs = self
+            .steps
+            .iter()
+            .filter_map(|step| step.rotation)
+            .map(|rotation| rotation.from_out);
+        outs.filter(|out| *out < from_out).max().unwrap_or(0)
     }
 
     /// How long all steps together bake at least.

@@ -2,6 +2,7 @@
 //! loses a request.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::common::{Backend, Load, Serin, ok, status};
@@ -122,4 +123,60 @@ fn a_batch_that_is_ill_gives_everything_back_to_the_old_ones() {
         assert!(settled.contains(&nth), "old {nth} is back: {settled:?}");
     }
     assert!(settled.iter().all(|&to| to < COUNT), "{settled:?}");
+}
+
+#[test]
+fn after_an_abort_an_endpoint_that_was_replaced_serves_again_when_it_is_well() {
+    let log = Log::default();
+    let well = Arc::new(AtomicBool::new(true));
+    let mut old = version(0, &log, None);
+    let (first_log, first_well) = (Arc::clone(&log), Arc::clone(&well));
+    // The first one is taken down while it is out, as a machine that is set up anew.
+    old[0] = Backend::start(
+        move |request| match (first_well.load(Ordering::SeqCst), request.target()) {
+            (true, "/health") => ok("well"),
+            (false, "/health") => status(503),
+            (well, _) => {
+                first_log
+                    .lock()
+                    .expect("no script panics")
+                    .push(if well { 0 } else { usize::MAX });
+                if well { ok("x") } else { status(503) }
+            }
+        },
+    );
+    let new = version(COUNT, &log, None);
+    let rolling = "{ maxSurge: 1, maxUnavailable: 0, bakeTime: 1h, drain: 5s, health: { path: /health, attempts: 2, interval: 100ms } }";
+    let serin = serin(&old, &new, rolling);
+    let load = Load::start(serin.address(), 4, "/");
+    serin.tell("start");
+    // The first batch is through: a person wants no more of it.
+    let joined = || serin.share("canary") > 0.0;
+    crate::common::wait_until("the first new endpoint serves", joined);
+    serin.tell("promote");
+    let waits = || serin.rollout()["step"].as_u64() > Some(2);
+    crate::common::wait_until("the first old endpoint is out and drained", waits);
+    well.store(false, Ordering::SeqCst);
+    serin.tell("abort");
+    assert_eq!(serin.share("canary"), 0.0);
+    let waiting = || {
+        serin.rollout()["waiting"]
+            .as_str()
+            .is_some_and(|text| text.contains("former endpoints"))
+    };
+    crate::common::wait_until("it is told what is waited for", waiting);
+    let after = load.answered() + 200;
+    crate::common::wait_until("the others serve", || load.answered() > after);
+    assert!(
+        !log.lock().expect("no script panics").contains(&usize::MAX),
+        "nobody is sent to it"
+    );
+    well.store(true, Ordering::SeqCst);
+    log.lock().expect("no script panics").clear();
+    let back = || log.lock().expect("no script panics").contains(&0);
+    crate::common::wait_until("it serves again", back);
+    assert_eq!(serin.rollout()["waiting"], serde_json::Value::Null);
+    let (samples, lost) = load.stop();
+    assert_eq!(lost, Vec::<String>::new());
+    assert!(samples.iter().all(|sample| sample.status == 200));
 }

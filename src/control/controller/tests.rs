@@ -140,10 +140,15 @@ impl Stage {
     }
 
     async fn command(&self, verb: Verb) -> Result<RolloutView, Refusal> {
+        self.command_at(verb, None).await
+    }
+
+    async fn command_at(&self, verb: Verb, generation: Option<u64>) -> Result<RolloutView, Refusal> {
         let question = |reply| Asked::Command {
             rollout: "shop".into(),
             verb,
             order: Order::default(),
+            if_match: generation.map(|generation| format!("\"{generation}\"")),
             reason: "a story".into(),
             by: "alice".into(),
             reply,
@@ -268,6 +273,17 @@ async fn weights_by_hand_are_checked_in_order_and_survive_a_crash() {
     let refusal = stage.weigh([9, 1], |_| {}).await.unwrap_err();
     assert!(matches!(refusal, Refusal::Conflict(_)), "{refusal:?}");
     assert_eq!(stage.restart().await.status().await.generation, 105);
+}
+
+#[tokio::test]
+async fn who_names_a_generation_directs_that_one_only() {
+    let stage = Stage::begin(|_| {});
+    let stale = stage.command_at(Verb::Start, Some(7)).await.unwrap_err();
+    assert_eq!(stale, Refusal::Stale { generation: 1 });
+    stage.command_at(Verb::Start, Some(1)).await.unwrap();
+    let stale = stage.command_at(Verb::Abort, Some(1)).await.unwrap_err();
+    assert_eq!(stale, Refusal::Stale { generation: 2 });
+    stage.command_at(Verb::Abort, None).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,0 +1,184 @@
+//! How time, verdicts and the ends of errands move a rollout, and what holds it. Pure.
+
+use std::time::Duration;
+
+use super::{Changed, Ground, Ticked};
+use crate::analysis::{Term, Verdict, figures};
+use crate::config::Rollout;
+use crate::control::draft::{Draft, Wish, release};
+use crate::control::standing::{Freeze, RolloutStanding};
+use crate::control::weights::declared;
+use crate::rollout::{Needs, Phase, State, Tick};
+
+impl Ground {
+    /// What waited while nothing could move forward, and may now. `None`: nothing did.
+    pub(in crate::control) fn catch_up(&self, now_ms: u64) -> Option<Changed> {
+        let waits = |&index: &usize| self.held(index, now_ms).is_none() && self.is_behind(index);
+        let mut waiting = (0..self.spec.rollouts.len()).filter(waits).peekable();
+        waiting.peek()?;
+        let mut draft = Draft::new(self.clone(), Wish::FILE, now_ms);
+        waiting.for_each(|index| draft.catch_up(index));
+        Some(draft.finish())
+    }
+
+    /// Whether the file says something about a rollout that has not been seen for want of a moment.
+    pub(super) fn is_behind(&self, index: usize) -> bool {
+        let Rollout { route, .. } = self.spec.rollouts[index];
+        let variants = &self.spec.routes[route].variants;
+        let (_, to) = self.next_pair(index);
+        let standing = self.rollout(index);
+        let seen = standing.releases.get(&variants[to].name);
+        let is_new = release(&self.spec, route, to).is_some_and(|found| seen.is_some_and(|seen| *seen != found));
+        let waits = matches!(standing.state.phase(), Phase::Idle | Phase::Watching | Phase::Succeeded);
+        let kept = self
+            .route(route)
+            .is_some_and(|known| known.declared != declared(variants));
+        is_new || (waits && kept)
+    }
+
+    /// Why the rollout cannot move forward at `now_ms`; `None`: it can.
+    pub(in crate::control) fn held(&self, rollout: usize, now_ms: u64) -> Option<String> {
+        if let Some(Freeze { by, reason, .. }) = &self.standing.frozen {
+            let why = if reason.trim().is_empty() {
+                String::new()
+            } else {
+                format!(" ({reason})")
+            };
+            return Some(format!("frozen by {by}{why}"));
+        }
+        let window = self.spec.rollouts[rollout].window.as_ref()?;
+        let opens = window.opens(now_ms)?;
+        Some(format!("outside of its window, which opens {opens}"))
+    }
+
+    /// What a step waits for beside time and evidence, in words.
+    pub(in crate::control) fn waiting(&self, rollout: usize, now_ms: u64) -> Option<String> {
+        let RolloutStanding {
+            state, plan, approvals, ..
+        } = self.rollout(rollout);
+        let step = state.needs(plan).and_then(|needs| match needs {
+            Needs::Evidence { .. } => None,
+            Needs::Time(time) => Some(format!("a pause of {}", figures::time(*time))),
+            Needs::Person => Some("somebody who resumes".to_owned()),
+            Needs::Approvals(gate) => gate.missing(approvals, now_ms),
+            Needs::Window(window) => Some(format!("a time within {window}")),
+            Needs::Errand(errand) => Some(errand.words()),
+            Needs::Drained(_) => Some("requests that end".to_owned()),
+        });
+        let out = self.rollout(rollout).returning;
+        let step = step.or((out > 0).then(|| format!("{out} former endpoints that do not answer as they should yet")));
+        let held = self
+            .held(rollout, now_ms)
+            .filter(|_| state.step().is_some() || self.is_behind(rollout));
+        match (step, held) {
+            (Some(step), Some(held)) => Some(format!("{step}; {held}")),
+            (step, held) => step.or(held),
+        }
+    }
+
+    /// Whether time alone can move a rollout on.
+    pub(in crate::control) fn awaits_time(&self, rollout: usize) -> bool {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        match state.phase() {
+            Phase::Progressing | Phase::Promoting => true,
+            Phase::Succeeded => state.baked() < plan.after.watch.max(plan.after.standby),
+            Phase::Idle | Phase::Watching | Phase::Paused | Phase::Aborted => false,
+        }
+    }
+
+    /// Whether verdicts move a rollout: its canary is on trial, or watched after the promotion.
+    pub(in crate::control) fn is_judged(&self, rollout: usize) -> bool {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        state.is_judged(plan)
+    }
+
+    /// The errand of a rollout has come to an end. `None`: nothing follows, or no errand was waited for.
+    pub(in crate::control) fn errand_ended(
+        &self,
+        rollout: usize,
+        outcome: Result<(), &str>,
+        now_ms: u64,
+    ) -> Option<Ticked> {
+        let standing = self.rollout(rollout);
+        standing.state.errand(&standing.plan)?;
+        let moved = match outcome {
+            Ok(()) => Err(standing.state.errand_done(&standing.plan)),
+            Err(reason) => standing.state.errand_failed(&standing.plan, reason, now_ms)?,
+        };
+        Some(match moved {
+            Err(state) => Ticked::Baked(state),
+            Ok(moved) => {
+                let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
+                draft.put_move(rollout, moved, None);
+                Ticked::Moved(Box::new(draft.finish()))
+            }
+        })
+    }
+
+    /// One tick of a rollout under judgement, `elapsed` after the last. `drained`: no endpoint that has
+    /// left the rotation has a request open.
+    pub(in crate::control) fn tick(
+        &self,
+        rollout: usize,
+        verdict: &Verdict,
+        elapsed: Duration,
+        drained: bool,
+        now_ms: u64,
+    ) -> Ticked {
+        let standing = self.rollout(rollout);
+        let Rollout { patience, observe, .. } = self.spec.rollouts[rollout];
+        let cleared = match standing.state.needs(&standing.plan) {
+            Some(Needs::Approvals(gate)) => gate.missing(&standing.approvals, now_ms).is_none(),
+            Some(Needs::Window(window)) => window.is_open(now_ms),
+            Some(Needs::Drained(_)) => drained,
+            Some(Needs::Evidence { .. } | Needs::Time(_) | Needs::Person | Needs::Errand(_)) | None => false,
+        };
+        let tick = Tick {
+            plan: &standing.plan,
+            verdict,
+            elapsed,
+            patience,
+            observe,
+            held: self.held(rollout, now_ms).is_some(),
+            cleared,
+            now_ms,
+        };
+        match standing.state.tick(tick) {
+            Err(baked) => Ticked::Baked(baked),
+            Ok(moved) => {
+                let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
+                draft.put_move(rollout, moved, Some(verdict.clone()));
+                Ticked::Moved(Box::new(draft.finish()))
+            }
+        }
+    }
+
+    /// Takes down what a trial has spent of its budget.
+    pub(in crate::control) fn spend(&mut self, rollout: usize, spent: f64) {
+        if self.rollout(rollout).spent != spent {
+            self.rollout_mut(rollout).spent = spent;
+        }
+    }
+
+    /// What all trials together have spent of their budgets.
+    pub(in crate::control) fn spent(&self) -> f64 {
+        self.standing.rollouts.values().map(|standing| standing.spent).sum()
+    }
+
+    /// Takes over a state that only time has changed.
+    pub(in crate::control) fn bake(&mut self, rollout: usize, state: State) {
+        self.rollout_mut(rollout).state = state;
+    }
+
+    /// How long the test of a rollout is expected to run: a plan's bake times while it sets the weight.
+    pub(in crate::control) fn term(&self, rollout: usize) -> Term {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let sets_weight = state.canary_ppm(plan).is_some();
+        match state.step().filter(|_| sets_weight) {
+            Some(_) => Term::Plan {
+                bake_time: plan.bake_time(),
+            },
+            None => Term::Watch,
+        }
+    }
+}

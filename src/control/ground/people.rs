@@ -1,0 +1,161 @@
+//! What people ask of rollouts and routes: verbs, directions, approvals, weights, a freeze. Pure.
+
+use crate::config::Route;
+use crate::control::draft::{Draft, Wish};
+use crate::control::standing::{Freeze, RolloutStanding, RouteStanding};
+use crate::control::weights::{by_name, declared};
+use crate::rollout::{Approval, Needs, Refused, Verb};
+
+use super::{Changed, Ground, Ordered};
+
+impl Ground {
+    /// What a person asks of a rollout. `order`: how, where it is a start.
+    ///
+    /// # Errors
+    /// [`Refused`] says what is possible in its phase, or why nothing moves forward now.
+    pub(in crate::control) fn command(
+        &self,
+        rollout: usize,
+        verb: Verb,
+        order: &Ordered,
+        wish: Wish,
+        now_ms: u64,
+    ) -> Result<Changed, Refused> {
+        let standing = self.rollout(rollout);
+        let moved = standing.state.command(&standing.plan, verb, now_ms)?;
+        if let Some(why) = self.held(rollout, now_ms).filter(|_| verb.moves_forward()) {
+            return Err(Refused(format!(
+                "{} is not possible: {why}; abort works",
+                verb.as_str()
+            )));
+        }
+        let begins = matches!(verb, Verb::Start | Verb::Retry);
+        let mut draft = Draft::new(self.clone(), wish, now_ms);
+        if begins {
+            draft.commit_ms = order.commit_ms;
+            draft.turn(rollout, self.direction(rollout, order)?);
+        }
+        draft.put_move(rollout, moved, None);
+        if begins {
+            draft.tell_trial(rollout);
+            draft.begin_trial(rollout);
+        }
+        Ok(draft.finish())
+    }
+
+    /// Between which variants a start moves weight. Who turns a rollout round names the side that has
+    /// less: to begin with the other one would move users at once, and nobody would judge it.
+    fn direction(&self, rollout: usize, order: &Ordered) -> Result<(usize, usize), Refused> {
+        let Some((from, to)) = order.direction else {
+            return Ok(self.next_pair(rollout));
+        };
+        let spec = &self.spec.rollouts[rollout];
+        let weights = self.in_force_on(spec.route);
+        if (from, to) != self.pair(rollout) && weights[to] > weights[from] {
+            let name = &self.spec.routes[spec.route].variants[to].name;
+            return Err(Refused(format!(
+                "{name} has most of the weight already; start towards the other variant, or leave the direction out"
+            )));
+        }
+        Ok((from, to))
+    }
+
+    /// Why the word of somebody with these roles counts for nothing at the gate that the rollout stands at.
+    pub(in crate::control) fn unwanted(&self, rollout: usize, roles: &[String]) -> Option<String> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        match state.needs(plan) {
+            Some(Needs::Approvals(gate)) if !gate.wants(roles) => Some(format!(
+                "this gate wants somebody who is {}; none of your roles is asked for",
+                gate.wanted()
+            )),
+            _ => None,
+        }
+    }
+
+    /// One person's approval of the gate that a rollout stands at.
+    ///
+    /// # Errors
+    /// [`Refused`] where no gate waits for approvals.
+    pub(in crate::control) fn approve(
+        &self,
+        rollout: usize,
+        approval: Approval,
+        wish: Wish,
+        now_ms: u64,
+    ) -> Result<Changed, Refused> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let Some(Needs::Approvals(gate)) = state.needs(plan) else {
+            let phase = state.phase().as_str();
+            return Err(Refused(format!(
+                "no gate of this rollout waits for approvals now: it is {phase}"
+            )));
+        };
+        let missing = |approvals: &[Approval]| gate.missing(approvals, now_ms).unwrap_or_else(|| "approved".to_owned());
+        let given = &self.rollout(rollout).approvals;
+        let mut next: Vec<Approval> = given.iter().filter(|other| other.by != approval.by).cloned().collect();
+        next.push(approval.clone());
+        let words = [missing(given), missing(&next)];
+        let mut draft = Draft::new(self.clone(), wish, now_ms);
+        draft.approve(rollout, approval, words);
+        Ok(draft.finish())
+    }
+
+    /// Nothing moves forward from now on, or may again: then what the file brought meanwhile applies.
+    pub(in crate::control) fn freeze(&self, frozen: bool, wish: Wish, now_ms: u64) -> Changed {
+        let mut draft = Draft::new(self.clone(), wish, now_ms);
+        draft.freeze(frozen);
+        draft.finish()
+    }
+
+    /// A person sets checked weights, in file order, on a route.
+    ///
+    /// # Errors
+    /// [`Refused`] where a rollout's phase does not allow it.
+    pub(in crate::control) fn set_weights(
+        &self,
+        route: usize,
+        weights: &[u32],
+        wish: Wish,
+        now_ms: u64,
+    ) -> Result<Changed, Refused> {
+        let Route { name, variants, .. } = &self.spec.routes[route];
+        self.may_weigh(route, weights)?;
+        let mut ground = self.clone();
+        let standing = RouteStanding {
+            declared: declared(variants),
+            weights: by_name(variants, weights.iter().copied()),
+            by_hand: true,
+            epoch: self.epoch(route),
+            exposed: self.route(route).and_then(|standing| standing.exposed),
+            in_force: self.in_force_on(route),
+        };
+        ground.standing.routes.insert(name.clone(), standing);
+        let mut draft = Draft::new(ground, wish, now_ms);
+        draft.weights_set(route)?;
+        draft.settle(route);
+        draft.tell_weights(route, self.words(route), "set by hand");
+        Ok(draft.finish())
+    }
+
+    /// While all is frozen a person may take weight from a canary, and nothing else.
+    fn may_weigh(&self, route: usize, weights: &[u32]) -> Result<(), Refused> {
+        let Some(Freeze { by, .. }) = &self.standing.frozen else {
+            return Ok(());
+        };
+        let lowers = self.rollout_on(route).is_some_and(|rollout| {
+            let (_, to) = self.pair(rollout);
+            let part = |weights: &[u32]| {
+                let sum: u64 = weights.iter().copied().map(u64::from).sum();
+                (u64::from(weights[to]), sum)
+            };
+            let ((now, all_now), (then, all_then)) = (part(&self.in_force_on(route)), part(weights));
+            u128::from(then) * u128::from(all_now) <= u128::from(now) * u128::from(all_then)
+        });
+        if lowers {
+            return Ok(());
+        }
+        Err(Refused(format!(
+            "frozen by {by}: weights may only be taken from a canary; unfreeze first"
+        )))
+    }
+}

@@ -418,7 +418,11 @@ fn what_ends_late_on_stable_is_no_comparison_at_a_hundred_percent() {
     assert_eq!(run.tick(did(10, 0), did(3, 0)).kind, VerdictKind::Inconclusive);
     let found = run.ticks(100, did(100, 0), did(0, 0));
     assert_eq!(found.kind, VerdictKind::Pass, "{}", found.reason);
-    assert!(found.reason.contains("not judged for want of comparison"), "{}", found.reason);
+    assert!(
+        found.reason.contains("not judged for want of comparison"),
+        "{}",
+        found.reason
+    );
 }
 
 #[test]

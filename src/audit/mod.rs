@@ -15,6 +15,9 @@ pub use filter::Filter;
 pub use line::{LINE_MAX, parse};
 pub use verify::{Fault, Report, Verifier, records_are};
 
+/// The fact of a `start` that counts the records it took over though no state told of them.
+pub const ADOPTED: &str = "adopted";
+
 /// The kinds of records.
 pub const KINDS: [&str; 9] = [
     "weights", "rollout", "verdict", "approval", "freeze", "reload", "start", "stop", "audit",

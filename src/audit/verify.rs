@@ -2,7 +2,7 @@
 //! where. Takes one line after the other, and holds none of them.
 
 use super::line::{parse, rfc3339};
-use super::{Anchor, Chain, Record};
+use super::{ADOPTED, Anchor, Chain, Record};
 
 /// So many faults are told with their places; the rest is counted.
 const FAULTS_MAX: usize = 20;
@@ -37,6 +37,11 @@ pub struct Report {
     pub more_faults: u64,
     /// Numbers of records that tell of damage which Serin found itself; the first of them.
     pub told: Vec<u64>,
+    /// So many records a start took over though the state that was left did not know them: a damaged state
+    /// may have, or somebody added them.
+    pub adopted: u64,
+    /// Files beside the log that look like a part of it and are none; the first of them.
+    pub strays: Vec<String>,
 }
 
 /// One place where the log is not what was written.
@@ -156,6 +161,9 @@ impl Verifier {
         if record.facts.contains_key("audit") && self.report.told.len() < FAULTS_MAX {
             self.report.told.push(seq);
         }
+        let adopted = record.facts.get(ADOPTED).filter(|_| record.kind == "start");
+        let count = adopted.and_then(|count| count.parse().ok()).unwrap_or(0);
+        self.report.adopted = self.report.adopted.saturating_add(count);
     }
 
     /// A piece without an end is the beginning of a line that the state holds whole, or a fault.

@@ -128,7 +128,8 @@ fn verify(directory: &std::path::Path, output: Output, console: &mut Console<'_>
             let records = format!("{}{span}", count(report.records, "record"));
             match (&unanchored, report.is_whole()) {
                 (_, false) => console.say(&format!(
-                    "{place}: the audit log was TAMPERED WITH or damaged: {records}"
+                    "{place}: the audit log was TAMPERED WITH or damaged: {records}{}",
+                    told(&report)
                 )),
                 (Some(_), true) if nothing => console.say(&format!("{place}: there is no audit log yet")),
                 (Some(why), true) => console.say(&format!(
@@ -137,6 +138,7 @@ fn verify(directory: &std::path::Path, output: Output, console: &mut Console<'_>
                 )),
                 (None, true) => console.say(&format!("{place}: the audit log is whole: {records}{}", told(&report))),
             }
+            remarks(&report, console);
         }
     }
     Ok(if is_good { Exit::Done } else { Exit::Failed })
@@ -149,6 +151,25 @@ fn told(report: &Report) -> String {
     }
     let list: Vec<String> = report.told.iter().map(u64::to_string).collect();
     format!("; damage that was found at the time is told in {}", list.join(", "))
+}
+
+/// What is no fault, and yet to be looked at.
+fn remarks(report: &Report, console: &mut Console<'_>) {
+    if report.adopted > 0 {
+        console.say(&format!(
+            "warning: {} taken over at a start whose state did not know {}: the state that did may have been damaged, \
+             or somebody added {}",
+            match report.adopted {
+                1 => "1 record was".to_owned(),
+                many => format!("{many} records were"),
+            },
+            if report.adopted == 1 { "it" } else { "them" },
+            if report.adopted == 1 { "it" } else { "them" },
+        ));
+    }
+    for name in &report.strays {
+        console.say(&format!("note: {name:?} is no file of the log"));
+    }
 }
 
 fn in_words(fault: &Fault) -> String {
@@ -171,6 +192,8 @@ fn in_json(report: &Report, unanchored: Option<&str>, is_good: bool) -> Value {
         "faults": faults.collect::<Vec<_>>(),
         "moreFaults": report.more_faults,
         "told": report.told,
+        "adopted": report.adopted,
+        "strays": report.strays,
     })
 }
 
@@ -233,7 +256,35 @@ mod tests {
             "STATE: the audit log is whole: 3 records from 1970-01-01T00:00:01.000Z to 1970-01-01T00:00:03.000Z\n";
         assert_eq!(run("verify", temp.path()), (Exit::Done, expected.to_owned()));
         let (exit, text) = run("verify --output json", temp.path());
-        assert!(exit == Exit::Done && text.starts_with(r#"{"anchored":true,"#), "{text}");
+        assert!(
+            exit == Exit::Done && text.starts_with(r#"{"adopted":0,"anchored":true,"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_is_to_be_looked_at_is_no_fault_and_is_said() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut anchor = Anchor::default();
+        let line = anchor.head.append(Record {
+            kind: "start".into(),
+            facts: [("adopted".into(), "2".into()), ("audit".into(), "records".into())].into(),
+            ..Record::default()
+        });
+        fs::write(temp.path().join("audit.jsonl"), line + "\n").unwrap();
+        fs::write(temp.path().join("audit.\u{1b}.jsonl"), "").unwrap();
+        let anchor = serde_json::to_string(&anchor).unwrap();
+        fs::write(temp.path().join("state.json"), format!(r#"{{"audit":{anchor}}}"#)).unwrap();
+        let (exit, said) = run("verify", temp.path());
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(exit == Exit::Done && lines[0].ends_with("is told in 1"), "{said}");
+        assert!(
+            lines[1].starts_with("warning: 2 records were taken over at a start"),
+            "{said}"
+        );
+        assert_eq!(lines[2], r#"note: "audit.\u{1b}.jsonl" is no file of the log"#);
+        let (_, said) = run("verify --output json", temp.path());
+        assert!(said.starts_with(r#"{"adopted":2,"#), "{said}");
     }
 
     #[test]

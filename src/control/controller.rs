@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::audit_log::{Audit, records_behind};
+use super::audit_log::{Audit, Misfit, records_behind};
 use super::commit::Untold;
 use super::court::{Court, Moment};
 use super::directory::StateError;
@@ -27,6 +27,7 @@ use super::store::{Found, Store};
 use super::view::{ListenerView, ReloadView};
 use super::windows::Windows;
 use crate::analysis::{Evidence, Verdict, VerdictKind};
+use crate::audit::ADOPTED;
 use crate::live::Live;
 use crate::name::Name;
 use crate::notify::{Begin, Notifier, Past, Roster, Teller};
@@ -155,14 +156,14 @@ impl Controller {
             false => Saver::first_generation(saved.as_ref()),
         };
         let (standing, anchor) = saved.map_or_else(Default::default, |saved| (saved.standing, saved.audit));
-        let (audit, damage) = Audit::open(&start.loaded.spec.state_directory, anchor);
+        let (audit, misfit) = Audit::open(&start.loaded.spec.state_directory, anchor, note.is_some());
         let (mut ground, mut happenings) = Ground::meet(Arc::new(start.loaded.spec), standing, now_ms);
         if lost {
             let (distrusted, more) = ground.distrust(now_ms);
             ground = distrusted;
             happenings.extend(more);
         }
-        happenings.insert(0, begun(&start.config_file, note, damage));
+        happenings.insert(0, begun(&start.config_file, note, misfit));
         let mut saver = Saver::new(store, audit, now);
         let before = saver.audit_seq();
         saver.note(&mut happenings, generation);
@@ -393,13 +394,18 @@ impl Controller {
 }
 
 /// That this process began, and what was found damaged then.
-fn begun(file: &Path, state: Option<String>, audit: Option<String>) -> Happening {
+fn begun(file: &Path, state: Option<String>, audit: Option<Misfit>) -> Happening {
     let mut begun = Happening::of_file(Kind::Start, "started", format!("control began with {}", file.display()));
+    let adopted = audit.as_ref().map_or(0, |misfit| misfit.adopted);
+    let audit = audit.map(|misfit| misfit.what);
     for (name, what, damage) in [("state", "the state", state), ("audit", "the audit log", audit)] {
         if let Some(damage) = damage {
             begun.reason += &format!("; {what}: {damage}");
             begun.facts.push((name, damage));
         }
+    }
+    if adopted > 0 {
+        begun.facts.push((ADOPTED, adopted.to_string()));
     }
     begun
 }

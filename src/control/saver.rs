@@ -247,7 +247,7 @@ mod tests {
 
     fn saver(directory: &Path, now: Instant) -> Saver {
         let (store, _) = Store::open(directory).unwrap();
-        Saver::new(store, Audit::open(directory, None).0, now)
+        Saver::new(store, Audit::open(directory, None, false).0, now)
     }
 
     #[test]

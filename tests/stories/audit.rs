@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Output;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -212,6 +213,50 @@ fn an_edit_by_hand_is_found_and_located() {
         audit(&serin, &["verify"]).status.success(),
         "the file names the directory as well"
     );
+}
+
+/// `text` from record `first` on with true hashes, as somebody writes it who knows how.
+fn chained_anew(text: &str, first: usize) -> String {
+    let mut before: Option<String> = None;
+    let mut anew = String::new();
+    for (index, line) in text.lines().enumerate() {
+        let mut line = line.to_owned();
+        if let Some(before) = before.filter(|_| index >= first) {
+            let record: Value = serde_json::from_str(&line).expect("a record");
+            line = line.replace(record["previous"].as_str().expect("a hash"), &before);
+        }
+        let hash = digest(&SHA256, line.as_bytes());
+        before = Some(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect());
+        anew += &(line + "\n");
+    }
+    anew
+}
+
+#[test]
+fn a_history_that_was_written_anew_while_it_was_down_is_found_for_ever() {
+    let app = Backend::ok("x");
+    let mut serin = Serin::start(&with_rollout(&app));
+    for canary in 1..=4 {
+        assert_eq!(serin.weights(90, canary).status, 200);
+    }
+    serin.signal(Signal::TERM);
+    serin.exit();
+    let text = fs::read_to_string(log_file(&serin)).expect("it is there");
+    let newest = text.lines().last().expect("a record");
+    let seq = text.lines().count();
+    let more = newest.replacen(&format!("\"seq\":{seq},"), &format!("\"seq\":{},", seq + 1), 1);
+    let forged = text.replace("canary=2", "canary=7") + &more + "\n";
+    fs::write(log_file(&serin), chained_anew(&forged, 2)).expect("it can be written");
+    serin.crash_and_restart();
+    assert_eq!(get(serin.address(), "/").status, 200);
+    assert!(serin.log().contains("not known to the state"), "{}", serin.log());
+    for round in 5..=7 {
+        assert_eq!(serin.weights(90, round).status, 200);
+        let (good, said) = verify(&serin);
+        assert!(!good && said.contains("TAMPERED WITH"), "{said}");
+        assert!(said.contains("is told in "), "{said}");
+        serin.crash_and_restart();
+    }
 }
 
 #[test]

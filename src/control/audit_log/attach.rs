@@ -1,12 +1,11 @@
 //! Opens the file that is written and compares its end with what the state knows: what a crash tore off
 //! is mended, what somebody changed is told and left for the verifier to find.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::files::{ACTIVE, identity, put_aside, tail};
+use super::files::{ACTIVE, identity, open_to_write, put_aside, record_behind, tail};
 use super::{Audit, files, sync_directory};
 use crate::audit::{Chain, Record, records_are};
 
@@ -19,6 +18,17 @@ pub(super) struct Active {
     /// As many of them as are durable, where that is known.
     durable: Option<u64>,
     identity: (u64, u64),
+}
+
+/// What a start may make of records behind all that the state knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// They are not ours: a line is in the durable state before it is in the file.
+    Refused,
+    /// A newer state was lost, which knew them. They are taken where they follow the record that this one knows.
+    Following,
+    /// Nothing is known of the log.
+    Any,
 }
 
 /// What did not fit.
@@ -52,14 +62,9 @@ impl Active {
 
 impl Audit {
     /// Opens the file, made where there is none, and finds out which of the waiting lines stand in it.
-    /// `starts`: records behind all that we know are the head from now on.
-    pub(super) fn attach(&mut self, starts: bool) -> io::Result<Option<Finding>> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(self.directory.join(ACTIVE))?;
+    /// Records behind all that we know are the head from now on where `behind` lets them.
+    pub(super) fn attach(&mut self, behind: Behind) -> io::Result<Option<Finding>> {
+        let mut file = open_to_write(&self.directory.join(ACTIVE))?;
         let mut found = tail(&file)?;
         if file.metadata()?.len() == 0 {
             sync_directory(&self.directory)?;
@@ -71,7 +76,7 @@ impl Audit {
             .last
             .take()
             .map_or_else(|| self.pruned.clone(), |(chain, _)| chain);
-        let damage = self.meet(&last, starts);
+        let damage = self.meet(&last, behind)?;
         let finding = match (damage, found.rest.as_slice()) {
             (None, []) => None,
             (None, _) if self.knows_what_follows(&last, &found.rest) => {
@@ -109,29 +114,46 @@ impl Audit {
     }
 
     /// The last record of the files meets what we know; what does not fit, in words.
-    fn meet(&mut self, last: &Chain, starts: bool) -> Option<String> {
+    fn meet(&mut self, last: &Chain, behind: Behind) -> io::Result<Option<String>> {
         let durable = self.head.seq.saturating_sub(self.waiting.len() as u64);
         self.appended = 0;
         if last.seq > self.head.seq {
-            let what = format!(
+            let mut what = format!(
                 "{} not known to the state, whose newest is {}",
                 records_are(self.head.seq + 1, last.seq),
                 self.head.seq
             );
-            if starts {
+            let follows = match behind {
+                Behind::Refused => false,
+                Behind::Following => self.is_followed()?,
+                Behind::Any => true,
+            };
+            if follows {
+                self.adopted = last.seq - self.head.seq.max(self.pruned.seq);
                 self.head = last.clone();
                 self.waiting.clear();
                 self.saved = 0;
+            } else if behind == Behind::Following {
+                what += ", and they do not follow that one: the log was written anew";
             }
-            return Some(what);
+            return Ok(Some(what));
         }
         if last.seq < durable {
-            return Some(format!("{} missing at its end", records_are(last.seq + 1, durable)));
+            return Ok(Some(format!(
+                "{} missing at its end",
+                records_are(last.seq + 1, durable)
+            )));
         }
         let written = usize::try_from(last.seq - durable).unwrap_or(usize::MAX);
         self.appended = written.min(self.saved);
-        (self.hash_of(written).as_ref() != Some(&last.hash))
-            .then(|| format!("record {}, the last one, is not the one that was written", last.seq))
+        Ok((self.hash_of(written).as_ref() != Some(&last.hash))
+            .then(|| format!("record {}, the last one, is not the one that was written", last.seq)))
+    }
+
+    /// Whether the record behind the newest one that we know was written behind that one.
+    fn is_followed(&self) -> io::Result<bool> {
+        let next = record_behind(&self.directory, self.head.seq)?;
+        Ok(next.is_some_and(|record| record.previous == self.head.hash))
     }
 
     /// The hash of the record before waiting line `n`, where it is known.

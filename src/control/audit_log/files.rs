@@ -1,10 +1,12 @@
 //! The files of the log: `audit.jsonl`, which is written, and those put aside, each named after the
 //! number of its first record.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
 
 use super::backwards::{Backwards, Piece};
 use crate::audit::{Anchor, Chain, Record, parse};
@@ -13,6 +15,9 @@ use crate::audit::{Anchor, Chain, Record, parse};
 pub(super) const ACTIVE: &str = "audit.jsonl";
 /// So many bytes at an end of a file are searched for a record.
 const SEARCH_MAX: u64 = 4 << 20;
+
+/// So many files that are none of ours are named.
+const STRAYS_MAX: usize = 20;
 
 /// A file of the log.
 #[derive(Debug)]
@@ -53,16 +58,35 @@ pub(super) fn put_aside(directory: &Path) -> io::Result<Vec<LogFile>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory)? {
         let name = entry?.file_name();
-        let number = name
-            .to_str()
-            .and_then(|name| name.strip_prefix("audit.")?.strip_suffix(".jsonl"));
-        if let Some(first_seq) = number.and_then(|number| number.parse().ok()) {
+        if let Some(first_seq) = name.to_str().and_then(between).and_then(|number| number.parse().ok()) {
             let path = directory.join(&name);
             files.push(LogFile { first_seq, path });
         }
     }
     files.sort_unstable_by_key(|file| file.first_seq);
     Ok(files)
+}
+
+/// What stands for the number in the name of a file put aside.
+fn between(name: &str) -> Option<&str> {
+    name.strip_prefix("audit.")?.strip_suffix(".jsonl")
+}
+
+/// The names of files that look put aside and are none of ours, in order; the first of them.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn strays(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if between(&name).is_some_and(|number| number.parse::<u64>().is_err()) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    names.truncate(STRAYS_MAX);
+    Ok(names)
 }
 
 /// All files, the oldest first, the one that is written opened last of all. What `pruned` covers
@@ -99,11 +123,30 @@ pub(super) fn all(directory: &Path, pruned: u64) -> io::Result<Vec<(LogFile, Opt
 /// # Errors
 /// What the system says.
 pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
+    match open_regular(OpenOptions::new().read(true), path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Opens the file that is written, made where there is none; only its owner may read it then.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn open_to_write(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    open_regular(options.read(true).append(true).create(true).mode(0o600), path)
+}
+
+/// Never waits for somebody at the other end of a pipe.
+fn open_regular(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).expect("flags of the system fit its own type");
+    let file = options.custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::other(format!("{} is no regular file", path.display())))
 }
 
 /// What tells one file from another whatever its name.
@@ -125,6 +168,25 @@ pub(super) fn beginning(directory: &Path) -> io::Result<Option<Chain>> {
                 seq: first.seq - 1,
                 hash: first.previous,
             }));
+        }
+    }
+    Ok(None)
+}
+
+/// The record with the number `seq + 1`, sought from the end of the log; `None`: it is not there.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn record_behind(directory: &Path, seq: u64) -> io::Result<Option<Record>> {
+    for (file, opened) in all(directory, 0)?.into_iter().rev() {
+        let Some(opened) = opened.map_or_else(|| open(&file.path), |opened| Ok(Some(opened)))? else {
+            continue;
+        };
+        let mut pieces = Backwards::new(&opened, opened.metadata()?.len());
+        while let Some(piece) = pieces.next()? {
+            if let Some(record) = parse(&piece.text).ok().filter(|record| record.seq <= seq + 1) {
+                return Ok((record.seq == seq + 1).then_some(record));
+            }
         }
     }
     Ok(None)

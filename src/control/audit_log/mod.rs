@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use attach::{Active, Finding};
+use attach::{Active, Behind, Finding};
 pub use behind::records_behind;
 use files::{ACTIVE, aside, put_aside, tail};
 pub use page::{AuditPage, AuditQuery, audit_page, list_audit};
@@ -57,6 +57,17 @@ pub(super) struct Audit {
     problem: Option<String>,
     /// Records that were not kept for want of room.
     left_out: u64,
+    /// Records that the start took over though no state told of them.
+    adopted: u64,
+}
+
+/// What a start found that did not fit.
+#[derive(Debug)]
+pub(super) struct Misfit {
+    /// In words.
+    pub(super) what: String,
+    /// So many records were taken over though the state that is left does not know them.
+    pub(super) adopted: u64,
 }
 
 /// How the log stood, to go back to when a change could not be made durable.
@@ -64,9 +75,15 @@ pub(super) struct Audit {
 pub(super) struct Mark(Chain);
 
 impl Audit {
-    /// The log in `directory`, of which the last state said `anchor`. The text tells of what does not fit,
-    /// for the record of the start. A file that cannot be read is tried again with each writing.
-    pub(super) fn open(directory: &Path, anchor: Option<Anchor>) -> (Self, Option<String>) {
+    /// The log in `directory`, of which the last state said `anchor`. `fell_back`: a newer state was damaged,
+    /// which may have known more records. What does not fit is for the record of the start. A file that cannot
+    /// be read is tried again with each writing.
+    pub(super) fn open(directory: &Path, anchor: Option<Anchor>, fell_back: bool) -> (Self, Option<Misfit>) {
+        let behind = match (&anchor, fell_back) {
+            (None, _) => Behind::Any,
+            (Some(_), true) => Behind::Following,
+            (Some(_), false) => Behind::Refused,
+        };
         // A state that was lost says nothing of what was removed for its age before.
         let begins = match &anchor {
             None => files::beginning(directory).unwrap_or_default(),
@@ -88,8 +105,9 @@ impl Audit {
             removals: Vec::new(),
             problem: None,
             left_out: 0,
+            adopted: 0,
         };
-        let finding = match audit.attach(true) {
+        let finding = match audit.attach(behind) {
             Ok(finding) => finding,
             Err(error) => {
                 audit.fail(&error);
@@ -109,7 +127,8 @@ impl Audit {
                 what
             }
         });
-        (audit, told)
+        let adopted = audit.adopted;
+        (audit, told.map(|what| Misfit { what, adopted }))
     }
 
     /// How the log stands.
@@ -228,7 +247,7 @@ impl Audit {
 
     /// Opens the file while we run; damage is told and recorded.
     fn attach_again(&mut self) -> io::Result<()> {
-        match self.attach(false)? {
+        match self.attach(Behind::Refused)? {
             None => {}
             Some(Finding::Mended(what)) => tracing::info!("the audit log: {what}"),
             Some(Finding::Damaged(what)) => {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::files::{all, open, read_anchor};
+use super::files::{all, open, read_anchor, strays};
 use crate::audit::{Anchor, LINE_MAX, Report, Verifier};
 
 /// While a Serin writes, its files may be put aside or removed under the reader, who begins anew then.
@@ -17,6 +17,12 @@ const TRIES: usize = 5;
 /// # Errors
 /// What the system says.
 pub fn verify_audit(directory: &Path) -> io::Result<(Report, Option<String>)> {
+    let (mut report, unanchored) = verify_chain(directory)?;
+    report.strays = strays(directory)?;
+    Ok((report, unanchored))
+}
+
+fn verify_chain(directory: &Path) -> io::Result<(Report, Option<String>)> {
     for _ in 1..TRIES {
         let (report, before, after) = verify_once(directory)?;
         if report.is_whole() || before == after {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::files::{ACTIVE, read_anchor};
-use super::{Audit, AuditQuery, WAITING_MAX, aside, list_audit, records_behind, verify_audit};
-use crate::audit::{Anchor, Filter, Record, Report, parse};
+use super::{Audit, AuditQuery, Misfit, WAITING_MAX, aside, list_audit, records_behind, verify_audit};
+use crate::audit::{ADOPTED, Anchor, Chain, Filter, Record, Report, parse};
 
 const LARGE: u64 = 1 << 20;
 
@@ -29,7 +29,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
-        let audit = Audit::open(temp.path(), None).0;
+        let audit = Audit::open(temp.path(), None, false).0;
         Self { temp, audit }
     }
 
@@ -61,7 +61,12 @@ impl Stage {
 
     /// Begins again with the last state; what did not fit.
     fn restart(&mut self) -> Option<String> {
-        let (audit, told) = Audit::open(self.temp.path(), read_anchor(self.temp.path()).ok());
+        self.restart_after(false).map(|misfit| misfit.what)
+    }
+
+    /// `fell_back`: the last state is not the newest one.
+    fn restart_after(&mut self, fell_back: bool) -> Option<Misfit> {
+        let (audit, told) = Audit::open(self.temp.path(), read_anchor(self.temp.path()).ok(), fell_back);
         self.audit = audit;
         told
     }
@@ -195,8 +200,122 @@ fn what_was_changed_while_it_was_down_is_told_and_stays_to_be_found() {
             text.to_owned() + &chain.append(record("forged")) + "\n"
         },
         "record 4 is not known to the state, whose newest is 3",
-        false,
+        true,
     );
+}
+
+#[test]
+fn what_a_lost_state_may_have_known_is_taken_over_and_counted() {
+    let mut stage = Stage::new();
+    stage.add(&["one", "two"]);
+    let older = fs::read(stage.path().join("state.json")).unwrap();
+    stage.add(&["three", "four"]);
+    fs::write(stage.path().join("state.json"), &older).unwrap();
+    let misfit = stage.restart_after(true).unwrap();
+    assert!(misfit.adopted == 2 && misfit.what.starts_with("records 3 to 4 are not known"));
+    stage.audit.note(Record {
+        kind: "start".into(),
+        facts: [(ADOPTED.to_owned(), "2".to_owned())].into(),
+        ..record("five")
+    });
+    stage.save(LARGE);
+    assert_eq!(stage.reasons(), ["one", "two", "three", "four", "five"]);
+    let report = stage.verify();
+    assert!(report.is_whole() && report.adopted == 2, "{report:?}");
+
+    // The same without a state that was lost: a line is in the state before it is in the file.
+    fs::write(stage.path().join("state.json"), &older).unwrap();
+    let misfit = stage.restart_after(false).unwrap();
+    assert_eq!(misfit.adopted, 0, "{misfit:?}");
+    stage.add(&["three again"]);
+    assert!(!stage.verify().is_whole());
+}
+
+/// The log from `lines[from]` on, written anew with true hashes, and `more` records behind it.
+fn chained_anew(text: &str, from: usize, more: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut chain = Chain::at(from as u64, lines[from - 1].as_bytes());
+    let mut anew: Vec<String> = lines[..from].iter().map(|&line| line.to_owned()).collect();
+    let mut records: Vec<Record> = lines[from..]
+        .iter()
+        .map(|line| parse(line.as_bytes()).unwrap())
+        .collect();
+    records[0].by = "mallory".to_owned();
+    records.extend(vec![record("forged"); more]);
+    anew.extend(records.into_iter().map(|record| chain.append(record)));
+    anew.join("\n") + "\n"
+}
+
+#[test]
+fn a_history_written_anew_is_never_taken_over_and_is_found_for_ever() {
+    for (fell_back, rotated) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut stage = Stage::new();
+        stage.add(&["1", "2", "3", "4", "5", "6"]);
+        let forged = chained_anew(&stage.text(), 3, 2);
+        if rotated {
+            let lines: Vec<&str> = forged.split_inclusive('\n').collect();
+            fs::write(aside(stage.path(), 1), lines[..7].concat()).unwrap();
+            stage.write(&lines[7..].concat());
+        } else {
+            stage.write(&forged);
+        }
+        let misfit = stage.restart_after(fell_back).unwrap();
+        assert_eq!(misfit.adopted, 0, "{misfit:?}");
+        assert!(misfit.what.contains("records 7 to 8 are not known"), "{misfit:?}");
+        for round in 0..3 {
+            stage.add(&["more"]);
+            let report = stage.verify();
+            assert!(!report.is_whole() && report.anchored, "{round}: {report:?}");
+            assert_eq!(stage.restart(), None);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_not_waited_for() {
+    let mut stage = Stage::new();
+    stage.add(&["one"]);
+    fs::remove_file(stage.path().join(ACTIVE)).unwrap();
+    let fifo = stage.path().join(ACTIVE);
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    let query = AuditQuery {
+        limit: 5,
+        next: None,
+        filter: Filter::default(),
+    };
+    let told = verify_audit(stage.path()).unwrap_err().to_string();
+    assert!(told.ends_with("audit.jsonl is no regular file"), "{told}");
+    assert_eq!(list_audit(stage.path(), &query).unwrap_err().to_string(), told);
+    assert_eq!(stage.restart(), None);
+    stage.add(&["two"]);
+    assert!(stage.audit.problem().unwrap().ends_with(&told));
+    fs::remove_file(&fifo).unwrap();
+    stage.save(LARGE);
+    assert_eq!(stage.reasons().last().unwrap(), "two");
+}
+
+#[test]
+fn files_that_look_like_ours_and_are_not_are_named() {
+    let mut stage = Stage::new();
+    stage.add(&["one"]);
+    for name in [
+        "audit.old.jsonl",
+        "audit.2025-01-01.jsonl",
+        "audit.jsonl.gz",
+        "other.jsonl",
+    ] {
+        fs::write(stage.path().join(name), "").unwrap();
+    }
+    let report = stage.verify();
+    assert_eq!(report.strays, ["audit.2025-01-01.jsonl", "audit.old.jsonl"]);
+    assert!(report.is_whole());
 }
 
 #[test]
@@ -228,7 +347,7 @@ fn without_a_file_lines_wait_in_the_state_until_there_is_one() {
     let temp = tempfile::tempdir().unwrap();
     let obstacle = temp.path().join(ACTIVE);
     fs::create_dir(&obstacle).unwrap();
-    let audit = Audit::open(temp.path(), None).0;
+    let audit = Audit::open(temp.path(), None, false).0;
     let mut stage = Stage { temp, audit };
     stage.add(&["one", "two"]);
     assert!(stage.audit.problem().unwrap().contains("cannot be written"));
@@ -248,7 +367,7 @@ fn what_waits_is_bounded_and_what_was_left_out_is_told() {
     let temp = tempfile::tempdir().unwrap();
     let obstacle = temp.path().join(ACTIVE);
     fs::create_dir(&obstacle).unwrap();
-    let audit = Audit::open(temp.path(), None).0;
+    let audit = Audit::open(temp.path(), None, false).0;
     let mut stage = Stage { temp, audit };
     let reload = || Record {
         kind: "reload".into(),
@@ -509,8 +628,8 @@ fn an_anchor_that_makes_no_sense_harms_nobody() {
         pending: vec!["x".into(), "y".into()],
         ..Anchor::default()
     };
-    let (mut audit, told) = Audit::open(temp.path(), Some(anchor));
-    assert!(told.is_some());
+    let (mut audit, told) = Audit::open(temp.path(), Some(anchor), false);
+    assert!(told.is_some(), "{told:?}");
     audit.note(record("one"));
     audit.was_saved(LARGE);
     assert_eq!(audit.problem(), None);

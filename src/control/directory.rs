@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -58,6 +58,8 @@ const CURRENT: &str = "state.json";
 const PREVIOUS: &str = "state.json.bak";
 const NEXT: &str = "state.json.new";
 const LOCK: &str = "lock";
+/// Reasons that people gave, and the newest lines of the audit log, are in these files.
+const OWNER_ONLY: u32 = 0o600;
 
 impl Directory {
     /// Makes the directory where needed and takes hold of it.
@@ -164,10 +166,12 @@ impl Directory {
             *self = Self::open(&self.path).map_err(io::Error::other)?;
         }
         let (current, next) = (self.path.join(CURRENT), self.path.join(NEXT));
-        let mut file = File::create(&next)?;
+        let mut file = private(&next)?;
         file.write_all(text)?;
         file.sync_all()?;
         drop(file);
+        // One that was written before modes were set; where that fails it is gone two writings later.
+        let _ = fs::set_permissions(&current, fs::Permissions::from_mode(OWNER_ONLY));
         match fs::rename(&current, self.path.join(PREVIOUS)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -190,6 +194,16 @@ impl Directory {
     }
 }
 
+/// A new file that only its owner may read, in place of one that was left there.
+fn private(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(OWNER_ONLY).open(path)
+}
+
 /// Who holds the lock, in words for a message.
 fn holder(lock: &mut File) -> String {
     let mut text = String::new();
@@ -203,6 +217,7 @@ fn holder(lock: &mut File) -> String {
 mod tests {
     use super::{CURRENT, Directory, NEXT, PREVIOUS, StateError};
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     /// Whole texts end with a full stop.
     fn parse(text: &str) -> Result<String, String> {
@@ -251,6 +266,21 @@ mod tests {
         let read = |name| fs::read_to_string(directory.path.join(name)).unwrap();
         assert_eq!((read(CURRENT), read(PREVIOUS)), ("three.".into(), "two.".into()));
         assert!(!directory.path.join(NEXT).exists());
+    }
+
+    #[test]
+    fn only_the_owner_may_read_what_is_written_also_over_older_files() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut directory = Directory::open(temp.path()).unwrap();
+        for name in [CURRENT, NEXT] {
+            fs::write(temp.path().join(name), "old.").unwrap();
+            fs::set_permissions(temp.path().join(name), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        directory.write(b"one.").unwrap();
+        for name in [CURRENT, PREVIOUS] {
+            let mode = fs::metadata(temp.path().join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]

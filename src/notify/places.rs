@@ -1,8 +1,9 @@
 //! How far each channel has been told, in a file that outlives the process: written whole, or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -39,13 +40,18 @@ pub(super) fn load(file: &Path) -> Result<Option<Places>, String> {
     parse(&text).map(Some)
 }
 
-/// Writes the places; durable when it returns.
+/// Writes the places, for its owner alone to read; durable when it returns.
 ///
 /// # Errors
 /// Why not; the file is as it was then.
 pub(super) fn save(file: &Path, places: &Places) -> io::Result<()> {
     let next = PathBuf::from(format!("{}.new", file.display()));
-    let mut written = File::create(&next)?;
+    match fs::remove_file(&next) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut options = OpenOptions::new();
+    let mut written = options.write(true).create_new(true).mode(0o600).open(&next)?;
     written.write_all(text(places).as_bytes())?;
     written.sync_all()?;
     fs::rename(&next, file)?;
@@ -96,6 +102,8 @@ fn trouble(value: &Value) -> Option<Trouble> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -121,6 +129,8 @@ mod tests {
             save(&file, &places).unwrap();
             assert_eq!(load(&file), Ok(Some(places)));
         }
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "for its owner alone");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::tree::{NodeId, Scalar, Tree, Value};
 use super::yaml;
 
 /// What `text` says, as JSON with keys in alphabetical order. `${VAR}` stays as written, so that
-/// nothing of the environment shows. Hidden are values that a credential header must have, headers that we send, and
-/// the addresses and keys of those who are told.
+/// nothing of the environment shows. Hidden are values that a credential header must have, headers that we send, the
+/// addresses and keys of those who are told or asked, and queries of smoke tests.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut report = Report::new(String::new());
@@ -26,6 +26,8 @@ enum Place {
     Elsewhere,
     /// In a channel, whose addresses let everyone in who knows them.
     Channel,
+    /// In a smoke test, whose requests may carry a key in their query.
+    Smoke,
     /// In a mapping of headers that we send.
     Sent,
     /// In a mapping of a person's own keys.
@@ -45,27 +47,40 @@ fn to_json(tree: &Tree, id: NodeId, place: Place) -> Json {
             for entry in entries {
                 let key = entry.key.as_str();
                 let hide = match place {
-                    Place::Elsewhere => is_secret && matches!(key, "exact" | "prefix" | "regex"),
+                    Place::Elsewhere | Place::Smoke => {
+                        key == "url" || (is_secret && matches!(key, "exact" | "prefix" | "regex"))
+                    }
                     Place::Channel => matches!(key, "url" | "routingKey"),
                     Place::Sent => true,
                     Place::Own => is_credential(key),
                 };
                 let within = match (key, &tree.get(entry.value).value) {
                     ("notifications", _) => Place::Channel,
+                    ("smoke", Value::Map(_)) => Place::Smoke,
                     ("headers", Value::Map(_)) => Place::Sent,
                     ("metadata" | "expectHeaders", Value::Map(_)) => Place::Own,
                     _ => place,
                 };
-                let value = if hide {
-                    HIDDEN.into()
-                } else {
-                    to_json(tree, entry.value, within)
+                let value = match &tree.get(entry.value).value {
+                    _ if hide => HIDDEN.into(),
+                    Value::Scalar(path) if place == Place::Smoke && key == "path" => without_query(path),
+                    Value::Scalar(_) | Value::List(_) | Value::Map(_) | Value::Bad => {
+                        to_json(tree, entry.value, within)
+                    }
                 };
                 object.insert(entry.key.clone(), value);
             }
             Json::Object(object)
         }
         Value::Bad => Json::Null,
+    }
+}
+
+/// A path whose query, if it has one, does not show.
+fn without_query(path: &Scalar) -> Json {
+    match path.text.split_once('?') {
+        Some((path, _)) => format!("{path}?{HIDDEN}").into(),
+        None => scalar_to_json(path),
     }
 }
 
@@ -139,13 +154,15 @@ mod tests {
                     - { name: oncall, pagerDuty: { routingKey: s3cr3t } }\n\
                     - { name: own, webhook: { url: 'https://s3cr3t/', headers: { x-a: s3cr3t }, template: '{}' } }\n\
                     rollouts:\n- name: shop\n  webhooks:\n\
-                    \x20 - { name: gate, url: 'http://gate/', headers: { x-a: s3cr3t }, metadata: { token: s3cr3t, team: a } }\n\
-                    \x20 steps:\n  - gate: { webhook: { name: g, url: 'http://gate/', headers: { authorization: s3cr3t } } }\n\
-                    \x20 - smoke: { checks: [{ path: /, headers: { cookie: s3cr3t } }] }\n";
+                    \x20 - { name: gate, url: 'http://gate/s3cr3t', headers: { x-a: s3cr3t }, metadata: { token: s3cr3t, team: a } }\n\
+                    \x20 steps:\n  - gate: { webhook: { name: g, url: 'http://s3cr3t@gate/?s3cr3t', headers: { authorization: s3cr3t } } }\n\
+                    \x20 - smoke: { checks: [{ path: '/health?key=s3cr3t', headers: { cookie: s3cr3t } }] }\n";
         let shown = shown(text);
         assert!(!shown.contains("s3cr3t"), "{shown}");
         let json: serde_json::Value = serde_json::from_str(&shown).expect("it is JSON");
-        assert_eq!(json["rollouts"][0]["webhooks"][0]["url"], "http://gate/");
+        assert_eq!(json["rollouts"][0]["webhooks"][0]["url"], "<hidden>");
+        let smoke = &json["rollouts"][0]["steps"][1]["smoke"];
+        assert_eq!(smoke["checks"][0]["path"], "/health?<hidden>");
         assert_eq!(json["rollouts"][0]["webhooks"][0]["metadata"]["team"], "a");
         assert_eq!(json["notifications"][0]["slack"]["url"], "<hidden>");
         assert_eq!(json["notifications"][2]["webhook"]["template"], "{}");

@@ -71,7 +71,7 @@ async fn all(
     let at = async |endpoint: &String| {
         for check in checks {
             let found = check.run(client, timeout, endpoint, host).await;
-            found.map_err(|why| format!("{endpoint}, {} {}: {why}", check.check.method, check.check.path))?;
+            found.map_err(|why| format!("{endpoint}, {} {}: {why}", check.check.method, check.path()))?;
         }
         Ok(())
     };
@@ -120,6 +120,12 @@ impl<'s> Ready<'s> {
         };
         let answer = client.call(&call).await.map_err(|error| error.to_string())?;
         self.judge(&answer, timeout)
+    }
+
+    /// Without the query, which may hold a key.
+    fn path(&self) -> &str {
+        let path = self.check.path.as_str();
+        path.split_once('?').map_or(path, |(path, _)| path)
     }
 
     /// What was expected and what was found, where they differ.
@@ -289,6 +295,28 @@ mod tests {
         test(broken, check(), Some("the body broke off")).await;
         // What is beyond 64 KiB is read, but not kept.
         test(Act::Flood(200 << 10), body("^x+$"), None).await;
+    }
+
+    #[tokio::test]
+    async fn the_query_of_a_check_is_sent_and_never_told() {
+        let asked = |path: &str| {
+            smoke(SmokeCheck {
+                path: path.to_owned(),
+                ..check()
+            })
+        };
+        let server = Server::start(vec![Act::status(503, ""), Act::Silence]).await;
+        let refused = run_at(&[&server], &asked("/health?key=s3cr3t")).await.0;
+        assert_eq!(server.take_seen()[0].line, "GET /health?key=s3cr3t HTTP/1.1");
+        let impatient = Smoke {
+            timeout: Duration::from_millis(100),
+            ..asked("/health?key=s3cr3t")
+        };
+        let late = run_at(&[&server], &impatient).await.0;
+        for outcome in [refused, late] {
+            let told = format!("{outcome:?}");
+            assert!(told.contains("GET /health: ") && !told.contains("s3cr3t"), "{told}");
+        }
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use super::schema::Defs;
 use super::tree::{NodeId, Value};
 use super::{expand, yaml};
 use crate::name::Name;
-use crate::people::{RESERVED, Token, TokenHash, Tokens, is_role};
+use crate::people::{RESERVED, Right, Token, TokenHash, Tokens, is_role};
 use crate::rollout::{Approval, Approvals, Needs};
 
 /// More people than ever share one proxy; each call of the API looks at every one.
@@ -209,8 +209,9 @@ pub fn closed_gates(spec: &Spec, tokens: &Tokens) -> Vec<(Name, String)> {
 
 /// Why everybody together cannot open `gate`.
 fn closed(gate: &Approvals, tokens: &Tokens) -> Option<String> {
+    let approvers = || tokens.iter().filter(|token| token.may(Right::Approve));
     let nobody: Vec<&str> = (gate.roles.iter().map(String::as_str))
-        .filter(|role| !tokens.iter().any(|token| token.roles.iter().any(|held| held == role)))
+        .filter(|role| !approvers().any(|token| token.roles.iter().any(|held| held == role)))
         .collect();
     if !nobody.is_empty() {
         return Some(format!(
@@ -225,7 +226,7 @@ fn closed(gate: &Approvals, tokens: &Tokens) -> Option<String> {
         at_ms: 0,
         generation: 0,
     };
-    let all: Vec<Approval> = tokens.iter().map(word).collect();
+    let all: Vec<Approval> = approvers().map(word).collect();
     gate.missing(&all, 0)
         .map(|missing| format!("all people of the tokens file together give {missing}"))
 }
@@ -397,5 +398,13 @@ mod tests {
             Some("all people of the tokens file together give 0 of 1 approvals"),
         );
         check(&["approver", "admin"], &gate(2, &[]), None);
+        // The words that Serin knows count where they may approve.
+        check(&["operator"], &gate(1, &["operator"]), None);
+        check(&["operator", "admin"], &gate(2, &["operator", "admin"]), None);
+        check(
+            &["viewer", "sre"],
+            &gate(1, &["viewer"]),
+            Some("nobody in the tokens file holds the role viewer"),
+        );
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::file::{self, Day};
 use crate::config::read::{Reader, Slot};
+use crate::people::VIEWER;
 use crate::rollout::{Approvals, Window};
 
 /// Who must approve; a gate that nobody can pass is reported. `people`: they have names.
@@ -20,6 +21,12 @@ pub(super) fn approvals(slot: &Slot<file::Approvals>, people: bool, reader: &mut
         .items()
         .map(|role| role.get().map(|role| role.0.clone()))
         .collect();
+    for role in written.roles.items() {
+        if role.get().is_some_and(|role| role.0 == VIEWER) {
+            let only_reads = "may only read, so that nobody could approve as one; name a role of your own, or `approver`, `operator` or `admin`";
+            reader.refuse_text(role.at, only_reads);
+        }
+    }
     let roles = roles.filter(|_| written.roles.left_out || written.roles.value.is_some())?;
     let least = u32::try_from(roles.len().max(1)).unwrap_or(u32::MAX);
     let count = match written.count.get() {

@@ -12,12 +12,14 @@ mod instant;
 mod problem;
 mod process;
 mod prometheus;
+mod seats;
 
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -33,7 +35,7 @@ use axum::routing::{any, get, post, put};
 use axum::{BoxError, Router, middleware};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
@@ -43,6 +45,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::caller::Refusals;
 pub(crate) use self::instant::rfc3339;
 use self::problem::{Kind, Problem};
+use self::seats::{Answering, Seat, Seats};
 use crate::control::{Asked, Entry, Handle};
 use crate::measure::ProxyCells;
 use crate::name::Name;
@@ -52,7 +55,8 @@ use crate::people::Tokens;
 /// `serin check`.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
-/// Connections at once: people, scrapers and readers of events.
+/// Connections at once: people, scrapers and readers of events. When there is one more, a quiet one is closed. More
+/// than requests and readers of events together, so that there always is a quiet one.
 const CONNECTIONS_MAX: usize = 256;
 
 /// Requests at once; they all wait for the one control task.
@@ -131,16 +135,16 @@ pub async fn serve(
     let listener = TcpListener::from_std(socket)?;
     let (over, ending) = watch::channel(false);
     let app = router(handle, context, listener.local_addr()?, ending.clone());
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let seats = Seats::new(CONNECTIONS_MAX);
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &slots) => accepted,
+            accepted = accept(&listener, &seats) => accepted,
             () = shutdown.as_mut() => break,
         };
         match accepted {
-            Ok((stream, slot)) => {
-                tokio::spawn(serve_connection(stream, slot, app.clone(), ending.clone()));
+            Ok((stream, seat)) => {
+                tokio::spawn(serve_connection(stream, seat, app.clone(), ending.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most often: some are free again in a moment.
@@ -152,25 +156,29 @@ pub async fn serve(
     drop(listener);
     over.send_replace(true);
     let all = u32::try_from(CONNECTIONS_MAX).expect("a small number");
-    let _ = tokio::time::timeout(LINGER, slots.acquire_many(all)).await;
+    let _ = tokio::time::timeout(LINGER, seats.all_gone(all)).await;
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> io::Result<(TcpStream, Arc<Seat>)> {
     let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
+    Ok((stream, seats.take().await))
 }
 
-async fn serve_connection(
-    stream: TcpStream,
-    _slot: OwnedSemaphorePermit,
-    app: Router,
-    mut shutdown: watch::Receiver<bool>,
-) {
+async fn serve_connection(stream: TcpStream, seat: Arc<Seat>, app: Router, mut shutdown: watch::Receiver<bool>) {
     let _ = stream.set_nodelay(true);
-    let service =
-        hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| app.clone().oneshot(request));
+    let place = Arc::clone(&seat);
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
+        let (app, seat) = (app.clone(), Arc::clone(&place));
+        async move {
+            let Some(busy) = seat.begin() else {
+                // What could not be answered any more must not be done: the connection ends right here.
+                return std::future::pending().await;
+            };
+            let answer = app.oneshot(request).await?;
+            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, busy)))
+        }
+    });
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -179,6 +187,8 @@ async fn serve_connection(
     );
     // An error here is the client's: it left, or sent what is no HTTP.
     tokio::select! {
+        biased;
+        () = seat.evicted() => return,
         _ = connection.as_mut() => return,
         _ = shutdown.wait_for(|over| *over) => connection.as_mut().graceful_shutdown(),
     }

@@ -1,6 +1,8 @@
 //! People have names, tokens and roles: who may come in, who may do what, and whose word opens a gate.
 
 use std::fs;
+use std::io::{ErrorKind, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 use std::thread;
@@ -10,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::common::{Backend, Load, Options, Response, Serin, binary, pair, rollout, wait_until};
+use crate::common::{Backend, Client, Load, Options, Response, Serin, binary, pair, rollout, wait_until};
 
 /// Each `name: roles`; the token of `ann` is `ann-token`, unless another one stands behind her name and a `/`.
 fn tokens(people: &[&str]) -> String {
@@ -151,6 +153,35 @@ fn tokens_are_changed_by_their_file_alone_and_a_bad_one_changes_nothing() {
 }
 
 const GATE: &str = "[{ gate: { approvals: { count: 2, roles: [releaseManager, sre] } } }, { setWeight: 100% }]";
+
+#[test]
+fn a_gate_may_name_any_role_that_may_approve_and_no_other() {
+    let app = Backend::ok("x");
+    let gates = "[{ gate: { approvals: { roles: [operator] } } }, { gate: { approvals: { roles: [admin] } } }, \
+                 { setWeight: 100%, bakeTime: 1h }]";
+    let body = pair(app.address(), app.address(), (100, 0)) + &rollout("{ minRequests: 20 }", gates);
+    let serin = with_people(&["max: admin", "vic: viewer, sre"], &body);
+    let approve = "POST /v1/rollouts/shop/approve";
+    serin.tell("start");
+    let waits_for = |role: &str| {
+        let waits = || serin.rollout()["waiting"].as_str().unwrap_or_default().to_owned();
+        wait_until(role, || waits().contains(&format!("still to come: {role}")));
+    };
+    waits_for("operator");
+    check(&serin, "max-token", approve, 403);
+    check(&serin, "vic-token", approve, 403);
+    check(&serin, "olga-token", approve, 200);
+    waits_for("admin");
+    check(&serin, "olga-token", approve, 403);
+    check(&serin, "max-token", approve, 200);
+    wait_until("it has weight", || serin.share("canary") > 0.0);
+    serin.write(&body.replace("[operator]", "[viewer]"));
+    let refused = serin.reload().problem(422).to_string();
+    assert!(
+        refused.contains("may only read, so that nobody could approve as one"),
+        "{refused}"
+    );
+}
 
 #[test]
 fn a_gate_opens_when_two_people_with_their_roles_have_approved() {
@@ -349,4 +380,53 @@ fn a_picture_for_a_pipe_has_no_escapes() {
         "{text}"
     );
     assert!(!text.contains('\x1b'), "{text}");
+}
+
+/// More connections that have sent `bytes`, beside those of `open` that are still there.
+fn crowd(address: SocketAddr, count: usize, bytes: &str, open: &mut Vec<Client>) {
+    for _ in 0..count {
+        let mut client = Client::connect(address);
+        // The place may be given away while we speak.
+        client.wire().send(bytes.as_bytes()).ok();
+        client.stream().set_nonblocking(true).expect("a socket");
+        open.push(client);
+        if open.len() >= 300 {
+            let still_open = |client: &mut Client| {
+                let read = client.stream().read(&mut [0]);
+                read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+            };
+            wait_until("some had to go", || {
+                open.retain_mut(still_open);
+                open.len() < 300
+            });
+        }
+    }
+}
+
+#[test]
+fn connections_on_which_nothing_is_asked_keep_nobody_out() {
+    let app = Backend::ok("x");
+    let body = pair(app.address(), app.address(), (100, 0)) + &rollout("{ minRequests: 20 }", STEPS);
+    let serin = with_people(&["ada: approver"], &body);
+    let mut reader = Client::connect(serin.admin_address());
+    reader.send(format!(
+        "GET /v1/events HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer ada-token\r\n\r\n",
+        serin.admin_address()
+    ));
+    let head = reader.wire().head().expect("a head").expect("no close");
+    assert_eq!(head.status().ok(), Some(200));
+    serin.tell("start");
+    let mut open = Vec::new();
+    crowd(serin.admin_address(), 600, "", &mut open);
+    crowd(
+        serin.admin_address(),
+        300,
+        "POST /v1/rollouts/shop/abort HTTP/1.1\r\nhost: ",
+        &mut open,
+    );
+    assert!(open.len() > 200, "there is a crowd: {}", open.len());
+    check(&serin, "ada-token", "POST /v1/rollouts/shop/abort", 200);
+    wait_until("who reads events has stayed", || {
+        reader.wire().line().expect("the stream goes on").contains("aborted")
+    });
 }

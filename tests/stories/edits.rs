@@ -1,8 +1,10 @@
 //! The file is edited in the middle of a release, or behind it: no edit moves users where nobody sent them.
 
+use std::time::{Duration, Instant};
+
 use tempfile::TempDir;
 
-use crate::common::{Backend, Load, Options, Serin, get, pair, wait_until};
+use crate::common::{Backend, Load, Options, Serin, get, pair, status, wait_until};
 
 const STEPS: &str = "[{ setWeight: 10%, bakeTime: 1h }, { setWeight: 100% }]";
 
@@ -216,4 +218,49 @@ fn approvals_count_for_as_long_as_the_file_says() {
     assert_eq!(serin.rollout()["step"], 0);
     approve("cem");
     wait_until("two of them agree", || serin.share("canary") == 0.1);
+}
+
+#[test]
+#[ignore = "shows that the endpoints of the former file are tried until the step is left"]
+fn a_smoke_test_tries_the_endpoints_that_the_file_names_now() {
+    let (stable, first, second) = (Backend::ok("s"), Backend::start(|_| status(503)), Backend::ok("c"));
+    let steps = "[{ smoke: { path: /, attempts: 1000, interval: 100ms } }, { setWeight: 10%, bakeTime: 1h }, { setWeight: 100% }]";
+    let body = |canary: &Backend| {
+        pair(stable.address(), canary.address(), (100, 0)) + &rollout("stable", "canary", "").replace(STEPS, steps)
+    };
+    let serin = Serin::start(&body(&first));
+    serin.tell("start");
+    wait_until("it is tried", || first.requests() > 1);
+    serin.write(&body(&second));
+    assert_eq!(serin.reload().status, 200);
+    let before = first.requests();
+    wait_until("the one or the other is tried", || {
+        second.requests() > 0 || first.requests() > before + 5
+    });
+    assert!(second.requests() > 0, "the former one is tried on");
+    wait_until("it goes on", || serin.share("canary") == 0.1);
+}
+
+#[test]
+#[ignore = "shows that each part of a ramp wants all the evidence anew, so that it takes many times as long"]
+fn a_ramp_takes_about_as_long_as_it_says_where_few_come() {
+    const OVER: Duration = Duration::from_secs(4);
+    let app = Backend::ok("x");
+    let steps = "[{ ramp: { from: 20%, to: 40%, over: 4s } }, { setWeight: 100%, bakeTime: 1h }]";
+    let text = rollout("stable", "canary", ", analysis: { test: threshold, minRequests: 50 }").replace(STEPS, steps);
+    let serin = Serin::start(&(pair(app.address(), app.address(), (100, 0)) + &text));
+    serin.tell("start");
+    let begun = Instant::now();
+    // Some 50 requests in a second: while it rises as many come to the canary as the plan wants once.
+    while serin.share("canary") < 0.4 {
+        assert!(
+            begun.elapsed() < 2 * OVER,
+            "{:?}: {}",
+            begun.elapsed(),
+            serin.rollout()["verdictReason"]
+        );
+        assert_eq!(get(serin.address(), "/").status, 200);
+        // The pace itself.
+        std::thread::sleep(Duration::from_millis(15));
+    }
 }

@@ -339,6 +339,7 @@ impl StoredRollout {
             reason: self.reason,
             trial: self.trial,
             returning: self.returning,
+            answered: false,
             approvals: self.approvals.into_iter().map(StoredApproval::into_approval).collect(),
             commit_ms: self.commit_ms,
             spent: if self.spent.is_finite() {

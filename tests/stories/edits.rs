@@ -264,3 +264,45 @@ fn a_ramp_takes_about_as_long_as_it_says_where_few_come() {
         std::thread::sleep(Duration::from_millis(15));
     }
 }
+
+#[test]
+#[ignore = "shows that the weight of the file comes back with the new name"]
+fn an_aborted_canary_does_not_come_back_when_its_rollout_gets_another_name() {
+    let app = Backend::ok("x");
+    let body = |name: &str| {
+        pair(app.address(), app.address(), (50, 50))
+            + &rollout("stable", "canary", "").replace("name: shop", &format!("name: {name}"))
+    };
+    let serin = Serin::start(&body("shop"));
+    serin.tell("start");
+    serin.tell("abort");
+    serin.write(&body("other"));
+    assert_eq!(serin.reload().status, 200);
+    assert_eq!(serin.share("canary"), 0.0, "{}", serin.api_text("/v1/rollouts/other"));
+}
+
+#[test]
+#[ignore = "shows that the third one gets everything, without a trial"]
+fn a_third_variant_that_the_file_puts_on_trial_gets_nothing_of_what_the_former_had() {
+    let app = Backend::ok("x");
+    let body = |to: &str, order: [&str; 2]| {
+        let backends = format!(
+            "backends:\n- {{ name: v1, endpoints: [\"{0}\"] }}\n- {{ name: v2, endpoints: [\"{0}\"] }}\n- {{ name: v3, endpoints: [\"{0}\"] }}\n",
+            app.address()
+        );
+        let variant = |name: &str, backend: &str| format!(", {{ name: {name}, backend: {backend}, weight: 0 }}");
+        let others: String = order
+            .iter()
+            .map(|name| variant(name, if *name == "canary" { "v2" } else { "v3" }))
+            .collect();
+        format!(
+            "{backends}routes:\n- name: shop\n  match: {{ pathPrefix: / }}\n  split: {{ variants: [{{ name: stable, backend: v1, weight: 100 }}{others}] }}\n"
+        ) + &rollout("stable", to, "")
+    };
+    let serin = Serin::start(&body("canary", ["canary", "next"]));
+    serin.tell("start");
+    full(&serin);
+    serin.write(&body("next", ["next", "canary"]));
+    assert_eq!(serin.reload().status, 200);
+    assert_eq!(serin.share("next"), 0.0, "{}", serin.phase());
+}

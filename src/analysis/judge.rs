@@ -75,13 +75,12 @@ impl Judge {
         }
     }
 
-    /// The plan goes on within a step, under another weight: a ramp. The step's evidence still counts, but for
-    /// the plain limits, which look at one weight at a time.
+    /// The plan goes on within a step, under another weight: a ramp. The step's evidence still counts.
     pub fn change_weight(&mut self, reading: Reading, baseline: &Baseline) {
         self.live[usize::from(reading.slot & 1)] = true;
         match &mut self.bench {
             Bench::Sequential(judge) => judge.change_weight(reading, baseline),
-            Bench::Threshold(judge) => judge.begin_step(reading),
+            Bench::Threshold(judge) => judge.change_weight(reading),
         }
     }
 

@@ -104,7 +104,9 @@ impl Ground {
 
     /// [`Ground::meet`] with what is live; also tells which weights in force the file thereby changed.
     pub(super) fn reload(&self, spec: Arc<Spec>, now_ms: u64) -> Changed {
-        let (next, mut happenings) = Self::meet(spec, self.standing.clone(), now_ms);
+        let mut standing = self.standing.clone();
+        self.forget_approvals(&spec, &mut standing);
+        let (next, mut happenings) = Self::meet(spec, standing, now_ms);
         let routes = self.spec.routes.iter().enumerate();
         let before: HashMap<&Name, usize> = routes.map(|(index, route)| (&route.name, index)).collect();
         let told: HashSet<Name> = happenings.iter().filter_map(|told| told.route.clone()).collect();
@@ -116,6 +118,28 @@ impl Ground {
             }
         }
         (next, happenings)
+    }
+
+    /// Who has approved has approved what the file said: another rollout, route or canary is to be approved anew.
+    fn forget_approvals(&self, next: &Spec, standing: &mut Standing) {
+        for (index, rollout) in self.spec.rollouts.iter().enumerate() {
+            let (_, to) = self.pair(index);
+            let approved = |spec: &Spec| {
+                let rollout = spec.rollouts.iter().find(|other| other.name == rollout.name)?;
+                let route = spec.routes.get(rollout.route)?.clone();
+                let backend = spec.backends.get(route.variants.get(to)?.backend)?.clone();
+                Some((rollout.clone(), route, backend))
+            };
+            let approvals = standing
+                .rollouts
+                .get_mut(&rollout.name)
+                .map(|standing| &mut standing.approvals);
+            if let Some(approvals) = approvals.filter(|approvals| !approvals.is_empty())
+                && approved(&self.spec) != approved(next)
+            {
+                approvals.clear();
+            }
+        }
     }
 
     /// Nobody knows any more how rollouts stood: a canary that was aborted must not come back, so all are

@@ -126,6 +126,9 @@ impl Controller {
             verdict: self.court.verdict(&rollout.name).cloned(),
             reason: match self.saver.problem() {
                 Some(problem) if step.is_some() => format!("{}; held: {problem}", standing.reason),
+                Some(problem) if self.saver.is_behind() => {
+                    format!("{}; in force, but lost with the process: {problem}", standing.reason)
+                }
                 Some(_) | None => standing.reason.clone(),
             },
             history: self.journal.history(&rollout.name),

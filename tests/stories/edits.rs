@@ -39,7 +39,6 @@ fn share_after_exchange(verbs: &[&str], restart: bool) -> (String, f64) {
 }
 
 #[test]
-#[ignore = "shows that the aborted canary gets everything (rule 7)"]
 fn an_aborted_canary_does_not_come_back_when_the_file_exchanges_the_sides() {
     for restart in [false, true] {
         let (_, share) = share_after_exchange(&["start", "abort"], restart);
@@ -48,7 +47,6 @@ fn an_aborted_canary_does_not_come_back_when_the_file_exchanges_the_sides() {
 }
 
 #[test]
-#[ignore = "shows that all users are moved back at once, without a trial"]
 fn a_promoted_version_keeps_what_it_has_when_the_file_exchanges_the_sides() {
     for restart in [false, true] {
         let (_, share) = share_after_exchange(&["start", "full"], restart);
@@ -57,7 +55,6 @@ fn a_promoted_version_keeps_what_it_has_when_the_file_exchanges_the_sides() {
 }
 
 #[test]
-#[ignore = "shows that the canary gets 90 % in place of 10 %"]
 fn a_running_trial_does_not_give_the_canary_more_when_the_file_exchanges_the_sides() {
     for restart in [false, true] {
         let (_, share) = share_after_exchange(&["start"], restart);
@@ -72,7 +69,6 @@ fn an_idle_rollout_is_turned_round_by_the_file() {
 }
 
 #[test]
-#[ignore = "shows that the canary of the other route gets everything"]
 fn a_rollout_that_the_file_puts_on_another_route_brings_no_weight_along() {
     let app = Backend::ok("x");
     let body = |route: &str| {
@@ -221,7 +217,6 @@ fn approvals_count_for_as_long_as_the_file_says() {
 }
 
 #[test]
-#[ignore = "shows that the endpoints of the former file are tried until the step is left"]
 fn a_smoke_test_tries_the_endpoints_that_the_file_names_now() {
     let (stable, first, second) = (Backend::ok("s"), Backend::start(|_| status(503)), Backend::ok("c"));
     let steps = "[{ smoke: { path: /, attempts: 1000, interval: 100ms } }, { setWeight: 10%, bakeTime: 1h }, { setWeight: 100% }]";
@@ -242,7 +237,6 @@ fn a_smoke_test_tries_the_endpoints_that_the_file_names_now() {
 }
 
 #[test]
-#[ignore = "shows that each part of a ramp wants all the evidence anew, so that it takes many times as long"]
 fn a_ramp_takes_about_as_long_as_it_says_where_few_come() {
     const OVER: Duration = Duration::from_secs(4);
     let app = Backend::ok("x");
@@ -266,7 +260,6 @@ fn a_ramp_takes_about_as_long_as_it_says_where_few_come() {
 }
 
 #[test]
-#[ignore = "shows that the weight of the file comes back with the new name"]
 fn an_aborted_canary_does_not_come_back_when_its_rollout_gets_another_name() {
     let app = Backend::ok("x");
     let body = |name: &str| {
@@ -282,7 +275,6 @@ fn an_aborted_canary_does_not_come_back_when_its_rollout_gets_another_name() {
 }
 
 #[test]
-#[ignore = "shows that the third one gets everything, without a trial"]
 fn a_third_variant_that_the_file_puts_on_trial_gets_nothing_of_what_the_former_had() {
     let app = Backend::ok("x");
     let body = |to: &str, order: [&str; 2]| {

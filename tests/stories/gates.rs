@@ -428,7 +428,6 @@ fn a_canary_that_fails_while_a_gate_hangs_is_aborted_and_the_call_is_ended() {
 }
 
 #[test]
-#[ignore = "shows that the old webhook is asked on, and its answer counts, until the step is left"]
 fn a_webhook_that_the_file_changes_while_it_is_asked_is_asked_as_the_file_says_now() {
     let (app, gate) = (Backend::ok("x"), Gate::start());
     for path in ["/old", "/new"] {
@@ -480,7 +479,6 @@ fn a_webhook_that_holds_is_asked_again_after_a_crash() {
 }
 
 #[test]
-#[ignore = "shows that each rollback begins calls that have no end"]
 fn who_is_told_of_a_rollback_and_refuses_is_not_told_for_ever() {
     let (app, gate) = (Backend::ok("x"), Gate::start());
     gate.does("/back", status(404));
@@ -767,7 +765,6 @@ fn without_a_watch_nobody_judges_after_the_promotion() {
 }
 
 #[test]
-#[ignore = "shows that a webhook or a smoke test that fails aborts under `mode: observe`"]
 fn observed_a_rollout_is_not_moved_by_what_it_asks() {
     let (app, gate) = (Backend::ok("x"), Gate::start());
     gate.does("/g", status(503));
@@ -793,7 +790,6 @@ fn observed_a_rollout_is_not_moved_by_what_it_asks() {
 }
 
 #[test]
-#[ignore = "shows that the answer of the old webhook passes the smoke test, which is never run"]
 fn a_webhook_that_is_replaced_by_a_smoke_test_does_not_pass_it() {
     let (stable, gate) = (Backend::ok("s"), Gate::start());
     let canary = Backend::start(|_| status(503));

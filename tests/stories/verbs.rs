@@ -313,7 +313,6 @@ fn outside_of_the_window_no_verb_moves_forward_and_every_other_works() {
 }
 
 #[test]
-#[ignore = "shows that refusals name verbs that a freeze or a window refuses, and that of approve names none"]
 fn refusals_name_what_is_possible_and_nothing_else() {
     let cells = cells();
     let mut wrong = Vec::new();

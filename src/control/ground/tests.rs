@@ -585,6 +585,12 @@ fn approvals_are_for_one_release_and_one_plan() {
     };
     assert_eq!(approved().ground.rollout(0).approvals.len(), 1);
     assert_eq!(approved().restart(|_| {}).ground.rollout(0).approvals.len(), 1);
+    let other_route = approved().reload(|spec| spec.routes[1].timeout = Duration::from_secs(9));
+    assert_eq!(other_route.ground.rollout(0).approvals.len(), 1);
+    let endpoints = approved().reload(|spec| spec.backends[1].endpoints[0].port = 10);
+    assert_eq!(endpoints.ground.rollout(0).approvals.len(), 0);
+    let limits = approved().reload(|spec| spec.rollouts[0].warm_up = 7);
+    assert_eq!(limits.ground.rollout(0).approvals.len(), 0);
     let released = approved().reload(|spec| spec.backends[1].release = Some("v1.6.0".into()));
     assert_eq!(released.ground.rollout(0).approvals.len(), 0);
     let planned = approved().reload(with_plan(vec![two_people(), two_people()], After::default()));
@@ -918,4 +924,66 @@ fn the_next_release_waits_until_the_side_that_gets_its_weight_back_answers() {
         .succeed()
         .command(Verb::Start)
         .stands(Phase::Progressing, [950_000, 50_000]);
+}
+
+#[test]
+fn an_aborted_canary_stays_without_weight_whatever_the_file_makes_of_the_pair() {
+    let aborted = || {
+        file()
+            .command(Verb::Start)
+            .command(Verb::Abort)
+            .stands(Phase::Aborted, [1_000_000, 0])
+    };
+    let exchanged = |spec: &mut Spec| (spec.rollouts[0].from, spec.rollouts[0].to) = (1, 0);
+    aborted().reload(exchanged).stands(Phase::Aborted, [1_000_000, 0]);
+    aborted().restart(exchanged).stands(Phase::Aborted, [1_000_000, 0]);
+    file()
+        .succeed()
+        .reload(exchanged)
+        .stands(Phase::Succeeded, [0, 1_000_000]);
+    file()
+        .command(Verb::Start)
+        .reload(exchanged)
+        .stands(Phase::Progressing, [950_000, 50_000]);
+    // Another name brings nothing back, nor does the end of the rollout.
+    let by_hand = || {
+        file()
+            .by_hand([70, 30])
+            .command(Verb::Abort)
+            .stands(Phase::Aborted, [1_000_000, 0])
+    };
+    by_hand()
+        .reload(|spec| spec.rollouts[0].name = name("shop-2"))
+        .stands(Phase::Aborted, [1_000_000, 0]);
+    let gone = by_hand().reload(|spec| spec.rollouts.clear());
+    assert_eq!(gone.ground.in_force()[0].weights, [100, 0]);
+}
+
+#[test]
+fn a_trial_of_other_variants_is_none_of_this_one() {
+    let third = |spec: &mut Spec| {
+        let mut third = spec.routes[0].variants[1].clone();
+        (third.name, third.weight) = (name("third"), 10);
+        spec.routes[0].variants.push(third);
+    };
+    let story = file()
+        .reload(third)
+        .command(Verb::Start)
+        .command(Verb::Abort)
+        .reload(|spec| (spec.rollouts[0].from, spec.rollouts[0].to) = (1, 2));
+    assert_eq!(story.ground.in_force()[0].weights, [100, 0, 10]);
+    assert_eq!(story.ground.rollout(0).state.phase(), Phase::Watching);
+}
+
+#[test]
+fn by_hand_nobody_goes_past_people_who_have_to_approve() {
+    let gated = || Story::begin(spec(with_plan(vec![two_people()], After::default())));
+    let refused = |story: &Story, weights: [u32; 2]| {
+        let found = story.ground.set_weights(0, &weights, ALICE, 0);
+        found.map_or_else(|refused| refused.0, |_| String::new())
+    };
+    assert!(refused(&gated(), [50, 50]).contains("people have to approve"));
+    let paused = gated().command(Verb::Start).command(Verb::Pause);
+    assert!(refused(&paused, [0, 100]).contains("people have to approve"));
+    assert_eq!(refused(&paused, [100, 0]), "");
 }

@@ -51,8 +51,8 @@ impl Cell {
     /// Whether it would be done, were it not for what holds everything.
     fn is_held(&self, held: Held) -> bool {
         let moves_forward = ["start", "retry", "promote", "full", "resume"].contains(&self.verb);
-        // After a success half of all is less than before; by hand nobody is bound to a window.
-        let more = self.verb == "more" && held == Held::Frozen && !["succeeded", "expired"].contains(&self.phase);
+        // After a success half of all is less than before.
+        let more = self.verb == "more" && !["succeeded", "expired"].contains(&self.phase);
         self.expected != "-" && held != Held::Free && (moves_forward || more)
     }
 }

@@ -150,7 +150,7 @@ impl Ground {
         let release = release(&self.spec, self.spec.rollouts[rollout].route, to);
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
         let waits_for = match state.needs(plan) {
-            Some(Needs::Approvals(gate)) => Some(format!("approvals: {}", gate.wanted())),
+            Some(Needs::Approvals(gate)) => Some(format!("approvals: {}", gate.asked())),
             Some(Needs::Person) => Some("somebody who resumes".to_owned()),
             _ => None,
         };

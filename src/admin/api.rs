@@ -213,7 +213,7 @@ struct PlanStep {
     kind: Option<&'static str>,
     /// The part of the file's list that it comes of, from 0.
     part: Option<usize>,
-    /// `done`, `current` or `ahead`.
+    /// `done`, `current` or `ahead`; `failed`: it was aborted there.
     state: &'static str,
 }
 
@@ -465,13 +465,15 @@ impl<'a> Rollout<'a> {
     }
 }
 
-/// The steps with where each stands. After a success all are done; without a step in force none is.
+/// The steps with where each stands. After a success all are done; without a step in force, and none that
+/// it was aborted in, none is.
 fn plan(view: &RolloutView) -> Vec<PlanStep> {
-    let state = |index: usize| match view.step {
+    let state = |index: usize| match (view.step, view.course.aborted_in) {
         _ if view.phase == Phase::Succeeded => "done",
-        Some(step) if index < step => "done",
-        Some(step) if index == step => "current",
-        Some(_) | None => "ahead",
+        (Some(step), _) | (None, Some(step)) if index < step => "done",
+        (Some(step), _) if index == step => "current",
+        (None, Some(step)) if index == step => "failed",
+        (Some(_) | None, _) => "ahead",
     };
     let steps = view.step_weights.iter().enumerate();
     steps
@@ -638,6 +640,14 @@ mod tests {
         assert_eq!(states(Phase::Promoting, Some(2)), ["done", "done", "current"]);
         assert_eq!(states(Phase::Succeeded, None), ["done"; 3]);
         assert_eq!(states(Phase::Aborted, None), ["ahead"; 3]);
+        let aborted_in = |step| {
+            let mut view = fake::rollout(Phase::Aborted);
+            (view.step, view.course.aborted_in) = (None, Some(step));
+            super::plan(&view).iter().map(|step| step.state).collect::<Vec<_>>()
+        };
+        assert_eq!(aborted_in(0), ["failed", "ahead", "ahead"]);
+        assert_eq!(aborted_in(2), ["done", "done", "failed"]);
+        assert_eq!(aborted_in(3), ["done"; 3], "rolled back after the promotion");
     }
 
     #[test]

@@ -325,6 +325,7 @@ pub(crate) fn rollout(phase: Phase) -> RolloutView {
             step_kinds: vec![("evidence", 0), ("approvals", 1), ("evidence", 2)],
             strategy: "canary",
             release: Some("v1.5.0".to_owned()),
+            aborted_in: None,
             waiting: Some("1 of 2 approvals".to_owned()),
             approvals: vec![Approval {
                 by: "ann".to_owned(),

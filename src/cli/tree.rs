@@ -210,12 +210,16 @@ fn parts(steps: &[Value]) -> Vec<Part<'_>> {
 }
 
 impl Part<'_> {
+    /// The step that is in force, or that the rollout was aborted in.
     fn current(&self) -> Option<usize> {
-        self.steps.iter().position(|step| step["state"] == "current")
+        let at = |step: &Value| step["state"] == "current" || step["state"] == "failed";
+        self.steps.iter().position(at)
     }
 
     fn mark(&self) -> (Colour, &'static str) {
-        if self.current().is_some() {
+        if self.steps.iter().any(|step| step["state"] == "failed") {
+            (Colour::Bad, "✖")
+        } else if self.current().is_some() {
             (Colour::Waits, "●")
         } else if self.steps.iter().all(|step| step["state"] == "done") {
             (Colour::Good, "✔")
@@ -372,6 +376,10 @@ mod tests {
         check(
             ramp(["done"; 3]),
             &["├─ ✔ 1: 0 %, smoke test", "└─ ✔ 2: 5 % to 100 %, 3 steps"],
+        );
+        check(
+            ramp(["done", "failed", "ahead"]),
+            &["├─ ✔ 1: 0 %, smoke test", "└─ ✖ 2: 5 % to 100 %, 2 of 3"],
         );
         // A batch: out of the rotation, then in.
         check(

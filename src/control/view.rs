@@ -216,6 +216,8 @@ pub struct Course {
     pub strategy: &'static str,
     /// The release on trial, or last on trial.
     pub release: Option<String>,
+    /// Aborted: the index of the step that it was in then; the number of steps: it had passed all.
+    pub aborted_in: Option<usize>,
     /// What it waits for just now beside time and evidence, in words.
     pub waiting: Option<String>,
     /// Given for the gate that it stands at.

@@ -159,6 +159,7 @@ impl Controller {
                 Strategy::Rolling => "rolling",
             },
             release: release(&self.ground.spec, rollout.route, to),
+            aborted_in: standing.aborted_in,
             waiting: self
                 .ground
                 .waiting(index, unix_ms())

@@ -624,6 +624,27 @@ fn after_a_success_the_roles_are_exchanged_where_the_file_says_so() {
 }
 
 #[test]
+fn an_aborted_rollout_knows_the_step_that_it_was_in() {
+    let check = |story: Story, expected: Option<usize>| {
+        assert_eq!(story.ground.rollout(0).aborted_in, expected, "{:?}", story.happenings);
+    };
+    let begun = || Story::begin(spec(|_| {}));
+    let second = || begun().command(Verb::Start).tick(VerdictKind::Pass, 10);
+    check(second(), None);
+    check(begun().command(Verb::Abort), None);
+    check(begun().command(Verb::Start).command(Verb::Abort), Some(0));
+    check(second().tick(VerdictKind::Fail, 1), Some(1));
+    check(
+        second().command(Verb::Pause).command(Verb::Abort).restart(|_| {}),
+        Some(1),
+    );
+    check(begun().succeed().command(Verb::Rollback), Some(3));
+    check(second().command(Verb::Abort).command(Verb::Retry), None);
+    let planned = |spec: &mut Spec| spec.rollouts[0].plan = plan(&[(50_000, 10), (1_000_000, 0)]);
+    check(second().command(Verb::Abort).reload(planned), None);
+}
+
+#[test]
 fn a_direction_is_towards_the_side_that_has_less() {
     let half = || spec(with_plan(vec![Step::weigh(500_000, Duration::ZERO)], After::default()));
     let refused = Story::begin(half()).start_towards((1, 0)).err().unwrap().0;

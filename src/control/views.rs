@@ -160,6 +160,7 @@ impl Controller {
             },
             release: release(&self.ground.spec, rollout.route, to),
             aborted_in: standing.aborted_in,
+            after: self.ground.afterwards(index, unix_ms()),
             waiting: self
                 .ground
                 .waiting(index, unix_ms())

@@ -645,6 +645,37 @@ fn an_aborted_rollout_knows_the_step_that_it_was_in() {
 }
 
 #[test]
+fn after_a_success_it_is_known_until_when_what_goes_on() {
+    let seconds = Duration::from_secs;
+    let after = |rollback_window| After {
+        watch: seconds(10),
+        standby: seconds(20),
+        rollback_window,
+        swap_roles: false,
+    };
+    let half = || vec![Step::weigh(500_000, Duration::ZERO)];
+    let story = Story::begin(spec(with_plan(half(), after(Some(seconds(60)))))).command(Verb::Start);
+    let until = |story: &Story, now_ms| {
+        let found = story.ground.afterwards(0, now_ms);
+        [found.standby_ms, found.watch_ms, found.rollback_ms]
+    };
+    assert_eq!(until(&story, 5_000), [None; 3], "not yet");
+    let story = story
+        .tick(VerdictKind::Pass, 1)
+        .stands(Phase::Succeeded, [0, 1_000_000]);
+    let closes = Some(story.ground.rollout(0).state.since_ms() + 60_000);
+    assert_eq!(until(&story, 5_000), [Some(25_000), Some(15_000), closes]);
+    // Serin was up for twelve seconds of these forty.
+    let story = story.tick(VerdictKind::Pass, 12);
+    assert_eq!(until(&story, 45_000), [Some(53_000), None, closes]);
+    let story = story.tick(VerdictKind::Pass, 12);
+    assert_eq!(until(&story, 100_000), [None; 3]);
+    assert_eq!(until(&story.command(Verb::Rollback), 5_000), [None; 3]);
+    let open = Story::begin(spec(with_plan(half(), after(None)))).command(Verb::Start);
+    assert_eq!(until(&open.tick(VerdictKind::Pass, 1), 5_000)[2], None);
+}
+
+#[test]
 fn a_direction_is_towards_the_side_that_has_less() {
     let half = || spec(with_plan(vec![Step::weigh(500_000, Duration::ZERO)], After::default()));
     let refused = Story::begin(half()).start_towards((1, 0)).err().unwrap().0;

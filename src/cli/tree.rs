@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::table::Table;
-use super::text::{evidence, items, one_line, percent, span, step, word};
+use super::text::{afterwards, baked, items, judgement, one_line, percent, span, step, waiting, word};
 
 /// What a part of a line says by its colour, where there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +85,7 @@ fn head(rollout: &Value) -> Vec<Line> {
     field("strategy", Colour::Plain, format!("{}{mode}", name("strategy")));
     field("release", Colour::Plain, name("release"));
     if !rollout["step"].is_null() {
-        let baked = match rollout["bakeSeconds"].as_f64() {
-            Some(of) if of > 0.0 => {
-                let (baked, of) = (span(&rollout["bakedSeconds"]), span(&rollout["bakeSeconds"]));
-                format!(", baked {baked} of {of}")
-            }
-            Some(_) | None => String::new(),
-        };
-        field("step", Colour::Plain, format!("{}{baked}", step(rollout)));
+        field("step", Colour::Plain, format!("{}{}", step(rollout), baked(rollout)));
     }
     let set = rollout["step"]
         .as_u64()
@@ -103,8 +96,11 @@ fn head(rollout: &Value) -> Vec<Line> {
         Colour::Plain,
         format!("{set}now {} of the split", percent(&rollout["share"])),
     );
-    if rollout["waiting"].is_string() {
-        field("waiting", Colour::Waits, name("waiting"));
+    for (label, line) in afterwards(rollout) {
+        field(label, Colour::Plain, line);
+    }
+    if let Some(waiting) = waiting(rollout) {
+        field("waiting", Colour::Waits, waiting);
     }
     if rollout["frozen"] == true {
         field(
@@ -113,18 +109,17 @@ fn head(rollout: &Value) -> Vec<Line> {
             "nothing moves forward; `serin status` says why".to_owned(),
         );
     }
-    if !rollout["verdict"].is_null() {
-        let colour = match rollout["verdict"].as_str() {
-            Some("pass") => Colour::Good,
-            Some("fail") => Colour::Bad,
-            Some("hold") => Colour::Waits,
-            _ => Colour::Plain,
-        };
-        let reason = one_line(&rollout["verdictReason"]);
-        field("verdict", colour, format!("{}: {reason}", name("verdict")));
-    }
-    for line in evidence(rollout) {
-        field("", Colour::Plain, line);
+    let colour = match rollout["verdict"].as_str() {
+        Some("pass") => Colour::Good,
+        Some("fail") => Colour::Bad,
+        Some("hold") => Colour::Waits,
+        _ => Colour::Plain,
+    };
+    for (index, line) in judgement(rollout).into_iter().enumerate() {
+        // Words in a verdict's place have no colour.
+        let is_verdict = index == 0 && line.starts_with(&format!("{}: ", name("verdict")));
+        let label = if index == 0 { "verdict" } else { "" };
+        field(label, if is_verdict { colour } else { Colour::Plain }, line);
     }
     field("reason", Colour::Plain, one_line(&rollout["reason"]));
     lines

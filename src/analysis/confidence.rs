@@ -41,12 +41,12 @@ impl Confidence {
         self.with(criterion, share, &as_failed, tempering)
     }
 
-    /// Whether it says anything of this step: a relative one needs stable's requests, and all need the
-    /// canary's.
-    pub(super) const fn says_something(&self, criterion: &Criterion) -> bool {
+    /// Whether it says anything of this step: a relative one needs requests of both sides. Where the canary's
+    /// `weight` is the whole, the few of stable's that ended late are no comparison: no more will come.
+    pub(super) fn says_something(&self, criterion: &Criterion, weight: f64) -> bool {
         match criterion.law {
             Law::Absolute { .. } => true,
-            Law::Relative { .. } => self.tally.canary > 0 && self.tally.stable > 0,
+            Law::Relative { .. } => weight < 1.0 && self.tally.canary > 0 && self.tally.stable > 0,
         }
     }
 
@@ -148,13 +148,13 @@ mod tests {
     #[test]
     fn a_relative_criterion_needs_both_sides() {
         let beside = criterion(1);
-        let says = |tally: Tally| of(&beside, &tally).says_something(&beside);
+        let says = |tally: Tally| of(&beside, &tally).says_something(&beside, 0.1);
         assert!(says(clean(1)));
         assert!(!says(Tally {
             stable: 0,
             ..clean(100)
         }));
-        assert!(!Confidence::default().says_something(&beside));
-        assert!(Confidence::default().says_something(&criterion(0)));
+        assert!(!Confidence::default().says_something(&beside, 0.1));
+        assert!(Confidence::default().says_something(&criterion(0), 1.0));
     }
 }

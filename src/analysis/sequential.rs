@@ -437,7 +437,7 @@ impl Step {
         let mut idle = Vec::new();
         let mut least: Option<(usize, f64)> = None;
         for (at, (criterion, confidence)) in self.criteria.iter().zip(&self.confidence).enumerate() {
-            if !confidence.says_something(criterion) {
+            if !confidence.says_something(criterion, reading.weight) {
                 idle.push(criterion.metric);
                 continue;
             }

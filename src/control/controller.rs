@@ -301,14 +301,21 @@ impl Controller {
         }
         if now.duration_since(self.caught_up) >= CATCH_UP {
             self.caught_up = now;
-            if let Some(changed) = self.ground.catch_up(unix_ms()) {
-                self.commit_when_durable(changed);
-            }
+            self.catch_up();
+            // A window may have opened in which somebody is to be asked.
+            self.errands.follow(&self.ground, self.publisher.generation());
         }
         self.move_windows(now);
         self.publisher.sweep();
         self.keep_up(now);
         self.tell_outside();
+    }
+
+    /// What waited, and may begin now.
+    fn catch_up(&mut self) {
+        if let Some(changed) = self.ground.catch_up(unix_ms()) {
+            self.commit_when_durable(changed);
+        }
     }
 
     /// What follows from a tick, or from the end of an errand.
@@ -337,6 +344,9 @@ impl Controller {
         if self.ground.rollout(index).returning > 0 && report.word == Word::Done {
             let changed = self.ground.take_back(index, unix_ms());
             self.commit_at_once(changed);
+        } else if self.ground.must_knock(index) && report.word == Word::Done {
+            self.ground.knocked(index);
+            self.catch_up();
         }
         if let Some(ticked) = self.ground.errand_ended(index, outcome, unix_ms()) {
             self.follow_tick(index, ticked);

@@ -155,6 +155,7 @@ impl<'a> Draft<'a> {
         let returning = self.ground.returning_after(index, &moved.state);
         let standing = self.ground.rollout_mut(index);
         standing.returning = returning;
+        standing.answered = false;
         let before = std::mem::replace(&mut standing.state, moved.state);
         standing.aborted_in = match (before.phase(), standing.state.phase()) {
             (Phase::Aborted, Phase::Aborted) => standing.aborted_in,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::controller::unix_ms;
 use super::ground::Ground;
 use crate::name::Name;
 use crate::outgoing::Payload;
@@ -119,8 +120,9 @@ impl Errands {
         let mut known = std::mem::take(&mut self.running);
         for (index, rollout) in ground.spec.rollouts.iter().enumerate() {
             let standing = ground.rollout(index);
-            let returns = ground.return_check(index).map(Arc::new);
-            let Some(errand) = standing.state.errand(&standing.plan).or(returns.as_ref()) else {
+            let other = ground.return_check(index).or_else(|| ground.knock(index, unix_ms()));
+            let other = other.map(Arc::new);
+            let Some(errand) = standing.state.errand(&standing.plan).or(other.as_ref()) else {
                 continue;
             };
             let key = Key {

@@ -71,6 +71,8 @@ pub(super) struct RolloutStanding {
     pub(super) returning: u32,
     /// Aborted: the step that it was in then; the number of steps: it had passed all. `None`: it was in none.
     pub(super) aborted_in: Option<usize>,
+    /// Whether the side that a start by itself gives its weight back to has answered. Not stored.
+    pub(super) answered: bool,
     /// Given for the step in force.
     pub(super) approvals: Vec<Approval>,
     /// When the newest commit of what is on trial was made, in Unix milliseconds.

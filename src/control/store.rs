@@ -344,6 +344,7 @@ impl StoredRollout {
             trial: self.trial,
             returning: self.returning,
             aborted_in,
+            answered: false,
             approvals: self.approvals.into_iter().map(StoredApproval::into_approval).collect(),
             commit_ms: self.commit_ms,
             spent: if self.spent.is_finite() {

@@ -612,10 +612,11 @@ fn gates_yaml_waits_for_everybody_and_tells_everybody() {
         (" interval: 10s", " interval: 100ms".to_owned()),
         ("name: load-test, ", "name: load-test, interval: 100ms, ".to_owned()),
         ("over: 10m", "over: 2s".to_owned()),
-        // Each step of the ramp wants its requests, and 1 % of what a test sends is little.
+        // By default each step of the ramp wants some 700 good requests of its own, and 1 % of what a story sends is
+        // little.
         (
             "  rollbackWindow: 24h",
-            "  rollbackWindow: 24h\n  analysis: { minRequests: 5 }".to_owned(),
+            "  rollbackWindow: 24h\n  analysis: { test: threshold, minRequests: 5 }".to_owned(),
         ),
         ("duration: 2h", "duration: 200ms".to_owned()),
         ("bakeTime: 4h", "bakeTime: 200ms".to_owned()),

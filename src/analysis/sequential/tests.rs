@@ -413,6 +413,19 @@ fn at_a_hundred_percent_nothing_is_compared_and_that_is_said() {
 }
 
 #[test]
+fn what_ends_late_on_stable_is_no_comparison_at_a_hundred_percent() {
+    let mut run = Run::new(&beside(), 1.0, 600, did(90, 0));
+    assert_eq!(run.tick(did(10, 0), did(3, 0)).kind, VerdictKind::Inconclusive);
+    let found = run.ticks(100, did(100, 0), did(0, 0));
+    assert_eq!(found.kind, VerdictKind::Pass, "{}", found.reason);
+    assert!(
+        found.reason.contains("not judged for want of comparison"),
+        "{}",
+        found.reason
+    );
+}
+
+#[test]
 fn counters_that_went_back_begin_a_new_test() {
     let mut run = Run::new(&errors_alone(), 0.5, 0, did(0, 0));
     run.ticks(200, did(10, 0), did(10, 0));

@@ -9,17 +9,62 @@ use crate::control::draft::{Draft, Wish, release};
 use crate::control::standing::{Freeze, RolloutStanding};
 use crate::control::view::Afterwards;
 use crate::control::weights::declared;
-use crate::rollout::{Needs, Phase, State, Tick};
+use crate::rollout::{Errand, Needs, Phase, Smoke, SmokeCheck, State, Tick};
+use crate::share::MILLION;
+
+/// The former stable is asked this often, and has so long to answer.
+const KNOCK_PAUSE: Duration = Duration::from_secs(5);
 
 impl Ground {
     /// What waited while nothing could move forward, and may now. `None`: nothing did.
     pub(in crate::control) fn catch_up(&self, now_ms: u64) -> Option<Changed> {
-        let waits = |&index: &usize| self.held(index, now_ms).is_none() && self.is_behind(index);
+        let may_begin = |index| self.held(index, now_ms).is_none() && !self.must_knock(index);
+        let waits = |&index: &usize| may_begin(index) && self.is_behind(index);
         let mut waiting = (0..self.spec.rollouts.len()).filter(waits).peekable();
         waiting.peek()?;
         let mut draft = Draft::new(self.clone(), Wish::FILE, now_ms);
         waiting.for_each(|index| draft.catch_up(index));
         Some(draft.finish())
+    }
+
+    /// Whether the former stable is to answer before a new release starts by itself: after a success the start
+    /// gives it most of its weight back, and it may be gone by now.
+    pub(in crate::control) fn must_knock(&self, index: usize) -> bool {
+        let rollout = &self.spec.rollouts[index];
+        let standing = self.rollout(index);
+        let gives_back = self.next_pair(index) == self.pair(index);
+        let is_idle = gives_back && standing.state.canary_ppm(&standing.plan) == Some(MILLION);
+        let starts = rollout.auto_start && !standing.plan.is_guard();
+        starts && is_idle && standing.state.phase() == Phase::Succeeded && !standing.answered
+    }
+
+    /// What it is asked: anything that it answers will do. `None`: nobody is to be asked now.
+    pub(in crate::control) fn knock(&self, index: usize, now_ms: u64) -> Option<Errand> {
+        let asks = self.must_knock(index) && self.held(index, now_ms).is_none() && self.is_behind(index);
+        let check = SmokeCheck {
+            method: "GET".to_owned(),
+            path: "/".to_owned(),
+            headers: Vec::new(),
+            body: None,
+            statuses: vec![(100, 599)],
+            answer_headers: Vec::new(),
+            answer_body: None,
+            latency_max: None,
+        };
+        asks.then(|| {
+            Errand::Smoke(Smoke {
+                checks: vec![check],
+                attempts: u32::MAX,
+                interval: KNOCK_PAUSE,
+                timeout: KNOCK_PAUSE,
+                endpoints: None,
+            })
+        })
+    }
+
+    /// The former stable has answered: what the file brought may begin.
+    pub(in crate::control) fn knocked(&mut self, index: usize) {
+        self.rollout_mut(index).answered = true;
     }
 
     /// Whether the file says something about a rollout that has not been seen for want of a moment.
@@ -68,6 +113,14 @@ impl Ground {
         });
         let out = self.rollout(rollout).returning;
         let step = step.or((out > 0).then(|| format!("{out} former endpoints that do not answer as they should yet")));
+        let knocks = self.knock(rollout, now_ms).map(|_| {
+            let (from, _) = self.next_pair(rollout);
+            let route = self.spec.rollouts[rollout].route;
+            let name = &self.spec.routes[route].variants[from].name;
+            let of = release(&self.spec, route, from).map_or_else(String::new, |release| format!(" ({release})"));
+            format!("{name}{of} to answer: the start of the new release gives it its weight back")
+        });
+        let step = step.or(knocks);
         let held = self
             .held(rollout, now_ms)
             .filter(|_| state.step().is_some() || self.is_behind(rollout));

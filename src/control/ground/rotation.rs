@@ -84,7 +84,11 @@ impl Ground {
             ..
         } = self.rollout(index);
         let (from, to) = self.pair(index);
-        let side = if self.rollout(index).returning > 0 { from } else { to };
+        let knocks = self.must_knock(index);
+        let side = match self.rollout(index).returning > 0 || knocks {
+            true => from,
+            false => to,
+        };
         let endpoints = spec.backends[route.variants[side].backend].endpoints.iter();
         let canary = release(spec, rollout.route, to);
         Task {

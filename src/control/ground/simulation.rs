@@ -271,6 +271,10 @@ impl Life {
     }
 
     fn catch_up(&mut self) -> Event {
+        if self.ground.knock(0, self.now_ms).is_some() && self.rng.bool() {
+            self.meet("knocked");
+            self.ground.knocked(0);
+        }
         match self.ground.catch_up(self.now_ms) {
             Some(changed) => self.put(changed),
             None => return Event::Refused,

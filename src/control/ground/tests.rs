@@ -943,3 +943,25 @@ fn endpoints_that_were_replaced_come_back_batch_by_batch_after_an_abort() {
     let last = one_replaced().command(Verb::Promote { full: true });
     last.rotates(Some((3, 3))).command(Verb::Abort).rotates(None);
 }
+
+#[test]
+fn the_next_release_waits_until_the_side_that_gets_its_weight_back_answers() {
+    let story = Story::begin(spec(|spec| spec.rollouts[0].auto_start = true))
+        .succeed()
+        .reload(|spec| spec.backends[1].release = Some("v1.6.0".into()))
+        .catch_up()
+        .stands(Phase::Succeeded, [0, 1_000_000]);
+    let waiting = story.ground.waiting(0, story.now_ms).unwrap();
+    assert!(waiting.starts_with("stable (v1.4.2) to answer"), "{waiting}");
+    let knock = story.ground.knock(0, story.now_ms).unwrap();
+    assert_eq!(story.ground.task(0, Arc::new(knock), 1).endpoints.len(), 1);
+    let mut story = story;
+    story.ground.knocked(0);
+    let story = story.catch_up().stands(Phase::Progressing, [950_000, 50_000]);
+    assert!(story.ground.knock(0, story.now_ms).is_none());
+    // A person is asked to know.
+    Story::begin(spec(|_| {}))
+        .succeed()
+        .command(Verb::Start)
+        .stands(Phase::Progressing, [950_000, 50_000]);
+}

@@ -158,6 +158,18 @@ impl Ground {
         release.chain(waits_for.map(|who| ("waitsFor", who))).collect()
     }
 
+    /// The release on trial, or last on trial: one that the file brought and that may not begin yet is none.
+    pub(super) fn release_on_trial(&self, rollout: usize) -> Option<String> {
+        let route = self.spec.rollouts[rollout].route;
+        let (_, to) = self.pair(rollout);
+        let in_file = release(&self.spec, route, to)?;
+        let seen = self
+            .rollout(rollout)
+            .releases
+            .get(&self.spec.routes[route].variants[to].name);
+        Some(seen.cloned().unwrap_or(in_file))
+    }
+
     /// What is in force on each route of the file, in order.
     pub(super) fn in_force(&self) -> Vec<InForce> {
         let on = |route| InForce {

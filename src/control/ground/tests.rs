@@ -624,6 +624,31 @@ fn after_a_success_the_roles_are_exchanged_where_the_file_says_so() {
 }
 
 #[test]
+fn a_release_that_may_not_begin_yet_is_not_the_one_on_trial() {
+    let check = |story: &Story, expected: Option<&str>| {
+        assert_eq!(
+            story.ground.release_on_trial(0).as_deref(),
+            expected,
+            "{:?}",
+            story.happenings
+        );
+    };
+    let to = |release: Option<&str>| {
+        let release = release.map(str::to_owned);
+        move |spec: &mut Spec| spec.backends[1].release = release
+    };
+    let story = Story::begin(spec(|spec| spec.rollouts[0].auto_start = true)).succeed();
+    check(&story, Some("v1.5.0"));
+    let story = story.freeze(true).reload(to(Some("v1.6.0")));
+    check(&story, Some("v1.5.0"));
+    let mut story = story.freeze(false);
+    story.ground.knocked(0);
+    let story = story.catch_up();
+    check(&story, Some("v1.6.0"));
+    check(&story.reload(to(None)), None);
+}
+
+#[test]
 fn an_aborted_rollout_knows_the_step_that_it_was_in() {
     let check = |story: Story, expected: Option<usize>| {
         assert_eq!(story.ground.rollout(0).aborted_in, expected, "{:?}", story.happenings);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{Directory, StateError};
-use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
+use super::standing::{Freeze, Pair, RolloutStanding, RouteStanding, Standing};
 use crate::audit::Anchor;
 use crate::name::Name;
 use crate::rollout::{Approval, Needs, Parts, Phase, Plan, State, Step};
@@ -140,7 +140,7 @@ struct StoredRollout {
     #[serde(default)]
     cleared: bool,
     #[serde(default)]
-    swapped: bool,
+    pair: Option<StoredPair>,
     #[serde(default)]
     releases: BTreeMap<String, String>,
     #[serde(default)]
@@ -158,6 +158,14 @@ struct StoredRollout {
     plan: Vec<StoredStep>,
     #[serde(default)]
     marks: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredPair {
+    route: String,
+    from: String,
+    to: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -240,6 +248,17 @@ impl StoredFreeze {
     }
 }
 
+impl StoredPair {
+    fn into_pair(self) -> Result<Pair, String> {
+        let name = |text: &str| Name::new(text).map_err(|error| error.to_string());
+        Ok(Pair {
+            route: name(&self.route)?,
+            from: name(&self.from)?,
+            to: name(&self.to)?,
+        })
+    }
+}
+
 impl StoredApproval {
     fn of(approval: &Approval) -> Self {
         Self {
@@ -295,7 +314,11 @@ impl StoredRollout {
             since_ms: parts.since_ms,
             reason: standing.reason.clone(),
             cleared: parts.cleared,
-            swapped: standing.swapped,
+            pair: standing.pair.as_ref().map(|pair| StoredPair {
+                route: pair.route.to_string(),
+                from: pair.from.to_string(),
+                to: pair.to.to_string(),
+            }),
             releases: plain(&standing.releases),
             trial: standing.trial,
             returning: standing.returning,
@@ -338,7 +361,7 @@ impl StoredRollout {
             state: State::restore(parts, &plan),
             plan,
             marks: self.marks.into(),
-            swapped: self.swapped,
+            pair: self.pair.map(StoredPair::into_pair).transpose()?,
             releases: named(self.releases, Ok)?,
             reason: self.reason,
             trial: self.trial,
@@ -423,8 +446,8 @@ mod tests {
         for (name, standing) in &saved.standing.rollouts {
             let read = &read.standing.rollouts[name];
             assert_eq!((&read.marks, &read.releases), (&standing.marks, &standing.releases));
-            assert_eq!((read.swapped, read.trial), (standing.swapped, standing.trial));
             assert_eq!(read.aborted_in, standing.aborted_in);
+            assert_eq!((&read.pair, read.trial), (&standing.pair, standing.trial));
             let mut parts = standing.state.parts();
             parts.reason.clone_from(&standing.reason);
             assert_eq!((read.state.parts(), &read.reason), (parts, &standing.reason));

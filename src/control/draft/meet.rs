@@ -25,7 +25,7 @@ impl Draft<'_> {
             state,
             plan: rollout.plan.clone(),
             marks: marks(&rollout.plan),
-            swapped: false,
+            pair: Some(self.ground.file_pair(index)),
             releases: releases.collect(),
             trial: 0,
             returning: 0,
@@ -60,12 +60,12 @@ impl Draft<'_> {
             return;
         }
         let before = std::mem::replace(&mut standing.marks, marks(plan));
-        standing.plan = plan.clone();
+        let old = std::mem::replace(&mut standing.plan, plan.clone());
         if before == standing.marks {
             // What was stored stood for this plan.
             return;
         }
-        let state = standing.state.plan_changed(plan, now_ms);
+        let state = standing.state.plan_changed(&old, plan, now_ms);
         standing.approvals.clear();
         // Its steps are others.
         standing.aborted_in = None;

@@ -9,7 +9,7 @@ use crate::control::draft::{Draft, Wish, release};
 use crate::control::standing::{Freeze, RolloutStanding};
 use crate::control::view::Afterwards;
 use crate::control::weights::declared;
-use crate::rollout::{Errand, Needs, Phase, Smoke, SmokeCheck, State, Tick};
+use crate::rollout::{Errand, Needs, Phase, Smoke, SmokeCheck, State, Step, Tick};
 use crate::share::MILLION;
 
 /// The former stable is asked this often, and has so long to answer.
@@ -146,6 +146,18 @@ impl Ground {
             watch_ms: left(plan.after.watch),
             rollback_ms: closes.filter(|closes| now_ms <= *closes),
         }
+    }
+
+    /// The part of the file whose steps are the strides of one ramp, where such a stride is in force.
+    pub(in crate::control) fn ramp(&self, rollout: usize) -> Option<usize> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let stride = |step: &Step| matches!(step.needs, Needs::Evidence { .. }) && step.rotation.is_none();
+        let step = plan.steps().get(state.step()?).filter(|step| stride(step))?;
+        let strides = plan
+            .steps()
+            .iter()
+            .filter(|other| stride(other) && other.part == step.part);
+        (strides.count() > 1).then_some(step.part)
     }
 
     /// Whether time alone can move a rollout on.

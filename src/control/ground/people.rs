@@ -8,6 +8,9 @@ use crate::rollout::{Approval, Needs, Refused, Verb};
 
 use super::{Changed, Ground, Ordered};
 
+/// Verbs that are refused while nothing may move forward.
+const MOVES_FORWARD: [&str; 5] = ["start", "promote", "resume", "retry", "setting weights"];
+
 impl Ground {
     /// What a person asks of a rollout. `order`: how, where it is a start.
     ///
@@ -22,13 +25,18 @@ impl Ground {
         now_ms: u64,
     ) -> Result<Changed, Refused> {
         let standing = self.rollout(rollout);
-        let moved = standing.state.command(&standing.plan, verb, now_ms)?;
-        if let Some(why) = self.held(rollout, now_ms).filter(|_| verb.moves_forward()) {
-            return Err(Refused(format!(
-                "{} is not possible: {why}; abort works",
-                verb.as_str()
-            )));
+        let moved = standing.state.command(&standing.plan, verb, now_ms);
+        let held = self.held(rollout, now_ms);
+        if let Some(held) = held.filter(|_| verb.moves_forward() || moved.is_err()) {
+            let possible = standing.state.possible(&standing.plan, now_ms).into_iter();
+            let possible: Vec<&str> = possible.filter(|word| !MOVES_FORWARD.contains(word)).collect();
+            let why = match &moved {
+                Ok(_) => format!("{} is not possible: {held}", verb.as_str()),
+                Err(Refused(why)) => format!("{}; {held}", why.split("; possible now").next().unwrap_or_default()),
+            };
+            return Err(Refused(format!("{why}; possible now: {}", possible.join(", "))));
         }
+        let moved = moved?;
         let begins = matches!(verb, Verb::Start | Verb::Retry);
         let mut draft = Draft::new(self.clone(), wish, now_ms);
         if begins {
@@ -51,10 +59,10 @@ impl Ground {
         };
         let spec = &self.spec.rollouts[rollout];
         let weights = self.in_force_on(spec.route);
-        if (from, to) != self.pair(rollout) && weights[to] > weights[from] {
+        if (from, to) != self.pair(rollout) && weights[to] >= weights[from] {
             let name = &self.spec.routes[spec.route].variants[to].name;
             return Err(Refused(format!(
-                "{name} has most of the weight already; start towards the other variant, or leave the direction out"
+                "{name} has at least as much weight already; start towards the other variant, or leave the direction out"
             )));
         }
         Ok((from, to))
@@ -86,8 +94,9 @@ impl Ground {
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
         let Some(Needs::Approvals(gate)) = state.needs(plan) else {
             let phase = state.phase().as_str();
+            let possible = state.possible(plan, now_ms).join(", ");
             return Err(Refused(format!(
-                "no gate of this rollout waits for approvals now: it is {phase}"
+                "no gate of this rollout waits for approvals now: it is {phase}; possible now: {possible}"
             )));
         };
         let missing = |approvals: &[Approval]| gate.missing(approvals, now_ms).unwrap_or_else(|| "approved".to_owned());

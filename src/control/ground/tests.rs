@@ -704,7 +704,10 @@ fn after_a_success_it_is_known_until_when_what_goes_on() {
 fn a_direction_is_towards_the_side_that_has_less() {
     let half = || spec(with_plan(vec![Step::weigh(500_000, Duration::ZERO)], After::default()));
     let refused = Story::begin(half()).start_towards((1, 0)).err().unwrap().0;
-    assert!(refused.contains("stable has most of the weight already"), "{refused}");
+    assert!(
+        refused.contains("stable has at least as much weight already"),
+        "{refused}"
+    );
     let story = Story::begin(half()).command(Verb::Start).tick(VerdictKind::Pass, 1);
     let story = story
         .stands(Phase::Succeeded, [0, 1_000_000])
@@ -742,7 +745,10 @@ fn nothing_moves_forward_while_all_is_frozen_and_an_abort_does() {
         .freeze(true)
         .tick(VerdictKind::Pass, 100)
         .stands(Phase::Progressing, [950_000, 50_000])
-        .refuses(Verb::Promote { full: false }, "frozen by alice (try it); abort works")
+        .refuses(
+            Verb::Promote { full: false },
+            "frozen by alice (try it); possible now: abort, pause",
+        )
         .reload(|spec| spec.backends[1].release = Some("v1.6.0".into()))
         .restart(|_| {})
         .stands(Phase::Progressing, [950_000, 50_000]);

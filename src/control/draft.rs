@@ -165,6 +165,12 @@ impl<'a> Draft<'a> {
         standing.returning = returning;
         standing.answered = false;
         let before = std::mem::replace(&mut standing.state, moved.state);
+        standing.aborted_in = match (before.phase(), standing.state.phase()) {
+            (Phase::Aborted, Phase::Aborted) => standing.aborted_in,
+            (Phase::Succeeded, Phase::Aborted) => Some(standing.plan.steps().len()),
+            (_, Phase::Aborted) => before.step(),
+            _ => None,
+        };
         let (from, to) = places(&before, &standing.state, &standing.plan);
         if before.step() != standing.state.step() {
             standing.approvals.clear();

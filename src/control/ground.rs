@@ -228,12 +228,24 @@ impl Ground {
         let release = release(&self.spec, self.spec.rollouts[rollout].route, to);
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
         let waits_for = match state.needs(plan) {
-            Some(Needs::Approvals(gate)) => Some(format!("approvals: {}", gate.wanted())),
+            Some(Needs::Approvals(gate)) => Some(format!("approvals: {}", gate.asked())),
             Some(Needs::Person) => Some("somebody who resumes".to_owned()),
             _ => None,
         };
         let release = release.map(|release| ("release", release)).into_iter();
         release.chain(waits_for.map(|who| ("waitsFor", who))).collect()
+    }
+
+    /// The release on trial, or last on trial: one that the file brought and that may not begin yet is none.
+    pub(super) fn release_on_trial(&self, rollout: usize) -> Option<String> {
+        let route = self.spec.rollouts[rollout].route;
+        let (_, to) = self.pair(rollout);
+        let in_file = release(&self.spec, route, to)?;
+        let seen = self
+            .rollout(rollout)
+            .releases
+            .get(&self.spec.routes[route].variants[to].name);
+        Some(seen.cloned().unwrap_or(in_file))
     }
 
     /// What is in force on each route of the file, in order.

@@ -69,6 +69,8 @@ pub(super) struct RolloutStanding {
     /// So many of stable's endpoints were out when the rollout was aborted, and come back batch by batch,
     /// each when it is well; 0: none.
     pub(super) returning: u32,
+    /// Aborted: the step that it was in then; the number of steps: it had passed all. `None`: it was in none.
+    pub(super) aborted_in: Option<usize>,
     /// Whether the side that a start by itself gives its weight back to has answered. Not stored.
     pub(super) answered: bool,
     /// Given for the step in force.

@@ -148,6 +148,8 @@ struct StoredRollout {
     #[serde(default)]
     returning: u32,
     #[serde(default)]
+    aborted_in: Option<usize>,
+    #[serde(default)]
     approvals: Vec<StoredApproval>,
     #[serde(default)]
     commit_ms: Option<u64>,
@@ -320,6 +322,7 @@ impl StoredRollout {
             releases: plain(&standing.releases),
             trial: standing.trial,
             returning: standing.returning,
+            aborted_in: standing.aborted_in,
             approvals: standing.approvals.iter().map(StoredApproval::of).collect(),
             commit_ms: standing.commit_ms,
             spent: standing.spent,
@@ -353,6 +356,7 @@ impl StoredRollout {
             since_ms: self.since_ms,
             reason: self.reason.clone(),
         };
+        let aborted_in = self.aborted_in.filter(|&step| step <= plan.steps().len());
         Ok(RolloutStanding {
             state: State::restore(parts, &plan),
             plan,
@@ -362,6 +366,7 @@ impl StoredRollout {
             reason: self.reason,
             trial: self.trial,
             returning: self.returning,
+            aborted_in,
             answered: false,
             approvals: self.approvals.into_iter().map(StoredApproval::into_approval).collect(),
             commit_ms: self.commit_ms,
@@ -441,6 +446,7 @@ mod tests {
         for (name, standing) in &saved.standing.rollouts {
             let read = &read.standing.rollouts[name];
             assert_eq!((&read.marks, &read.releases), (&standing.marks, &standing.releases));
+            assert_eq!(read.aborted_in, standing.aborted_in);
             assert_eq!((&read.pair, read.trial), (&standing.pair, standing.trial));
             let mut parts = standing.state.parts();
             parts.reason.clone_from(&standing.reason);
@@ -457,6 +463,23 @@ mod tests {
         check(&saved(None, &[Verb::Start, Verb::Promote { full: true }]));
         check(&saved(None, &[Verb::Start, Verb::Pause]));
         check(&saved(Some([90, 10]), &[Verb::Start, Verb::Abort]));
+    }
+
+    #[test]
+    fn the_step_of_an_abort_is_one_of_the_plan_and_may_be_missing() {
+        let aborted = saved(None, &[Verb::Start, Verb::Promote { full: false }, Verb::Abort]);
+        let text = String::from_utf8(text(&aborted).unwrap()).unwrap();
+        let check = |to: &str, expected: Option<usize>| {
+            let from = "\"abortedIn\": 1,";
+            assert!(text.contains(from), "{text}");
+            let read = parse(&text.replace(from, to)).unwrap();
+            let standing = read.standing.rollouts.values().next().unwrap();
+            assert_eq!(standing.aborted_in, expected, "{to}");
+        };
+        check("\"abortedIn\": 1,", Some(1));
+        check("\"abortedIn\": 3,", Some(3));
+        check("\"abortedIn\": 4,", None);
+        check("", None);
     }
 
     #[test]

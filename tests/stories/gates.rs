@@ -246,6 +246,43 @@ fn headers_of_webhooks_are_written_nowhere() {
     }
 }
 
+#[test]
+fn an_abort_is_told_once_and_shown_at_its_step() {
+    let ((canary, bad), gate) = (moody("c"), Gate::start());
+    let stable = Backend::ok("s");
+    let steps = "[{ setWeight: 20% }, { setWeight: 50%, bakeTime: 1h }, { setWeight: 100% }]";
+    let channel = format!(
+        "notifications:\n- {{ name: ops, webhook: {{ url: {} }} }}\n",
+        gate.url("/told")
+    );
+    let serin = Serin::start(&(pair(stable.address(), canary.address(), (100, 0)) + &rollout(steps, "") + &channel));
+    let _load = Load::start(serin.address(), 2, "/");
+    serin.tell("start");
+    wait_until("it is well at half", || {
+        let rollout = serin.rollout();
+        rollout["step"] == 1 && rollout["verdict"] == "pass"
+    });
+    bad.store(true, Ordering::SeqCst);
+    serin.until_phase("aborted");
+    let rollout = serin.rollout();
+    let states: Vec<&Value> = (0..3).map(|step| &rollout["plan"][step]["state"]).collect();
+    assert_eq!(states, ["done", "failed", "ahead"]);
+    // The next abort is told after all that belongs to this one.
+    bad.store(false, Ordering::SeqCst);
+    serin.tell("retry");
+    serin.tell("abort");
+    let told = || -> Vec<String> {
+        let calls = gate.calls();
+        calls
+            .iter()
+            .map(|(_, told)| told["what"].as_str().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let aborts = || told().iter().filter(|what| *what == "aborted").count();
+    wait_until("both aborts are told", || aborts() == 2);
+    assert!(!told().contains(&"wouldAbort".to_owned()), "{:?}", told());
+}
+
 /// Three routes and rollouts, `pause`, `abort` and `goOn`, whose gate at the address does as told.
 fn by_failure(app: &Backend, url: &str) -> String {
     let mut text = format!(

@@ -29,6 +29,7 @@ impl Draft<'_> {
             releases: releases.collect(),
             trial: 0,
             returning: 0,
+            aborted_in: None,
             answered: false,
             approvals: Vec::new(),
             commit_ms: None,
@@ -66,6 +67,8 @@ impl Draft<'_> {
         }
         let state = standing.state.plan_changed(&old, plan, now_ms);
         standing.approvals.clear();
+        // Its steps are others.
+        standing.aborted_in = None;
         if plan.health().is_none() {
             // Nobody says any more how to check them.
             standing.returning = 0;

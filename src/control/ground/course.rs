@@ -7,6 +7,7 @@ use crate::analysis::{Term, Verdict, figures};
 use crate::config::Rollout;
 use crate::control::draft::{Draft, Wish, release};
 use crate::control::standing::{Freeze, RolloutStanding};
+use crate::control::view::Afterwards;
 use crate::control::weights::declared;
 use crate::rollout::{Errand, Needs, Phase, Smoke, SmokeCheck, State, Step, Tick};
 use crate::share::MILLION;
@@ -126,6 +127,24 @@ impl Ground {
         match (step, held) {
             (Some(step), Some(held)) => Some(format!("{step}; {held}")),
             (step, held) => step.or(held),
+        }
+    }
+
+    /// Until when what follows its success goes on.
+    pub(in crate::control) fn afterwards(&self, rollout: usize, now_ms: u64) -> Afterwards {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        if state.phase() != Phase::Succeeded {
+            return Afterwards::default();
+        }
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let passed = state.baked();
+        let left = |term: Duration| (passed < term).then(|| now_ms.saturating_add(ms(term - passed)));
+        let window = plan.after.rollback_window;
+        let closes = window.map(|window| state.since_ms().saturating_add(ms(window)));
+        Afterwards {
+            standby_ms: left(plan.after.standby),
+            watch_ms: left(plan.after.watch),
+            rollback_ms: closes.filter(|closes| now_ms <= *closes),
         }
     }
 

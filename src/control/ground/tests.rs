@@ -630,6 +630,83 @@ fn after_a_success_the_roles_are_exchanged_where_the_file_says_so() {
 }
 
 #[test]
+fn a_release_that_may_not_begin_yet_is_not_the_one_on_trial() {
+    let check = |story: &Story, expected: Option<&str>| {
+        assert_eq!(
+            story.ground.release_on_trial(0).as_deref(),
+            expected,
+            "{:?}",
+            story.happenings
+        );
+    };
+    let to = |release: Option<&str>| {
+        let release = release.map(str::to_owned);
+        move |spec: &mut Spec| spec.backends[1].release = release
+    };
+    let story = Story::begin(spec(|spec| spec.rollouts[0].auto_start = true)).succeed();
+    check(&story, Some("v1.5.0"));
+    let story = story.freeze(true).reload(to(Some("v1.6.0")));
+    check(&story, Some("v1.5.0"));
+    let mut story = story.freeze(false);
+    story.ground.knocked(0);
+    let story = story.catch_up();
+    check(&story, Some("v1.6.0"));
+    check(&story.reload(to(None)), None);
+}
+
+#[test]
+fn an_aborted_rollout_knows_the_step_that_it_was_in() {
+    let check = |story: Story, expected: Option<usize>| {
+        assert_eq!(story.ground.rollout(0).aborted_in, expected, "{:?}", story.happenings);
+    };
+    let begun = || Story::begin(spec(|_| {}));
+    let second = || begun().command(Verb::Start).tick(VerdictKind::Pass, 10);
+    check(second(), None);
+    check(begun().command(Verb::Abort), None);
+    check(begun().command(Verb::Start).command(Verb::Abort), Some(0));
+    check(second().tick(VerdictKind::Fail, 1), Some(1));
+    check(
+        second().command(Verb::Pause).command(Verb::Abort).restart(|_| {}),
+        Some(1),
+    );
+    check(begun().succeed().command(Verb::Rollback), Some(3));
+    check(second().command(Verb::Abort).command(Verb::Retry), None);
+    let planned = |spec: &mut Spec| spec.rollouts[0].plan = plan(&[(50_000, 10), (1_000_000, 0)]);
+    check(second().command(Verb::Abort).reload(planned), None);
+}
+
+#[test]
+fn after_a_success_it_is_known_until_when_what_goes_on() {
+    let seconds = Duration::from_secs;
+    let after = |rollback_window| After {
+        watch: seconds(10),
+        standby: seconds(20),
+        rollback_window,
+        swap_roles: false,
+    };
+    let half = || vec![Step::weigh(500_000, Duration::ZERO)];
+    let story = Story::begin(spec(with_plan(half(), after(Some(seconds(60)))))).command(Verb::Start);
+    let until = |story: &Story, now_ms| {
+        let found = story.ground.afterwards(0, now_ms);
+        [found.standby_ms, found.watch_ms, found.rollback_ms]
+    };
+    assert_eq!(until(&story, 5_000), [None; 3], "not yet");
+    let story = story
+        .tick(VerdictKind::Pass, 1)
+        .stands(Phase::Succeeded, [0, 1_000_000]);
+    let closes = Some(story.ground.rollout(0).state.since_ms() + 60_000);
+    assert_eq!(until(&story, 5_000), [Some(25_000), Some(15_000), closes]);
+    // Serin was up for twelve seconds of these forty.
+    let story = story.tick(VerdictKind::Pass, 12);
+    assert_eq!(until(&story, 45_000), [Some(53_000), None, closes]);
+    let story = story.tick(VerdictKind::Pass, 12);
+    assert_eq!(until(&story, 100_000), [None; 3]);
+    assert_eq!(until(&story.command(Verb::Rollback), 5_000), [None; 3]);
+    let open = Story::begin(spec(with_plan(half(), after(None)))).command(Verb::Start);
+    assert_eq!(until(&open.tick(VerdictKind::Pass, 1), 5_000)[2], None);
+}
+
+#[test]
 fn a_direction_is_towards_the_side_that_has_less() {
     let half = || spec(with_plan(vec![Step::weigh(500_000, Duration::ZERO)], After::default()));
     let refused = Story::begin(half()).start_towards((1, 0)).err().unwrap().0;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -13,6 +13,7 @@ const DOCUMENTS: [&str; 9] = [
     "docs/configuration.md",
     "docs/notifications.md",
     "docs/operating.md",
+    "docs/rollouts.md",
     "docs/security.md",
     "docs/webhooks.md",
 ];

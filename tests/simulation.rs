@@ -327,7 +327,7 @@ impl World {
                 let changed = if new == self.plan {
                     before.clone()
                 } else {
-                    before.plan_changed(&new, now_ms)
+                    before.plan_changed(&self.plan, &new, now_ms)
                 };
                 let ppm = self.in_force_ppm();
                 if new != self.plan {

@@ -192,6 +192,11 @@ pub(super) struct Rollout<'a> {
     approvals: Vec<ApprovalBody<'a>>,
     /// Nothing moves forward, here and everywhere.
     frozen: bool,
+    /// After a success: until when the former version stands by, the canary is judged on, and `rollback` is
+    /// possible. `null`: no more, not at all, or (a rollback) until the next start.
+    standby_until: Option<String>,
+    watch_until: Option<String>,
+    rollback_until: Option<String>,
     /// Newest last; left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     history: Option<Vec<Event<'a>>>,
@@ -213,7 +218,7 @@ struct PlanStep {
     kind: Option<&'static str>,
     /// The part of the file's list that it comes of, from 0.
     part: Option<usize>,
-    /// `done`, `current` or `ahead`.
+    /// `done`, `current` or `ahead`; `failed`: it was aborted there.
     state: &'static str,
 }
 
@@ -452,6 +457,9 @@ impl<'a> Rollout<'a> {
             waiting: course.waiting.as_deref(),
             approvals: course.approvals.iter().map(ApprovalBody::from).collect(),
             frozen: present.frozen,
+            standby_until: course.after.standby_ms.map(rfc3339),
+            watch_until: course.after.watch_ms.map(rfc3339),
+            rollback_until: course.after.rollback_ms.map(rfc3339),
             history: None,
         }
     }
@@ -465,13 +473,15 @@ impl<'a> Rollout<'a> {
     }
 }
 
-/// The steps with where each stands. After a success all are done; without a step in force none is.
+/// The steps with where each stands. After a success all are done; without a step in force, and none that
+/// it was aborted in, none is.
 fn plan(view: &RolloutView) -> Vec<PlanStep> {
-    let state = |index: usize| match view.step {
+    let state = |index: usize| match (view.step, view.course.aborted_in) {
         _ if view.phase == Phase::Succeeded => "done",
-        Some(step) if index < step => "done",
-        Some(step) if index == step => "current",
-        Some(_) | None => "ahead",
+        (Some(step), _) | (None, Some(step)) if index < step => "done",
+        (Some(step), _) if index == step => "current",
+        (None, Some(step)) if index == step => "failed",
+        (Some(_) | None, _) => "ahead",
     };
     let steps = view.step_weights.iter().enumerate();
     steps
@@ -574,7 +584,7 @@ mod tests {
 
     use super::{Event, Freeze, Present, Reload, Rollout, Route, VerdictBody};
     use crate::admin::fake;
-    use crate::control::ReloadView;
+    use crate::control::{Afterwards, ReloadView};
     use crate::rollout::Phase;
 
     const PRESENT: Present = Present {
@@ -618,7 +628,7 @@ mod tests {
                 r#"{"weight":0.25,"kind":"approvals","part":1,"state":"current"},"#,
                 r#"{"weight":1.0,"kind":"evidence","part":2,"state":"ahead"}],"#,
                 r#""waiting":"1 of 2 approvals","approvals":[{"by":"ann","roles":["sre"],"reason":"looks well","#,
-                r#""at":"2026-11-21T12:00:13.042Z","generation":42}],"frozen":false,"history":"#,
+                r#""at":"2026-11-21T12:00:13.042Z","generation":42}],"frozen":false,"standbyUntil":null,"watchUntil":null,"rollbackUntil":null,"history":"#,
                 r#"[{"id":7,"at":"2026-11-21T12:00:13.042Z","kind":"rollout","generation":42,"by":"serin","#,
                 r#""route":"checkout","rollout":"checkout","from":"progressing","to":"aborted","#,
                 r#""reason":"two\nlines","facts":{"release":"v1.5.0"},"verdict":null,"evidence":null}]}"#,
@@ -638,6 +648,30 @@ mod tests {
         assert_eq!(states(Phase::Promoting, Some(2)), ["done", "done", "current"]);
         assert_eq!(states(Phase::Succeeded, None), ["done"; 3]);
         assert_eq!(states(Phase::Aborted, None), ["ahead"; 3]);
+        let aborted_in = |step| {
+            let mut view = fake::rollout(Phase::Aborted);
+            (view.step, view.course.aborted_in) = (None, Some(step));
+            super::plan(&view).iter().map(|step| step.state).collect::<Vec<_>>()
+        };
+        assert_eq!(aborted_in(0), ["failed", "ahead", "ahead"]);
+        assert_eq!(aborted_in(2), ["done", "done", "failed"]);
+        assert_eq!(aborted_in(3), ["done"; 3], "rolled back after the promotion");
+    }
+
+    #[test]
+    fn a_promoted_rollout_says_until_when_it_is_watched_and_may_be_rolled_back() {
+        let mut view = fake::rollout(Phase::Succeeded);
+        view.course.after = Afterwards {
+            standby_ms: Some(1_795_262_413_042),
+            watch_ms: None,
+            rollback_ms: Some(1_795_262_414_000),
+        };
+        let text = serde_json::to_string(&Rollout::brief(&view, PRESENT)).unwrap();
+        let expected = concat!(
+            r#""standbyUntil":"2026-11-21T12:00:13.042Z","watchUntil":null,"#,
+            r#""rollbackUntil":"2026-11-21T12:00:14.000Z"}"#,
+        );
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

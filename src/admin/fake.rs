@@ -11,9 +11,9 @@ use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::audit::{Chain, Record};
 use crate::control::{
-    Asked, AuditView, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, Handle, ListenerView,
-    MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats,
-    VariantView,
+    Afterwards, Asked, AuditView, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, Handle,
+    ListenerView, MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics,
+    VariantStats, VariantView,
 };
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
 use crate::name::Name;
@@ -325,6 +325,8 @@ pub(crate) fn rollout(phase: Phase) -> RolloutView {
             step_kinds: vec![("evidence", 0), ("approvals", 1), ("evidence", 2)],
             strategy: "canary",
             release: Some("v1.5.0".to_owned()),
+            aborted_in: None,
+            after: Afterwards::default(),
             waiting: Some("1 of 2 approvals".to_owned()),
             approvals: vec![Approval {
                 by: "ann".to_owned(),

@@ -75,6 +75,15 @@ impl Judge {
         }
     }
 
+    /// The plan goes on within a step, under another weight: a ramp. The step's evidence still counts.
+    pub fn change_weight(&mut self, reading: Reading, baseline: &Baseline) {
+        self.live[usize::from(reading.slot & 1)] = true;
+        match &mut self.bench {
+            Bench::Sequential(judge) => judge.change_weight(reading, baseline),
+            Bench::Threshold(judge) => judge.change_weight(reading),
+        }
+    }
+
     /// The weight was changed by a person or by the file: a new test, with an alpha of its own. What
     /// was spent of the budget stays spent.
     pub fn begin_test(&mut self, term: Term, reading: Reading) {

@@ -103,6 +103,12 @@ impl SequentialJudge {
 
     /// The weight was changed by the plan.
     pub(super) fn begin_step(&mut self, reading: Reading, baseline: &Baseline) {
+        self.change_weight(reading, baseline);
+        self.step = Step::new(&self.spec, reading.now_ms);
+    }
+
+    /// The weight was changed within a step, as a ramp does: what it was shown to be good for still counts.
+    pub(super) fn change_weight(&mut self, reading: Reading, baseline: &Baseline) {
         self.take_in(reading, baseline);
         let slot = usize::from(reading.slot & 1);
         self.live[slot] = true;
@@ -111,7 +117,6 @@ impl SequentialJudge {
         for panel in self.critical.iter_mut().chain(&mut self.warn) {
             panel.change();
         }
-        self.step = Step::new(&self.spec, reading.now_ms);
         self.stable_seen_ms = seen_from(&reading);
         self.said = None;
     }

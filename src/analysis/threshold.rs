@@ -31,6 +31,8 @@ pub(super) struct ThresholdJudge {
     recent: Window<Reading>,
     /// When the step began.
     step: Reading,
+    /// The weight has changed since the step began.
+    ramps: bool,
     /// Slots whose requests were dispatched under this judge.
     live: [bool; 2],
 }
@@ -46,6 +48,7 @@ impl ThresholdJudge {
             spec: spec.clone(),
             recent,
             step: first,
+            ramps: false,
             live: [0, 1].map(|slot| slot == first.slot & 1),
         }
     }
@@ -55,6 +58,13 @@ impl ThresholdJudge {
     pub(super) fn begin_step(&mut self, reading: Reading) {
         self.live[usize::from(reading.slot & 1)] = true;
         self.step = reading;
+        self.ramps = false;
+    }
+
+    /// The weight was changed within a step, as a ramp does: the step's evidence goes on.
+    pub(super) fn change_weight(&mut self, reading: Reading) {
+        self.live[usize::from(reading.slot & 1)] = true;
+        self.ramps = true;
     }
 
     /// Takes in the counts of a tick and judges. Counts that went back are of another recorder:
@@ -177,12 +187,15 @@ impl ThresholdJudge {
     }
 
     /// What was dispatched and ended since the step began: late answers to requests of the epoch
-    /// before it stand in the other slot.
+    /// before it stand in the other slot, which counts only within a ramp.
     fn since_step(&self, reading: &Reading) -> Look {
         let slot = usize::from(reading.slot & 1);
         let minus = |now: &Side, then: &Side| {
             let mut slots = [Counts::default(); 2];
             slots[slot] = now.counts[slot] - then.counts[slot];
+            if self.ramps {
+                slots[1 - slot] = now.counts[1 - slot] - then.counts[1 - slot];
+            }
             slots
         };
         Look {

@@ -23,6 +23,9 @@ pub const KINDS: [&str; 9] = [
     "weights", "rollout", "verdict", "approval", "freeze", "reload", "start", "stop", "audit",
 ];
 
+/// How the reason of a `verdict` begins that nobody acted upon.
+pub const WOULD_ABORT: &str = "would abort: ";
+
 /// One record of the log.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Record {

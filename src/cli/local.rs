@@ -120,6 +120,19 @@ routes: [{ name: all, split: { variants: [{ name: stable, backend: a, weight: 1 
     }
 
     #[test]
+    fn a_tokens_file_is_called_by_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tokens.yaml");
+        std::fs::write(&path, "tokens: []\n").unwrap();
+        let (exit, text) = said(|console| check(std::slice::from_ref(&path), console));
+        assert_eq!(exit, Exit::ConfigInvalid);
+        assert!(
+            text.contains("1 problem\n") && text.contains("this is a tokens file"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn the_schema_is_json() {
         let (exit, text) = said(schema);
         assert_eq!(exit, Exit::Done);

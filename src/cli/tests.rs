@@ -225,6 +225,11 @@ async fn who_waits_for_another_release_waits_on() {
     *serin.fake.phases.lock().unwrap() = [Aborted].into();
     let ended = serin.run("rollout wait checkout --release v1.6.0 --timeout 1ms").await;
     assert_eq!(ended.exit, Exit::TimedOut);
+    let never = "v1.6.0 was never on trial within this time; the rollout is aborted, and its release is v1.5.0\n";
+    assert_eq!(ended.err, never);
+    *serin.fake.phases.lock().unwrap() = [Progressing].into();
+    let ended = serin.run("rollout wait checkout --release v1.5.0 --timeout 1ms").await;
+    assert_eq!((ended.exit, ended.err.as_str()), (Exit::TimedOut, ""));
     *serin.fake.phases.lock().unwrap() = [Aborted].into();
     let ended = serin.run("rollout wait checkout --release v1.5.0").await;
     assert_eq!(ended.exit, Exit::RolledBack);

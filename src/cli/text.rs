@@ -147,26 +147,74 @@ pub(super) fn rollout(rollout: &Value) -> String {
         text.push_str("\nmode     observe: judged and reported, nothing moves by itself");
     }
     if !rollout["step"].is_null() {
-        text.push_str(&format!(
-            "\nstep     {}, baked {} of {}",
-            step(rollout),
-            span(&rollout["bakedSeconds"]),
-            span(&rollout["bakeSeconds"])
-        ));
+        text.push_str(&format!("\nstep     {}{}", step(rollout), baked(rollout)));
     }
-    if !rollout["verdict"].is_null() {
-        let verdict = &rollout["verdictReason"];
-        text.push_str(&format!(
-            "\nverdict  {}: {}",
-            word(&rollout["verdict"]),
-            one_line(verdict)
-        ));
+    for (label, line) in afterwards(rollout) {
+        text.push_str(&format!("\n{label:<9}{line}"));
     }
-    for line in evidence(rollout) {
-        text.push_str(&format!("\n         {line}"));
+    if let Some(waiting) = waiting(rollout) {
+        text.push_str(&format!("\nwaiting  {waiting}"));
+    }
+    for (index, line) in judgement(rollout).iter().enumerate() {
+        let label = if index == 0 { "verdict" } else { "" };
+        text.push_str(&format!("\n{label:<9}{line}"));
     }
     text.push_str(&format!("\nreason   {}", one_line(&rollout["reason"])));
     text
+}
+
+/// `, baked 1.5 s of 2h00m`; empty for a step without such a time.
+pub(super) fn baked(rollout: &Value) -> String {
+    match rollout["bakeSeconds"].as_f64() {
+        Some(of) if of > 0.0 => {
+            let (baked, of) = (span(&rollout["bakedSeconds"]), span(&rollout["bakeSeconds"]));
+            format!(", baked {baked} of {of}")
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
+/// What a rollout waits for beside time and evidence. A gate that was just opened gives way with the next
+/// tick.
+pub(super) fn waiting(rollout: &Value) -> Option<String> {
+    if rollout["waiting"].is_string() {
+        return Some(word(&rollout["waiting"]));
+    }
+    let now = items(&rollout["plan"]).iter().find(|step| step["state"] == "current")?;
+    let runs = rollout["phase"] == "progressing" || rollout["phase"] == "promoting";
+    (runs && now["kind"] == "approvals").then(|| "nobody any more: the gate is open".to_owned())
+}
+
+/// Until when what follows a success goes on: label and words.
+pub(super) fn afterwards(rollout: &Value) -> Vec<(&'static str, String)> {
+    let lines = [
+        ("standby", "standbyUntil", "the former version stands by"),
+        ("watch", "watchUntil", "judged on, and rolled back when it fails,"),
+        ("rollback", "rollbackUntil", "possible"),
+    ];
+    let known = lines.into_iter().filter(|(_, key, _)| rollout[key].is_string());
+    known
+        .map(|(label, key, words)| (label, format!("{words} until {}", word(&rollout[key]))))
+        .collect()
+}
+
+/// The verdict with its reason, and its figures below. None where nothing has been judged; where nobody judges
+/// the canary, that stands here in its place.
+pub(super) fn judgement(rollout: &Value) -> Vec<String> {
+    if rollout["verdict"].is_null() {
+        return Vec::new();
+    }
+    let phase = rollout["phase"].as_str();
+    if phase == Some("succeeded") && rollout["watchUntil"].is_null() {
+        return vec!["not judged any more".to_owned()];
+    }
+    let votes = rollout["evidence"]["canary"]["requests"].as_u64();
+    let runs = matches!(phase, Some("progressing" | "paused" | "promoting"));
+    if runs && rollout["share"].as_f64() == Some(0.0) && votes.is_none_or(|votes| votes == 0) {
+        return vec!["nothing is judged yet: the canary has no weight".to_owned()];
+    }
+    let verdict = format!("{}: {}", word(&rollout["verdict"]), one_line(&rollout["verdictReason"]));
+    std::iter::once(verdict).chain(evidence(rollout)).collect()
 }
 
 /// The figures of both sides and of the test, a line each.
@@ -371,7 +419,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{
-        counted, evidence, freeze, history, percent, problem, progress, rollout, rollouts, span, status, weights_set,
+        afterwards, counted, evidence, freeze, history, judgement, percent, problem, progress, rollout, rollouts, span,
+        status, weights_set,
     };
 
     fn check(text: String, lines: &[&str]) {
@@ -473,6 +522,71 @@ mod tests {
         );
         let idle = json!({"name": "checkout", "phase": "idle", "step": null, "share": 0.0, "reason": "not started"});
         check(progress(&idle), &["checkout idle share 0 %: not started"]);
+    }
+
+    #[test]
+    fn a_brief_answer_says_what_is_waited_for() {
+        let check = |waiting: Value, phase: &str, kind: &str, expected: Option<&str>| {
+            let mut rollout = trial();
+            (rollout["waiting"], rollout["phase"]) = (waiting, json!(phase));
+            rollout["plan"] = json!([{"kind": "evidence", "state": "done"}, {"kind": kind, "state": "current"}]);
+            let text = super::rollout(&rollout);
+            let line = text.lines().find_map(|line| line.strip_prefix("waiting  "));
+            assert_eq!(line, expected, "{text}");
+        };
+        let one = "1 of 2 approvals, still to come: releaseManager";
+        check(json!(one), "progressing", "approvals", Some(one));
+        let open = Some("nobody any more: the gate is open");
+        check(Value::Null, "progressing", "approvals", open);
+        check(Value::Null, "promoting", "approvals", open);
+        check(Value::Null, "paused", "approvals", None);
+        check(Value::Null, "progressing", "evidence", None);
+    }
+
+    #[test]
+    fn after_a_success_it_says_until_when_what_goes_on() {
+        let promoted = json!({"phase": "succeeded", "standbyUntil": "2026-11-21T21:56:18.000Z", "watchUntil": null,
+            "rollbackUntil": "2026-11-21T22:00:00.000Z"});
+        let lines: Vec<String> = afterwards(&promoted)
+            .into_iter()
+            .map(|(label, line)| format!("{label}: {line}"))
+            .collect();
+        let expected = [
+            "standby: the former version stands by until 2026-11-21T21:56:18.000Z",
+            "rollback: possible until 2026-11-21T22:00:00.000Z",
+        ];
+        assert_eq!(lines, expected);
+        assert!(afterwards(&trial()).is_empty());
+    }
+
+    #[test]
+    fn what_nobody_judges_is_not_shown_as_judged() {
+        let check = |change: Value, expected: &str| {
+            let mut rollout = trial();
+            for (key, value) in change.as_object().unwrap() {
+                rollout[key] = value.clone();
+            }
+            assert_eq!(judgement(&rollout)[0], expected, "{change}");
+        };
+        let none = json!({"canary": {"requests": 0, "failures": 0, "errorRate": null}});
+        check(json!({}), "pass: errorRate 0.4 %");
+        let yet = "nothing is judged yet: the canary has no weight";
+        check(json!({"share": 0.0, "evidence": none}), yet);
+        check(json!({"share": 0.0, "evidence": none, "phase": "paused"}), yet);
+        // Cohorts vote without weight, and an abort leaves none.
+        check(json!({"share": 0.0}), "pass: errorRate 0.4 %");
+        check(
+            json!({"share": 0.0, "evidence": none, "phase": "aborted"}),
+            "pass: errorRate 0.4 %",
+        );
+        check(json!({"phase": "succeeded", "watchUntil": null}), "not judged any more");
+        check(
+            json!({"phase": "succeeded", "watchUntil": "2026-11-21T22:00:00.000Z"}),
+            "pass: errorRate 0.4 %",
+        );
+        let mut rollout = trial();
+        (rollout["verdict"], rollout["evidence"]) = (Value::Null, Value::Null);
+        assert!(judgement(&rollout).is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::table::Table;
-use super::text::{evidence, items, one_line, percent, span, step, word};
+use super::text::{afterwards, baked, items, judgement, one_line, percent, span, step, waiting, word};
 
 /// What a part of a line says by its colour, where there are colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,14 +85,7 @@ fn head(rollout: &Value) -> Vec<Line> {
     field("strategy", Colour::Plain, format!("{}{mode}", name("strategy")));
     field("release", Colour::Plain, name("release"));
     if !rollout["step"].is_null() {
-        let baked = match rollout["bakeSeconds"].as_f64() {
-            Some(of) if of > 0.0 => {
-                let (baked, of) = (span(&rollout["bakedSeconds"]), span(&rollout["bakeSeconds"]));
-                format!(", baked {baked} of {of}")
-            }
-            Some(_) | None => String::new(),
-        };
-        field("step", Colour::Plain, format!("{}{baked}", step(rollout)));
+        field("step", Colour::Plain, format!("{}{}", step(rollout), baked(rollout)));
     }
     let set = rollout["step"]
         .as_u64()
@@ -103,8 +96,11 @@ fn head(rollout: &Value) -> Vec<Line> {
         Colour::Plain,
         format!("{set}now {} of the split", percent(&rollout["share"])),
     );
-    if rollout["waiting"].is_string() {
-        field("waiting", Colour::Waits, name("waiting"));
+    for (label, line) in afterwards(rollout) {
+        field(label, Colour::Plain, line);
+    }
+    if let Some(waiting) = waiting(rollout) {
+        field("waiting", Colour::Waits, waiting);
     }
     if rollout["frozen"] == true {
         field(
@@ -113,18 +109,17 @@ fn head(rollout: &Value) -> Vec<Line> {
             "nothing moves forward; `serin status` says why".to_owned(),
         );
     }
-    if !rollout["verdict"].is_null() {
-        let colour = match rollout["verdict"].as_str() {
-            Some("pass") => Colour::Good,
-            Some("fail") => Colour::Bad,
-            Some("hold") => Colour::Waits,
-            _ => Colour::Plain,
-        };
-        let reason = one_line(&rollout["verdictReason"]);
-        field("verdict", colour, format!("{}: {reason}", name("verdict")));
-    }
-    for line in evidence(rollout) {
-        field("", Colour::Plain, line);
+    let colour = match rollout["verdict"].as_str() {
+        Some("pass") => Colour::Good,
+        Some("fail") => Colour::Bad,
+        Some("hold") => Colour::Waits,
+        _ => Colour::Plain,
+    };
+    for (index, line) in judgement(rollout).into_iter().enumerate() {
+        // Words in a verdict's place have no colour.
+        let is_verdict = index == 0 && line.starts_with(&format!("{}: ", name("verdict")));
+        let label = if index == 0 { "verdict" } else { "" };
+        field(label, if is_verdict { colour } else { Colour::Plain }, line);
     }
     field("reason", Colour::Plain, one_line(&rollout["reason"]));
     lines
@@ -210,12 +205,16 @@ fn parts(steps: &[Value]) -> Vec<Part<'_>> {
 }
 
 impl Part<'_> {
+    /// The step that is in force, or that the rollout was aborted in.
     fn current(&self) -> Option<usize> {
-        self.steps.iter().position(|step| step["state"] == "current")
+        let at = |step: &Value| step["state"] == "current" || step["state"] == "failed";
+        self.steps.iter().position(at)
     }
 
     fn mark(&self) -> (Colour, &'static str) {
-        if self.current().is_some() {
+        if self.steps.iter().any(|step| step["state"] == "failed") {
+            (Colour::Bad, "✖")
+        } else if self.current().is_some() {
             (Colour::Waits, "●")
         } else if self.steps.iter().all(|step| step["state"] == "done") {
             (Colour::Good, "✔")
@@ -372,6 +371,10 @@ mod tests {
         check(
             ramp(["done"; 3]),
             &["├─ ✔ 1: 0 %, smoke test", "└─ ✔ 2: 5 % to 100 %, 3 steps"],
+        );
+        check(
+            ramp(["done", "failed", "ahead"]),
+            &["├─ ✔ 1: 0 %, smoke test", "└─ ✖ 2: 5 % to 100 %, 2 of 3"],
         );
         // A batch: out of the rotation, then in.
         check(

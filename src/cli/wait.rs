@@ -38,6 +38,7 @@ pub(super) async fn wait(mut caller: Caller<'_, '_>, wanted: Wanted<'_>) -> Exit
     let over = |now: Instant| timeout.is_some_and(|timeout| timeout <= now.duration_since(begun));
     let mut last_seen: Option<Instant> = None;
     let mut last_said = String::new();
+    let mut was_on_trial = false;
     loop {
         let looked = caller.client.ask(Question::get(target)).await;
         let now = Instant::now();
@@ -54,8 +55,12 @@ pub(super) async fn wait(mut caller: Caller<'_, '_>, wanted: Wanted<'_>) -> Exit
                 caller.console.say(&said);
                 last_said = said;
             }
+            was_on_trial |= is_on_trial(&answer.body, release);
             let end = end_of(&answer.body, release);
             if let Some(exit) = end.or(over(now).then_some(Exit::TimedOut)) {
+                if let Some(release) = release.filter(|_| exit == Exit::TimedOut && !was_on_trial) {
+                    caller.console.complain(&never_on_trial(release, &answer.body));
+                }
                 if caller.output == Output::Json {
                     caller.console.say(answer.text.trim_end());
                 }
@@ -70,6 +75,21 @@ pub(super) async fn wait(mut caller: Caller<'_, '_>, wanted: Wanted<'_>) -> Exit
         let left = timeout.map_or(PACE, |timeout| timeout.saturating_sub(now.duration_since(begun)));
         tokio::time::sleep(PACE.min(left)).await;
     }
+}
+
+/// Whether the rollout is, or has been, under way with `release`.
+fn is_on_trial(rollout: &Value, release: Option<&str>) -> bool {
+    let rests = rollout["phase"] == "idle" || rollout["phase"] == "watching";
+    !rests && release.is_some_and(|release| rollout["release"] == release)
+}
+
+/// Why a release that was waited for by name has no end.
+fn never_on_trial(release: &str, rollout: &Value) -> String {
+    format!(
+        "{release} was never on trial within this time; the rollout is {}, and its release is {}",
+        text::word(&rollout["phase"]),
+        text::word(&rollout["release"])
+    )
 }
 
 /// How what is seen ends the waiting; `None`: it goes on. Right after a file was saved the rollout still

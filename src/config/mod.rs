@@ -30,7 +30,7 @@ pub use spec::{
     OutcomeLog, Preview, Rollout, Route, Service, Severity, Spec, Strategy, Tls, Variant,
 };
 
-pub use tokens::{closed_gates, tokens, tokens_file};
+pub use tokens::{closed_gates, is_tokens_file, tokens, tokens_file};
 
 use read::{Reader, Written};
 

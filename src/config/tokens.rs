@@ -116,6 +116,19 @@ pub fn tokens(text: &str, file: &Path) -> Result<Tokens, Problems> {
     }
 }
 
+/// Whether `text` is a tokens file rather than a configuration: it has the key `tokens`, and no other.
+#[must_use]
+pub fn is_tokens_file(text: &str) -> bool {
+    let mut report = Report::new(String::new());
+    let Some((tree, root)) = yaml::parse(text, &mut report) else {
+        return false;
+    };
+    match &tree.get(root).value {
+        Value::Map(entries) => !entries.is_empty() && entries.iter().all(|entry| entry.key == "tokens"),
+        Value::Scalar(_) | Value::List(_) | Value::Bad => false,
+    }
+}
+
 /// The tokens file that the configuration `text` names, also where there is much else wrong with it, so
 /// that the problems of both files can be told at once.
 #[must_use]
@@ -235,7 +248,7 @@ fn closed(gate: &Approvals, tokens: &Tokens) -> Option<String> {
 mod tests {
     use std::path::Path;
 
-    use super::{closed, tokens, tokens_file};
+    use super::{closed, is_tokens_file, tokens, tokens_file};
     use crate::rollout::Approvals;
 
     const HASH: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
@@ -339,6 +352,17 @@ mod tests {
             problems(&file(1001)),
             ["2 tokens: has 1001 tokens; at most 1000 are taken"]
         );
+    }
+
+    #[test]
+    fn a_tokens_file_is_told_from_a_configuration() {
+        let check = |text: &str, expected: bool| assert_eq!(is_tokens_file(text), expected, "{text}");
+        check("tokens: []", true);
+        check("# people\ntokens:\n- { name: ann }", true);
+        check("tokens: []\nversion: 1", false);
+        for text in ["", "{}", "[tokens]", "tokens", "tokens: [", "version: 1"] {
+            check(text, false);
+        }
     }
 
     #[test]

@@ -338,6 +338,10 @@ impl Controller {
         };
         let outcome = match &report.word {
             Word::News(news) => return self.errands.note(&report.rollout, news.clone()),
+            // Nothing moves by itself: it is told, and a person goes on.
+            Word::Failed(reason) if self.ground.spec.rollouts[index].observe => {
+                return self.errands.note(&report.rollout, format!("failed: {reason}"));
+            }
             Word::Done => Ok(()),
             Word::Failed(reason) => Err(reason.as_str()),
         };

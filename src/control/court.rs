@@ -63,6 +63,8 @@ struct Stand {
     /// The canary's part of the two variants' weight, 0 to 1.
     weight: f64,
     term: Term,
+    /// The part of the file whose steps are strides of one ramp.
+    ramp: Option<usize>,
     observe: bool,
 }
 
@@ -197,7 +199,9 @@ impl Case {
         }
         let reading = self.subject.reading(stand, self.subject.stable_side(), now.ms);
         let in_plan = matches!(stand.term, Term::Plan { .. });
-        if in_plan && before.term == stand.term {
+        if in_plan && before.term == stand.term && stand.ramp.is_some() && before.ramp == stand.ramp {
+            self.judge.change_weight(reading, yardstick.baseline());
+        } else if in_plan && before.term == stand.term {
             self.judge.begin_step(reading, yardstick.baseline());
         } else {
             self.judge.begin_test(stand.term, reading);
@@ -233,6 +237,7 @@ impl Stand {
             epoch: ground.epoch(route),
             weight: if both > 0.0 { canary / both } else { 0.0 },
             term: ground.term(index),
+            ramp: ground.ramp(index),
             observe,
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use super::ground::{Changed, Ground};
 use super::journal::{Happening, Kind};
-use super::standing::RouteStanding;
+use super::standing::{Pair, RouteStanding};
 use super::weights::in_file_order;
 use crate::analysis::Verdict;
 use crate::config::{Rollout, Spec};
@@ -144,8 +144,16 @@ impl<'a> Draft<'a> {
 
     /// From now on the rollout moves weight from the one to the other.
     pub(super) fn turn(&mut self, index: usize, (from, _): (usize, usize)) {
+        let file = self.ground.file_pair(index);
         let swapped = from != self.ground.spec.rollouts[index].from;
-        self.ground.rollout_mut(index).swapped = swapped;
+        self.ground.rollout_mut(index).pair = Some(match swapped {
+            false => file,
+            true => Pair {
+                route: file.route,
+                from: file.to,
+                to: file.from,
+            },
+        });
     }
 
     fn put_state(&mut self, index: usize, moved: Move, verdict: Option<Verdict>) {
@@ -157,6 +165,12 @@ impl<'a> Draft<'a> {
         standing.returning = returning;
         standing.answered = false;
         let before = std::mem::replace(&mut standing.state, moved.state);
+        standing.aborted_in = match (before.phase(), standing.state.phase()) {
+            (Phase::Aborted, Phase::Aborted) => standing.aborted_in,
+            (Phase::Succeeded, Phase::Aborted) => Some(standing.plan.steps().len()),
+            (_, Phase::Aborted) => before.step(),
+            _ => None,
+        };
         let (from, to) = places(&before, &standing.state, &standing.plan);
         if before.step() != standing.state.step() {
             standing.approvals.clear();

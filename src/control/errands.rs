@@ -1,7 +1,7 @@
 //! What rollouts ask of the world outside, one errand each: begun when a step needs it, dropped when it
 //! does not any more, and its end told to the controller.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -38,7 +38,7 @@ pub(super) struct Task {
 #[derive(Clone, Debug)]
 pub(super) struct Reporter {
     rollout: Name,
-    key: Key,
+    serial: Serial,
     tx: mpsc::Sender<Report>,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Reporter {
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) rollout: Name,
-    key: Key,
+    serial: Serial,
     pub(super) word: Word,
 }
 
@@ -63,22 +63,34 @@ pub(super) enum Word {
 
 /// Which place of which trial an errand belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
+struct Place {
     trial: u32,
     step: usize,
     since_ms: u64,
 }
 
+/// What an errand is told apart by: no two that were ever begun have the same.
+type Serial = u64;
+
+/// Calls that tell of rollbacks at once, of each rollout; older ones give way.
+const ROLLBACK_CALLS_MAX: usize = 8;
+
 /// The errands under way.
 pub(super) struct Errands {
     launch: Box<dyn Launch>,
     running: BTreeMap<Name, Running>,
+    /// Calls that tell of rollbacks; nobody waits for them.
+    telling: BTreeMap<Name, VecDeque<Running>>,
+    last: Serial,
     tx: mpsc::Sender<Report>,
     rx: mpsc::Receiver<Report>,
 }
 
 struct Running {
-    key: Key,
+    serial: Serial,
+    place: Place,
+    errand: Arc<Errand>,
+    endpoints: Vec<String>,
     abort: AbortHandle,
     news: Option<String>,
 }
@@ -98,7 +110,7 @@ impl Reporter {
     fn report(&self, word: Word) -> Report {
         Report {
             rollout: self.rollout.clone(),
-            key: self.key,
+            serial: self.serial,
             word,
         }
     }
@@ -110,6 +122,8 @@ impl Errands {
         Self {
             launch,
             running: BTreeMap::new(),
+            telling: BTreeMap::new(),
+            last: 0,
             tx,
             rx,
         }
@@ -125,51 +139,60 @@ impl Errands {
             let Some(errand) = standing.state.errand(&standing.plan).or(other.as_ref()) else {
                 continue;
             };
-            let key = Key {
+            let place = Place {
                 trial: standing.trial,
                 // Of an aborted rollout no step is in force; its batches are told apart all the same.
                 step: standing.state.step().unwrap_or(standing.returning as usize),
                 since_ms: standing.state.since_ms(),
             };
+            let task = ground.task(index, Arc::clone(errand), generation);
             let running = match known.remove(&rollout.name) {
-                Some(running) if running.key == key => running,
+                Some(running) if running.is_for(place, &task) => running,
                 other => {
                     drop(other);
-                    let reporter = Reporter {
-                        rollout: rollout.name.clone(),
-                        key,
-                        tx: self.tx.clone(),
-                    };
-                    let task = ground.task(index, Arc::clone(errand), generation);
-                    Running {
-                        key,
-                        abort: self.launch.launch(task, reporter),
-                        news: None,
-                    }
+                    self.begin(&rollout.name, place, task)
                 }
             };
             self.running.insert(rollout.name.clone(), running);
         }
+        self.telling
+            .retain(|name, _| ground.spec.rollouts.iter().any(|rollout| rollout.name == *name));
     }
 
     /// Tells webhooks of a rollback. Nothing waits for them: they are told as often as they are to be tried,
     /// and what becomes of it is logged.
-    pub(super) fn tell_rollback(&self, ground: &Ground, index: usize, generation: u64) {
+    pub(super) fn tell_rollback(&mut self, ground: &Ground, index: usize, generation: u64) {
         let rollout = &ground.spec.rollouts[index];
         for webhook in &rollout.on_rollback {
             let errand = Arc::new(Errand::Webhook(webhook.as_ref().clone()));
-            let reporter = Reporter {
-                rollout: rollout.name.clone(),
-                // No step is ever that far.
-                key: Key {
-                    trial: ground.rollout(index).trial,
-                    step: usize::MAX,
-                    since_ms: 0,
-                },
-                tx: self.tx.clone(),
+            let place = Place {
+                trial: ground.rollout(index).trial,
+                step: 0,
+                since_ms: 0,
             };
-            // Left to itself: it ends by its own limits.
-            drop(self.launch.launch(ground.task(index, errand, generation), reporter));
+            let running = self.begin(&rollout.name, place, ground.task(index, errand, generation));
+            let telling = self.telling.entry(rollout.name.clone()).or_default();
+            telling.push_back(running);
+            if telling.len() > ROLLBACK_CALLS_MAX {
+                telling.pop_front();
+            }
+        }
+    }
+
+    fn begin(&mut self, rollout: &Name, place: Place, task: Task) -> Running {
+        self.last += 1;
+        let reporter = Reporter {
+            rollout: rollout.clone(),
+            serial: self.last,
+            tx: self.tx.clone(),
+        };
+        Running {
+            serial: self.last,
+            place,
+            errand: Arc::clone(&task.errand),
+            endpoints: task.endpoints.clone(),
+            abort: self.launch.launch(task, reporter),
+            news: None,
         }
     }
 
@@ -178,23 +201,31 @@ impl Errands {
         loop {
             // We hold a sender: the channel never ends.
             let report = self.rx.recv().await.expect("a sender is ours");
-            if report.key.step == usize::MAX {
-                match report.word {
-                    Word::Failed(reason) => {
-                        tracing::warn!(rollout = %report.rollout, %reason, "a webhook was not told of the rollback")
-                    }
-                    Word::Done | Word::News(_) => {}
-                }
-                continue;
-            }
             if self
                 .running
                 .get(&report.rollout)
-                .is_some_and(|running| running.key == report.key)
+                .is_some_and(|running| running.serial == report.serial)
             {
                 return report;
             }
+            self.told_of_rollback(&report);
         }
+    }
+
+    /// A call that told of a rollback, or tried to, is over.
+    fn told_of_rollback(&mut self, report: &Report) {
+        let Report { rollout, serial, word } = report;
+        let Some(telling) = self.telling.get_mut(rollout) else {
+            return;
+        };
+        match word {
+            Word::News(_) => return,
+            Word::Done => {}
+            Word::Failed(reason) => {
+                tracing::warn!(%rollout, %reason, "a webhook was not told of the rollback");
+            }
+        }
+        telling.retain(|running| running.serial != *serial);
     }
 
     /// Takes down the last word of an errand, for people.
@@ -212,6 +243,13 @@ impl Errands {
     /// The last word of the errand that a rollout waits for.
     pub(super) fn news(&self, rollout: &Name) -> Option<&str> {
         self.running.get(rollout)?.news.as_deref()
+    }
+}
+
+impl Running {
+    /// Whether it is what a step wants now: the same question to the same ones.
+    fn is_for(&self, place: Place, task: &Task) -> bool {
+        self.place == place && self.errand == task.errand && self.endpoints == task.endpoints
     }
 }
 

@@ -8,13 +8,13 @@ mod course;
 mod people;
 mod rotation;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::draft::{Draft, Wish, release};
 use super::journal::Happening;
-use super::standing::{RolloutStanding, RouteStanding, Standing};
-use super::weights::{declared, in_words};
+use super::standing::{Pair, RolloutStanding, RouteStanding, Standing};
+use super::weights::{declared, in_file_order, in_words};
 use crate::compile::{InForce, Trial};
 use crate::config::{Rollout, Route, Spec};
 use crate::name::Name;
@@ -69,9 +69,18 @@ impl Ground {
             },
             trials: trials.into(),
         };
+        let met: Vec<_> = (0..spec.rollouts.len())
+            .map(|index| ground.known_as(index, &mut known.rollouts))
+            .collect();
         for (index, route) in spec.routes.iter().enumerate() {
             let file = declared(&route.variants);
+            // What people gave a canary that was aborted does not come back with the end of its rollout.
+            let was_aborted = |gone: &RolloutStanding| {
+                let pair = gone.pair.as_ref();
+                gone.state.phase() == Phase::Aborted && pair.is_some_and(|pair| pair.route == route.name)
+            };
             let standing = known.routes.remove(&route.name);
+            let standing = standing.filter(|_| !known.rollouts.values().any(was_aborted));
             let standing = match ground.trials[index] {
                 Some(_) => Some(standing.unwrap_or_else(|| RouteStanding::of_file(file))),
                 None => standing.filter(|standing| standing.by_hand && standing.declared == file),
@@ -81,8 +90,8 @@ impl Ground {
             }
         }
         let mut draft = Draft::new(ground, Wish::FILE, now_ms);
-        for (index, rollout) in spec.rollouts.iter().enumerate() {
-            match known.rollouts.remove(&rollout.name) {
+        for (index, met) in met.into_iter().enumerate() {
+            match met {
                 Some(standing) => draft.meet_rollout(index, standing),
                 None => draft.begin_rollout(index),
             }
@@ -95,7 +104,9 @@ impl Ground {
 
     /// [`Ground::meet`] with what is live; also tells which weights in force the file thereby changed.
     pub(super) fn reload(&self, spec: Arc<Spec>, now_ms: u64) -> Changed {
-        let (next, mut happenings) = Self::meet(spec, self.standing.clone(), now_ms);
+        let mut standing = self.standing.clone();
+        self.forget_approvals(&spec, &mut standing);
+        let (next, mut happenings) = Self::meet(spec, standing, now_ms);
         let routes = self.spec.routes.iter().enumerate();
         let before: HashMap<&Name, usize> = routes.map(|(index, route)| (&route.name, index)).collect();
         let told: HashSet<Name> = happenings.iter().filter_map(|told| told.route.clone()).collect();
@@ -107,6 +118,28 @@ impl Ground {
             }
         }
         (next, happenings)
+    }
+
+    /// Who has approved has approved what the file said: another rollout, route or canary is to be approved anew.
+    fn forget_approvals(&self, next: &Spec, standing: &mut Standing) {
+        for (index, rollout) in self.spec.rollouts.iter().enumerate() {
+            let (_, to) = self.pair(index);
+            let approved = |spec: &Spec| {
+                let rollout = spec.rollouts.iter().find(|other| other.name == rollout.name)?;
+                let route = spec.routes.get(rollout.route)?.clone();
+                let backend = spec.backends.get(route.variants.get(to)?.backend)?.clone();
+                Some((rollout.clone(), route, backend))
+            };
+            let approvals = standing
+                .rollouts
+                .get_mut(&rollout.name)
+                .map(|standing| &mut standing.approvals);
+            if let Some(approvals) = approvals.filter(|approvals| !approvals.is_empty())
+                && approved(&self.spec) != approved(next)
+            {
+                approvals.clear();
+            }
+        }
     }
 
     /// Nobody knows any more how rollouts stood: a canary that was aborted must not come back, so all are
@@ -127,20 +160,65 @@ impl Ground {
 
     /// `from` and `to` of a rollout as it stands.
     pub(super) fn pair(&self, rollout: usize) -> (usize, usize) {
-        let Rollout { name, from, to, .. } = &self.spec.rollouts[rollout];
-        let swapped = self
-            .standing
-            .rollouts
-            .get(name)
-            .is_some_and(|standing| standing.swapped);
-        if swapped { (*to, *from) } else { (*from, *to) }
+        let Rollout {
+            name, route, from, to, ..
+        } = &self.spec.rollouts[rollout];
+        let standing = self.standing.rollouts.get(name);
+        let pair = standing.and_then(|standing| standing.pair.as_ref());
+        let variants = &self.spec.routes[*route].variants;
+        match pair.is_some_and(|pair| pair.from == variants[*to].name) {
+            true => (*to, *from),
+            false => (*from, *to),
+        }
+    }
+
+    /// The same as the file has it, by name.
+    pub(super) fn file_pair(&self, rollout: usize) -> Pair {
+        let Rollout { route, from, to, .. } = self.spec.rollouts[rollout];
+        let Route { name, variants, .. } = &self.spec.routes[route];
+        Pair {
+            route: name.clone(),
+            from: variants[from].name.clone(),
+            to: variants[to].name.clone(),
+        }
+    }
+
+    /// Takes out of `known` what stands of a rollout of the file: under its name where it moved weight between
+    /// the same two variants. A trial of other variants is none of this one. What was aborted is known under
+    /// another name, too: to rename a rollout brings no canary back.
+    fn known_as(&self, rollout: usize, known: &mut BTreeMap<Name, RolloutStanding>) -> Option<RolloutStanding> {
+        let name = &self.spec.rollouts[rollout].name;
+        let file = self.file_pair(rollout);
+        let is_same = |standing: &RolloutStanding| standing.pair.as_ref().is_none_or(|pair| pair.is_of(&file));
+        if known.get(name).is_some_and(is_same) {
+            return known.remove(name);
+        }
+        let is_gone = |other: &Name| self.spec.rollouts.iter().all(|rollout| rollout.name != *other);
+        let renamed = known.iter().find(|(other, standing)| {
+            let is_aborted = standing.state.phase() == Phase::Aborted;
+            is_aborted && is_gone(other) && standing.pair.as_ref().is_some_and(|pair| pair.is_of(&file))
+        });
+        let renamed = renamed.map(|(other, _)| other.clone())?;
+        known.remove(&renamed)
     }
 
     /// `from` and `to` of the next trial: after a success with the roles exchanged, where the file says so.
     pub(super) fn next_pair(&self, rollout: usize) -> (usize, usize) {
         let (from, to) = self.pair(rollout);
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        let swaps = plan.after.swap_roles && state.phase() == Phase::Succeeded;
+        if !plan.after.swap_roles || state.phase() != Phase::Succeeded {
+            return (from, to);
+        }
+        let swaps = match state.canary_ppm(plan) {
+            Some(_) => true,
+            // A person has set weights since: the side that serves is the one to begin with.
+            None => {
+                let Rollout { route, .. } = self.spec.rollouts[rollout];
+                let variants = &self.spec.routes[route].variants;
+                let weights = self.route(route).map(|route| in_file_order(variants, &route.weights));
+                weights.is_some_and(|weights| weights[to] > weights[from])
+            }
+        };
         if swaps { (to, from) } else { (from, to) }
     }
 
@@ -150,12 +228,24 @@ impl Ground {
         let release = release(&self.spec, self.spec.rollouts[rollout].route, to);
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
         let waits_for = match state.needs(plan) {
-            Some(Needs::Approvals(gate)) => Some(format!("approvals: {}", gate.wanted())),
+            Some(Needs::Approvals(gate)) => Some(format!("approvals: {}", gate.asked())),
             Some(Needs::Person) => Some("somebody who resumes".to_owned()),
             _ => None,
         };
         let release = release.map(|release| ("release", release)).into_iter();
         release.chain(waits_for.map(|who| ("waitsFor", who))).collect()
+    }
+
+    /// The release on trial, or last on trial: one that the file brought and that may not begin yet is none.
+    pub(super) fn release_on_trial(&self, rollout: usize) -> Option<String> {
+        let route = self.spec.rollouts[rollout].route;
+        let (_, to) = self.pair(rollout);
+        let in_file = release(&self.spec, route, to)?;
+        let seen = self
+            .rollout(rollout)
+            .releases
+            .get(&self.spec.routes[route].variants[to].name);
+        Some(seen.cloned().unwrap_or(in_file))
     }
 
     /// What is in force on each route of the file, in order.

@@ -6,6 +6,7 @@ use tokio::sync::broadcast;
 
 use super::view::EventRecord;
 use crate::analysis::{Metric, Verdict, VerdictKind};
+pub(super) use crate::audit::WOULD_ABORT;
 use crate::name::Name;
 use crate::rollout::Phase;
 
@@ -13,8 +14,6 @@ use crate::rollout::Phase;
 const EVENTS_MAX: usize = 1_000;
 /// What a reading of the file is told to have come to, when it has problems.
 pub(super) const REFUSED: &str = "refused";
-/// How the reason of a failed verdict begins that nobody acts upon.
-pub(super) const WOULD_ABORT: &str = "would abort: ";
 /// Changes kept for each rollout.
 const HISTORY_MAX: usize = 100;
 /// Of each rollout so many aborts, the newest, keep the proof of their verdict: some 30 KB each.

@@ -39,6 +39,6 @@ pub use evidence::{EvidenceBody, StatisticBody};
 pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
 pub use readings::{Loaded, check_config, read_config};
 pub use view::{
-    BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, ListenerView, MetricsView, ReloadView,
-    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    Afterwards, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, ListenerView, MetricsView,
+    ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };

@@ -38,6 +38,15 @@ pub(super) type Loader = Arc<dyn Fn(&Path) -> Outcome + Send + Sync>;
 /// All problems of both files, or the one that a file cannot be read.
 pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
     let text = read_text(file).map_err(|error| vec![unreadable(file, &error)])?;
+    if config::is_tokens_file(&text) {
+        return Err(vec![Entry {
+            place: file.display().to_string(),
+            path: "tokens".to_owned(),
+            message: "this is a tokens file; give the configuration whose `admin.tokensFile` names it, and both are \
+                      checked"
+                .to_owned(),
+        }]);
+    }
     let spec = check_config(&text, file);
     let tokens_file = match &spec {
         Ok(spec) => spec.tokens_file.clone(),

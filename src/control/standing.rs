@@ -57,8 +57,8 @@ pub(super) struct RolloutStanding {
     pub(super) plan: Plan,
     /// Tells that plan from another one, also after a restart.
     pub(super) marks: Marks,
-    /// Whether `from` and `to` of the file have exchanged their roles.
-    pub(super) swapped: bool,
+    /// Between which variants it moves weight. `None`: a state of an older Serin; as the file has it.
+    pub(super) pair: Option<Pair>,
     /// The releases of the pair's backends that were seen last, by variant.
     pub(super) releases: BTreeMap<Name, String>,
     /// Why it stands where it stands.
@@ -69,6 +69,8 @@ pub(super) struct RolloutStanding {
     /// So many of stable's endpoints were out when the rollout was aborted, and come back batch by batch,
     /// each when it is well; 0: none.
     pub(super) returning: u32,
+    /// Aborted: the step that it was in then; the number of steps: it had passed all. `None`: it was in none.
+    pub(super) aborted_in: Option<usize>,
     /// Whether the side that a start by itself gives its weight back to has answered. Not stored.
     pub(super) answered: bool,
     /// Given for the step in force.
@@ -77,6 +79,22 @@ pub(super) struct RolloutStanding {
     pub(super) commit_ms: Option<u64>,
     /// What the trial has spent of its budget: failures that stable's rate does not explain.
     pub(super) spent: f64,
+}
+
+/// The variants between which a rollout moves weight, by name, in the direction of its present trial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pair {
+    pub(super) route: Name,
+    pub(super) from: Name,
+    pub(super) to: Name,
+}
+
+impl Pair {
+    /// Whether `other` are the same two variants, in either direction.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        let same = |one: &Name, two: &Name| (&self.from, &self.to) == (one, two);
+        self.route == other.route && (same(&other.from, &other.to) || same(&other.to, &other.from))
+    }
 }
 
 /// Digests of a plan's marks. What a plan says may be secret; these are not.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{Directory, StateError};
-use super::standing::{Freeze, RolloutStanding, RouteStanding, Standing};
+use super::standing::{Freeze, Pair, RolloutStanding, RouteStanding, Standing};
 use crate::audit::Anchor;
 use crate::name::Name;
 use crate::rollout::{Approval, Needs, Parts, Phase, Plan, State, Step};
@@ -140,13 +140,15 @@ struct StoredRollout {
     #[serde(default)]
     cleared: bool,
     #[serde(default)]
-    swapped: bool,
+    pair: Option<StoredPair>,
     #[serde(default)]
     releases: BTreeMap<String, String>,
     #[serde(default)]
     trial: u32,
     #[serde(default)]
     returning: u32,
+    #[serde(default)]
+    aborted_in: Option<usize>,
     #[serde(default)]
     approvals: Vec<StoredApproval>,
     #[serde(default)]
@@ -156,6 +158,14 @@ struct StoredRollout {
     plan: Vec<StoredStep>,
     #[serde(default)]
     marks: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredPair {
+    route: String,
+    from: String,
+    to: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -238,6 +248,17 @@ impl StoredFreeze {
     }
 }
 
+impl StoredPair {
+    fn into_pair(self) -> Result<Pair, String> {
+        let name = |text: &str| Name::new(text).map_err(|error| error.to_string());
+        Ok(Pair {
+            route: name(&self.route)?,
+            from: name(&self.from)?,
+            to: name(&self.to)?,
+        })
+    }
+}
+
 impl StoredApproval {
     fn of(approval: &Approval) -> Self {
         Self {
@@ -293,10 +314,15 @@ impl StoredRollout {
             since_ms: parts.since_ms,
             reason: standing.reason.clone(),
             cleared: parts.cleared,
-            swapped: standing.swapped,
+            pair: standing.pair.as_ref().map(|pair| StoredPair {
+                route: pair.route.to_string(),
+                from: pair.from.to_string(),
+                to: pair.to.to_string(),
+            }),
             releases: plain(&standing.releases),
             trial: standing.trial,
             returning: standing.returning,
+            aborted_in: standing.aborted_in,
             approvals: standing.approvals.iter().map(StoredApproval::of).collect(),
             commit_ms: standing.commit_ms,
             spent: standing.spent,
@@ -330,15 +356,17 @@ impl StoredRollout {
             since_ms: self.since_ms,
             reason: self.reason.clone(),
         };
+        let aborted_in = self.aborted_in.filter(|&step| step <= plan.steps().len());
         Ok(RolloutStanding {
             state: State::restore(parts, &plan),
             plan,
             marks: self.marks.into(),
-            swapped: self.swapped,
+            pair: self.pair.map(StoredPair::into_pair).transpose()?,
             releases: named(self.releases, Ok)?,
             reason: self.reason,
             trial: self.trial,
             returning: self.returning,
+            aborted_in,
             answered: false,
             approvals: self.approvals.into_iter().map(StoredApproval::into_approval).collect(),
             commit_ms: self.commit_ms,
@@ -418,7 +446,8 @@ mod tests {
         for (name, standing) in &saved.standing.rollouts {
             let read = &read.standing.rollouts[name];
             assert_eq!((&read.marks, &read.releases), (&standing.marks, &standing.releases));
-            assert_eq!((read.swapped, read.trial), (standing.swapped, standing.trial));
+            assert_eq!(read.aborted_in, standing.aborted_in);
+            assert_eq!((&read.pair, read.trial), (&standing.pair, standing.trial));
             let mut parts = standing.state.parts();
             parts.reason.clone_from(&standing.reason);
             assert_eq!((read.state.parts(), &read.reason), (parts, &standing.reason));
@@ -434,6 +463,23 @@ mod tests {
         check(&saved(None, &[Verb::Start, Verb::Promote { full: true }]));
         check(&saved(None, &[Verb::Start, Verb::Pause]));
         check(&saved(Some([90, 10]), &[Verb::Start, Verb::Abort]));
+    }
+
+    #[test]
+    fn the_step_of_an_abort_is_one_of_the_plan_and_may_be_missing() {
+        let aborted = saved(None, &[Verb::Start, Verb::Promote { full: false }, Verb::Abort]);
+        let text = String::from_utf8(text(&aborted).unwrap()).unwrap();
+        let check = |to: &str, expected: Option<usize>| {
+            let from = "\"abortedIn\": 1,";
+            assert!(text.contains(from), "{text}");
+            let read = parse(&text.replace(from, to)).unwrap();
+            let standing = read.standing.rollouts.values().next().unwrap();
+            assert_eq!(standing.aborted_in, expected, "{to}");
+        };
+        check("\"abortedIn\": 1,", Some(1));
+        check("\"abortedIn\": 3,", Some(3));
+        check("\"abortedIn\": 4,", None);
+        check("", None);
     }
 
     #[test]

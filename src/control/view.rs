@@ -216,10 +216,26 @@ pub struct Course {
     pub strategy: &'static str,
     /// The release on trial, or last on trial.
     pub release: Option<String>,
+    /// Aborted: the index of the step that it was in then; the number of steps: it had passed all.
+    pub aborted_in: Option<usize>,
+    /// What still runs after its success.
+    pub after: Afterwards,
     /// What it waits for just now beside time and evidence, in words.
     pub waiting: Option<String>,
     /// Given for the gate that it stands at.
     pub approvals: Vec<Approval>,
+}
+
+/// Until when what follows a success goes on, in Unix milliseconds. `None`: it is over, or there is none.
+/// What counts the time that Serin was up assumes that it stays up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Afterwards {
+    /// The former version stands by.
+    pub standby_ms: Option<u64>,
+    /// The canary is judged on.
+    pub watch_ms: Option<u64>,
+    /// `rollback` is possible; also `None` where it is until the next start.
+    pub rollback_ms: Option<u64>,
 }
 
 /// One change or verdict: in the journal, the events and a rollout's history.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::controller::{Controller, unix_ms};
-use super::draft::release;
 use super::ground::Ground;
 use super::view::{
     BackendView, Course, EndpointView, FreezeView, MetricsView, RolloutMetrics, RolloutView, RouteView, StatusView,
@@ -126,6 +125,9 @@ impl Controller {
             verdict: self.court.verdict(&rollout.name).cloned(),
             reason: match self.saver.problem() {
                 Some(problem) if step.is_some() => format!("{}; held: {problem}", standing.reason),
+                Some(problem) if self.saver.is_behind() => {
+                    format!("{}; in force, but lost with the process: {problem}", standing.reason)
+                }
                 Some(_) | None => standing.reason.clone(),
             },
             history: self.journal.history(&rollout.name),
@@ -150,7 +152,6 @@ impl Controller {
             };
             (kind, step.part)
         };
-        let (_, to) = self.ground.pair(index);
         Course {
             step_kinds: standing.plan.steps().iter().map(kind).collect(),
             strategy: match rollout.strategy {
@@ -158,7 +159,9 @@ impl Controller {
                 Strategy::BlueGreen => "blueGreen",
                 Strategy::Rolling => "rolling",
             },
-            release: release(&self.ground.spec, rollout.route, to),
+            release: self.ground.release_on_trial(index),
+            aborted_in: standing.aborted_in,
+            after: self.ground.afterwards(index, unix_ms()),
             waiting: self
                 .ground
                 .waiting(index, unix_ms())

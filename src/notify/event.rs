@@ -1,6 +1,6 @@
 //! What a record of the audit log is to those who are told of rollouts. Pure.
 
-use crate::audit::Record;
+use crate::audit::{Record, WOULD_ABORT};
 use crate::config::Severity;
 
 /// Something that channels may be told of.
@@ -100,7 +100,8 @@ pub fn event_of(record: &Record) -> Option<Event> {
     let what = match (record.kind.as_str(), phase(&record.to)) {
         ("rollout", to) => of_rollout(record, phase(&record.from), to)?,
         ("verdict", "hold") => What::Held,
-        ("verdict", "fail") => What::WouldAbort,
+        // Where Serin acts, the abort that follows tells it.
+        ("verdict", "fail") if record.reason.starts_with(WOULD_ABORT) => What::WouldAbort,
         ("approval", _) => What::Approved,
         ("freeze", "frozen") => What::Frozen,
         ("freeze", _) => What::Unfrozen,
@@ -279,7 +280,7 @@ mod tests {
         check("rollout", "file", "idle", "watching", None);
         check("rollout", "file", "aborted", "idle", None);
         check("verdict", "serin", "pass", "hold", Some((What::Held, warn)));
-        check("verdict", "serin", "pass", "fail", Some((What::WouldAbort, warn)));
+        check("verdict", "serin", "pass", "fail", None);
         check("verdict", "serin", "hold", "pass", None);
         check("approval", "ana", "", "1 of 2", Some((What::Approved, None)));
         check("freeze", "ana", "not frozen", "frozen", Some((What::Frozen, None)));
@@ -287,6 +288,19 @@ mod tests {
         for kind in ["weights", "reload", "start", "stop", "audit", "something new"] {
             check(kind, "serin", "progressing", "aborted", None);
         }
+    }
+
+    #[test]
+    fn a_failed_verdict_is_told_only_where_nobody_acts_upon_it() {
+        let check = |reason: &str, expected: Option<What>| {
+            let mut record = record(0, "pass", "fail");
+            record.kind = "verdict".to_owned();
+            record.reason = reason.to_owned();
+            assert_eq!(event_of(&record).map(|event| event.what), expected, "{reason}");
+        };
+        check("would abort: errorRate 5 %", Some(What::WouldAbort));
+        check("errorRate 5 %", None);
+        check("errorRate 5 %, which would abort: no", None);
     }
 
     #[test]

@@ -195,8 +195,9 @@ impl State {
         }
     }
 
-    /// `pause is not possible while the rollout is idle; possible now: start, abort`.
-    fn refusal(&self, plan: &Plan, verb: Verb, now_ms: u64, why: Option<String>) -> Refused {
+    /// What people may ask now, in words: the verbs, `approve` and `setting weights`.
+    #[must_use]
+    pub fn possible(&self, plan: &Plan, now_ms: u64) -> Vec<&'static str> {
         let mut possible: Vec<&str> = Verb::ALL
             .into_iter()
             .filter(|&verb| self.leads_to(plan, verb, now_ms).is_ok())
@@ -209,6 +210,12 @@ impl State {
             possible.push("setting weights");
         }
         possible.dedup();
+        possible
+    }
+
+    /// `pause is not possible while the rollout is idle; possible now: start, abort`.
+    fn refusal(&self, plan: &Plan, verb: Verb, now_ms: u64, why: Option<String>) -> Refused {
+        let possible = self.possible(plan, now_ms);
         let word = verb.as_str();
         let why = match why {
             Some(why) => format!("{word} is not possible: {why}"),

@@ -71,6 +71,25 @@ impl Approvals {
         }
     }
 
+    /// Who must approve in all, in words: `2 people, releaseManager and sre each by one`.
+    #[must_use]
+    pub fn asked(&self) -> String {
+        let people = match self.count {
+            1 => "1 person".to_owned(),
+            count => format!("{count} people"),
+        };
+        match (self.roles.as_slice(), self.count) {
+            ([], 1) => format!("{people} who is approver or admin"),
+            ([], _) => format!("{people}, each approver or admin"),
+            ([role], 1) => format!("{people} who is {role}"),
+            ([role], _) => format!("{people}, each {role}"),
+            (roles @ [first @ .., last], count) => {
+                let least = if count as usize > roles.len() { "at least " } else { "" };
+                format!("{people}, {} and {last} each by {least}one", first.join(", "))
+            }
+        }
+    }
+
     /// Those in force: the newest of each person, in the order given.
     fn valid<'g>(&self, given: &'g [Approval], now_ms: u64) -> Vec<&'g Approval> {
         let life_ms = u64::try_from(self.expires.as_millis()).unwrap_or(u64::MAX);
@@ -198,6 +217,21 @@ mod tests {
             Some("2 of 3 approvals"),
         );
         check(&three, &["ann: sre", "bob: sre", "eve: sre"], None);
+    }
+
+    #[test]
+    fn a_gate_says_whom_it_asks() {
+        let check = |count, roles: &[&str], expected: &str| assert_eq!(gate(count, roles).asked(), expected);
+        check(1, &[], "1 person who is approver or admin");
+        check(2, &[], "2 people, each approver or admin");
+        check(1, &["sre"], "1 person who is sre");
+        check(3, &["sre"], "3 people, each sre");
+        check(
+            2,
+            &["releaseManager", "sre"],
+            "2 people, releaseManager and sre each by one",
+        );
+        check(4, &["a", "b", "c"], "4 people, a, b and c each by at least one");
     }
 
     #[test]

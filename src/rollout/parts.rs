@@ -133,7 +133,7 @@ mod tests {
             if let Ok(by_hand) = state.weights_set(true, 4) {
                 check(by_hand.state);
             }
-            check(state.plan_changed(&Plan::default(), 5));
+            check(state.plan_changed(&plan, &Plan::default(), 5));
         }
         let waits = Place {
             step: 1,

@@ -89,6 +89,15 @@ impl Place {
     pub(super) fn passed(self, tick: &Tick<'_>) -> Option<Move> {
         let Tick { plan, verdict, .. } = *tick;
         let holds = verdict.kind == VerdictKind::Hold && self.weight_ppm > 0;
+        if let Some(step) = plan.steps().get(self.step).filter(|step| step.weight_ppm > 0)
+            && matches!(step.needs, Needs::Evidence { .. })
+            && self.weight_ppm == 0
+        {
+            // The file took out what was waited for: without weight no evidence would ever come.
+            let at = At::entering(plan, self.step);
+            let reason = format!("nothing is waited for any more: {}", at.words(plan));
+            return Some(at.because(reason, tick.now_ms));
+        }
         let baked = figures::time(self.baked);
         let why = match self.needs(plan)? {
             Needs::Evidence { bake_time } if verdict.kind == VerdictKind::Pass && self.baked >= *bake_time => {

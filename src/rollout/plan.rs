@@ -245,12 +245,44 @@ impl Plan {
     }
 
     /// The step after `step`, where `weight_ppm` is in force; `None` at the end. Steps that would take
-    /// weight away again are left out, and a step that was raised in the file is not gone through yet.
+    /// weight away again are left out, but for people's gates; a step that was raised in the file is not
+    /// gone through yet.
     #[must_use]
     pub(super) fn after_step(&self, step: usize, weight_ppm: u32) -> Option<usize> {
         let raised = self.steps.get(step).is_some_and(|step| step.weight_ppm > weight_ppm);
         let first = if raised { step } else { step + 1 };
-        (first..self.steps.len()).find(|&index| self.steps[index].weight_ppm >= weight_ppm)
+        (first..self.steps.len()).find(|&index| {
+            let step = &self.steps[index];
+            step.weight_ppm >= weight_ppm || matches!(step.needs, Needs::Approvals(_))
+        })
+    }
+
+    /// The step in which a place of `old` at `step` goes on, where `weight_ppm` is in force: the nearest by
+    /// weight, but none behind a gate of approvals that was not passed in `old`. `None` for a guard.
+    #[must_use]
+    pub(super) fn place_of(&self, old: &Self, step: usize, weight_ppm: u32) -> Option<usize> {
+        let nearest = self.nearest(weight_ppm)?;
+        let passed = old.gates().take_while(|(index, _)| *index < step).map(|(_, gate)| gate);
+        let known = passed
+            .zip(self.gates())
+            .take_while(|(old, (_, new))| old == new)
+            .count();
+        let barrier = self.gates().nth(known).map(|(index, _)| index);
+        Some(barrier.map_or(nearest, |barrier| nearest.min(barrier)))
+    }
+
+    /// Whether people have to approve at `step` or behind it.
+    #[must_use]
+    pub fn has_gate_from(&self, step: usize) -> bool {
+        self.gates().any(|(index, _)| index >= step)
+    }
+
+    fn gates(&self) -> impl Iterator<Item = (usize, &Approvals)> {
+        let steps = self.steps.iter().enumerate();
+        steps.filter_map(|(index, step)| match &step.needs {
+            Needs::Approvals(gate) => Some((index, gate)),
+            _ => None,
+        })
     }
 
     /// The step that gives the canary everything; `None` for a guard.
@@ -333,6 +365,39 @@ mod tests {
         // The file was changed, and the weight of the step before stands.
         check(0, 30, Some(3));
         check(1, 20, Some(1));
+    }
+
+    #[test]
+    fn no_gate_is_passed_by_an_edit() {
+        let gate = |percent: u32, count| {
+            let approvals = Approvals {
+                count,
+                roles: Vec::new(),
+                expires: Duration::from_secs(1),
+            };
+            Step::new(percent * 10_000, Needs::Approvals(approvals))
+        };
+        let weigh = |percent: u32| Step::weigh(percent * 10_000, Duration::ZERO);
+        let plan = |steps: Vec<Step>| Plan::new(steps).unwrap();
+        let check = |old: &Plan, step, percent: u32, new: &Plan, expected| {
+            assert_eq!(new.place_of(old, step, percent * 10_000), Some(expected));
+        };
+        let plain = plan(vec![weigh(10), weigh(60), weigh(100)]);
+        let gated = plan(vec![weigh(10), gate(10, 2), weigh(100)]);
+        check(&plain, 1, 60, &gated, 1);
+        check(&gated, 1, 10, &gated, 0);
+        check(&gated, 2, 100, &gated, 2);
+        // Another gate is one that was not passed.
+        let stricter = plan(vec![weigh(10), gate(10, 3), weigh(100)]);
+        check(&gated, 2, 100, &stricter, 1);
+        // The one that was passed is; a second one is not.
+        let twice = plan(vec![weigh(10), gate(10, 2), weigh(50), gate(50, 2), weigh(100)]);
+        check(&gated, 2, 100, &twice, 3);
+        assert_eq!(
+            gated.after_step(0, 600_000),
+            Some(1),
+            "nor is it left out for its weight"
+        );
     }
 
     #[test]

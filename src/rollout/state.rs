@@ -258,15 +258,15 @@ impl State {
         })
     }
 
-    /// The plan was changed to `new`, another one: phase and weight stay, the step is the nearest by
+    /// The plan was changed from `old` to `new`, another one: phase and weight stay, the step is the nearest by
     /// weight. Steps that are all gone leave their weight, watched.
     #[must_use]
-    pub fn plan_changed(&self, new: &Plan, now_ms: u64) -> Self {
+    pub fn plan_changed(&self, old: &Plan, new: &Plan, now_ms: u64) -> Self {
         let (At::Running(place) | At::Paused { place, .. }) = self.at else {
             return self.clone();
         };
         let by_hand = matches!(self.at, At::Paused { by_hand: true, .. });
-        let Some(step) = new.nearest(place.weight_ppm) else {
+        let Some(step) = new.place_of(old, place.step, place.weight_ppm) else {
             let left_ppm = (!by_hand).then_some(place.weight_ppm);
             let reason = "the plan has no steps any more; its last weight stands, watched".to_owned();
             return At::Watching { left_ppm }.because(reason, now_ms).state;
@@ -359,8 +359,10 @@ impl At {
 
     /// What comes after `place`: the next step, or success.
     pub(super) fn after(plan: &Plan, place: Place) -> Self {
-        plan.after_step(place.step, place.weight_ppm)
-            .map_or(Self::SUCCEEDED, |step| Self::entering(plan, step))
+        match plan.after_step(place.step, place.weight_ppm) {
+            Some(step) => Self::entering(plan, step).no_less_than(place.weight_ppm),
+            None => Self::SUCCEEDED,
+        }
     }
 
     /// In force at `step`. A step of 100 % that bakes no time is not waited for (rule 13); one that waits
@@ -375,6 +377,22 @@ impl At {
             }
             Needs::Person => Self::Paused { place, by_hand: false },
             _ => Self::Running(place),
+        }
+    }
+
+    /// A gate that the file put in front of the weight in force takes none of it away.
+    fn no_less_than(self, weight_ppm: u32) -> Self {
+        let raise = |place: Place| Place {
+            weight_ppm: place.weight_ppm.max(weight_ppm),
+            ..place
+        };
+        match self {
+            Self::Running(place) => Self::Running(raise(place)),
+            Self::Paused { place, by_hand } => Self::Paused {
+                place: raise(place),
+                by_hand,
+            },
+            other => other,
         }
     }
 
@@ -666,7 +684,7 @@ pub(super) mod tests {
     fn a_changed_plan_keeps_phase_and_weight_and_takes_the_nearest_step() {
         let check = |phase, new: &[(u32, u64)], step, ppm| {
             let new = plan(new);
-            let found = in_phase(phase).plan_changed(&new, 7);
+            let found = in_phase(phase).plan_changed(&three_steps(), &new, 7);
             assert_eq!(
                 (found.phase(), found.step(), found.canary_ppm(&new)),
                 (phase, step, ppm),
@@ -692,7 +710,7 @@ pub(super) mod tests {
     #[test]
     fn after_a_changed_plan_the_next_step_is_above_the_weight_in_force() {
         let new = plan(&[(25, 1), (30, 1), (100, 1)]);
-        let kept = in_phase(Phase::Progressing).plan_changed(&new, 7);
+        let kept = in_phase(Phase::Progressing).plan_changed(&three_steps(), &new, 7);
         let next = ticked(&kept, &new, VerdictKind::Pass, 1);
         assert_eq!((next.step(), next.canary_ppm(&new)), (Some(1), Some(300_000)));
     }
@@ -700,13 +718,13 @@ pub(super) mod tests {
     #[test]
     fn a_plan_whose_steps_are_gone_leaves_its_weight_watched() {
         let gone = Plan::default();
-        let left = in_phase(Phase::Promoting).plan_changed(&gone, 7);
+        let left = in_phase(Phase::Promoting).plan_changed(&three_steps(), &gone, 7);
         assert_eq!(
             (left.phase(), left.canary_ppm(&gone)),
             (Phase::Watching, Some(1_000_000))
         );
         let by_hand = in_phase(Phase::Paused).weights_set(true, 3).unwrap().state;
-        let left = by_hand.plan_changed(&gone, 7);
+        let left = by_hand.plan_changed(&three_steps(), &gone, 7);
         assert_eq!((left.phase(), left.canary_ppm(&gone)), (Phase::Watching, None));
     }
 

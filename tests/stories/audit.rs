@@ -353,10 +353,18 @@ fn a_file_that_has_grown_large_is_put_aside_and_goes_on_in_another() {
     };
     let mut serin = Serin::with(options, &with_rollout(&app));
     let reason = "because ".repeat(100);
-    let files = |serin: &Serin| fs::read_dir(serin.dir().join("state")).expect("it is there").count();
-    let before = files(&serin);
+    // Others come and go there while the state is written.
+    let put_aside = |serin: &Serin| -> Vec<std::path::PathBuf> {
+        let files = fs::read_dir(serin.dir().join("state")).expect("it is there");
+        let files = files.map(|entry| entry.expect("an entry").path());
+        let is_old = |path: &std::path::PathBuf| {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            name.is_some_and(|name| name.starts_with("audit.0"))
+        };
+        files.filter(is_old).collect()
+    };
     let mut changes = 0;
-    while files(&serin) < before + 2 {
+    while put_aside(&serin).len() < 2 {
         changes += 1;
         let body = format!(r#"{{"weights":{{"stable":1000,"canary":{changes}}},"reason":"{reason}"}}"#);
         assert_eq!(serin.admin("PUT", "/v1/routes/shop/weights", &body).status, 200);
@@ -370,15 +378,7 @@ fn a_file_that_has_grown_large_is_put_aside_and_goes_on_in_another() {
         .filter(|record| record["kind"] == "weights")
         .count();
     assert_eq!(weights, changes);
-    let second = fs::read_dir(serin.dir().join("state"))
-        .expect("it is there")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("audit.0"))
-        })
-        .max()
-        .expect("it was put aside");
+    let second = put_aside(&serin).into_iter().max().expect("it was put aside");
     fs::remove_file(second).expect("it can be removed");
     let (good, said) = verify(&serin);
     assert!(!good && said.contains("missing before it"), "{said}");

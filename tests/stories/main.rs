@@ -18,6 +18,7 @@ mod cli;
 mod crash;
 mod damage;
 mod drain;
+mod edits;
 mod gates;
 mod h2;
 mod harness;

@@ -25,10 +25,11 @@ impl Draft<'_> {
             state,
             plan: rollout.plan.clone(),
             marks: marks(&rollout.plan),
-            swapped: false,
+            pair: Some(self.ground.file_pair(index)),
             releases: releases.collect(),
             trial: 0,
             returning: 0,
+            aborted_in: None,
             answered: false,
             approvals: Vec::new(),
             commit_ms: None,
@@ -59,13 +60,15 @@ impl Draft<'_> {
             return;
         }
         let before = std::mem::replace(&mut standing.marks, marks(plan));
-        standing.plan = plan.clone();
+        let old = std::mem::replace(&mut standing.plan, plan.clone());
         if before == standing.marks {
             // What was stored stood for this plan.
             return;
         }
-        let state = standing.state.plan_changed(plan, now_ms);
+        let state = standing.state.plan_changed(&old, plan, now_ms);
         standing.approvals.clear();
+        // Its steps are others.
+        standing.aborted_in = None;
         if plan.health().is_none() {
             // Nobody says any more how to check them.
             standing.returning = 0;

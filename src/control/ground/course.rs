@@ -7,8 +7,9 @@ use crate::analysis::{Term, Verdict, figures};
 use crate::config::Rollout;
 use crate::control::draft::{Draft, Wish, release};
 use crate::control::standing::{Freeze, RolloutStanding};
+use crate::control::view::Afterwards;
 use crate::control::weights::declared;
-use crate::rollout::{Errand, Needs, Phase, Smoke, SmokeCheck, State, Tick};
+use crate::rollout::{Errand, Needs, Phase, Smoke, SmokeCheck, State, Step, Tick};
 use crate::share::MILLION;
 
 /// The former stable is asked this often, and has so long to answer.
@@ -127,6 +128,36 @@ impl Ground {
             (Some(step), Some(held)) => Some(format!("{step}; {held}")),
             (step, held) => step.or(held),
         }
+    }
+
+    /// Until when what follows its success goes on.
+    pub(in crate::control) fn afterwards(&self, rollout: usize, now_ms: u64) -> Afterwards {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        if state.phase() != Phase::Succeeded {
+            return Afterwards::default();
+        }
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let passed = state.baked();
+        let left = |term: Duration| (passed < term).then(|| now_ms.saturating_add(ms(term - passed)));
+        let window = plan.after.rollback_window;
+        let closes = window.map(|window| state.since_ms().saturating_add(ms(window)));
+        Afterwards {
+            standby_ms: left(plan.after.standby),
+            watch_ms: left(plan.after.watch),
+            rollback_ms: closes.filter(|closes| now_ms <= *closes),
+        }
+    }
+
+    /// The part of the file whose steps are the strides of one ramp, where such a stride is in force.
+    pub(in crate::control) fn ramp(&self, rollout: usize) -> Option<usize> {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let stride = |step: &Step| matches!(step.needs, Needs::Evidence { .. }) && step.rotation.is_none();
+        let step = plan.steps().get(state.step()?).filter(|step| stride(step))?;
+        let strides = plan
+            .steps()
+            .iter()
+            .filter(|other| stride(other) && other.part == step.part);
+        (strides.count() > 1).then_some(step.part)
     }
 
     /// Whether time alone can move a rollout on.

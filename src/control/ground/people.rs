@@ -4,9 +4,12 @@ use crate::config::Route;
 use crate::control::draft::{Draft, Wish};
 use crate::control::standing::{Freeze, RolloutStanding, RouteStanding};
 use crate::control::weights::{by_name, declared};
-use crate::rollout::{Approval, Needs, Refused, Verb};
+use crate::rollout::{Approval, Needs, Phase, Refused, Verb};
 
 use super::{Changed, Ground, Ordered};
+
+/// Verbs that are refused while nothing may move forward.
+const MOVES_FORWARD: [&str; 5] = ["start", "promote", "resume", "retry", "setting weights"];
 
 impl Ground {
     /// What a person asks of a rollout. `order`: how, where it is a start.
@@ -22,13 +25,17 @@ impl Ground {
         now_ms: u64,
     ) -> Result<Changed, Refused> {
         let standing = self.rollout(rollout);
-        let moved = standing.state.command(&standing.plan, verb, now_ms)?;
-        if let Some(why) = self.held(rollout, now_ms).filter(|_| verb.moves_forward()) {
-            return Err(Refused(format!(
-                "{} is not possible: {why}; abort works",
-                verb.as_str()
-            )));
+        let moved = standing.state.command(&standing.plan, verb, now_ms);
+        let held = self.held(rollout, now_ms);
+        if let Some(held) = held.filter(|_| verb.moves_forward() || moved.is_err()) {
+            let possible = self.possible(rollout, now_ms);
+            let why = match &moved {
+                Ok(_) => format!("{} is not possible: {held}", verb.as_str()),
+                Err(Refused(why)) => format!("{}; {held}", why.split("; possible now").next().unwrap_or_default()),
+            };
+            return Err(Refused(format!("{why}; possible now: {possible}")));
         }
+        let moved = moved?;
         let begins = matches!(verb, Verb::Start | Verb::Retry);
         let mut draft = Draft::new(self.clone(), wish, now_ms);
         if begins {
@@ -43,6 +50,15 @@ impl Ground {
         Ok(draft.finish())
     }
 
+    /// What people may ask of a rollout now, in words.
+    fn possible(&self, rollout: usize, now_ms: u64) -> String {
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let held = self.held(rollout, now_ms).is_some();
+        let mut possible = state.possible(plan, now_ms);
+        possible.retain(|word| !held || !MOVES_FORWARD.contains(word));
+        possible.join(", ")
+    }
+
     /// Between which variants a start moves weight. Who turns a rollout round names the side that has
     /// less: to begin with the other one would move users at once, and nobody would judge it.
     fn direction(&self, rollout: usize, order: &Ordered) -> Result<(usize, usize), Refused> {
@@ -51,10 +67,10 @@ impl Ground {
         };
         let spec = &self.spec.rollouts[rollout];
         let weights = self.in_force_on(spec.route);
-        if (from, to) != self.pair(rollout) && weights[to] > weights[from] {
+        if (from, to) != self.pair(rollout) && weights[to] >= weights[from] {
             let name = &self.spec.routes[spec.route].variants[to].name;
             return Err(Refused(format!(
-                "{name} has most of the weight already; start towards the other variant, or leave the direction out"
+                "{name} has at least as much weight already; start towards the other variant, or leave the direction out"
             )));
         }
         Ok((from, to))
@@ -86,8 +102,9 @@ impl Ground {
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
         let Some(Needs::Approvals(gate)) = state.needs(plan) else {
             let phase = state.phase().as_str();
+            let possible = self.possible(rollout, now_ms);
             return Err(Refused(format!(
-                "no gate of this rollout waits for approvals now: it is {phase}"
+                "no gate of this rollout waits for approvals now: it is {phase}; possible now: {possible}"
             )));
         };
         let missing = |approvals: &[Approval]| gate.missing(approvals, now_ms).unwrap_or_else(|| "approved".to_owned());
@@ -119,7 +136,7 @@ impl Ground {
         now_ms: u64,
     ) -> Result<Changed, Refused> {
         let Route { name, variants, .. } = &self.spec.routes[route];
-        self.may_weigh(route, weights)?;
+        self.may_weigh(route, weights, now_ms)?;
         let mut ground = self.clone();
         let standing = RouteStanding {
             declared: declared(variants),
@@ -137,25 +154,39 @@ impl Ground {
         Ok(draft.finish())
     }
 
-    /// While all is frozen a person may take weight from a canary, and nothing else.
-    fn may_weigh(&self, route: usize, weights: &[u32]) -> Result<(), Refused> {
-        let Some(Freeze { by, .. }) = &self.standing.frozen else {
-            return Ok(());
-        };
-        let lowers = self.rollout_on(route).is_some_and(|rollout| {
-            let (_, to) = self.pair(rollout);
-            let part = |weights: &[u32]| {
-                let sum: u64 = weights.iter().copied().map(u64::from).sum();
-                (u64::from(weights[to]), sum)
+    /// Weight may be taken from a canary at any time. By hand it gets more only where the rollout might give it
+    /// more: not while all is frozen, not outside of its window, and not in front of people who have to approve.
+    fn may_weigh(&self, route: usize, weights: &[u32], now_ms: u64) -> Result<(), Refused> {
+        let Some(rollout) = self.rollout_on(route) else {
+            return match &self.standing.frozen {
+                Some(Freeze { by, .. }) => Err(Refused(format!("frozen by {by}; unfreeze first"))),
+                None => Ok(()),
             };
-            let ((now, all_now), (then, all_then)) = (part(&self.in_force_on(route)), part(weights));
-            u128::from(then) * u128::from(all_now) <= u128::from(now) * u128::from(all_then)
-        });
-        if lowers {
+        };
+        if !self.raises(rollout, weights) {
             return Ok(());
         }
+        let RolloutStanding { state, plan, .. } = self.rollout(rollout);
+        let is_gated = state.phase() != Phase::Succeeded && plan.has_gate_from(state.step().unwrap_or(0));
+        let gate = || "people have to approve before the canary gets more".to_owned();
+        let Some(why) = self.held(rollout, now_ms).or_else(|| is_gated.then(gate)) else {
+            return Ok(());
+        };
+        let possible = self.possible(rollout, now_ms);
         Err(Refused(format!(
-            "frozen by {by}: weights may only be taken from a canary; unfreeze first"
+            "{why}: weights by hand may only be taken from it; possible now: {possible}"
         )))
+    }
+
+    /// Whether the canary's part of the split would be larger.
+    fn raises(&self, rollout: usize, weights: &[u32]) -> bool {
+        let (_, to) = self.pair(rollout);
+        let part = |weights: &[u32]| {
+            let sum: u64 = weights.iter().copied().map(u64::from).sum();
+            (u128::from(weights[to]), u128::from(sum))
+        };
+        let now = self.in_force_on(self.spec.rollouts[rollout].route);
+        let ((now, all_now), (then, all_then)) = (part(&now), part(weights));
+        then * all_now > now * all_then
     }
 }

@@ -187,10 +187,10 @@ impl Life {
             direction,
             commit_ms: None,
         };
-        let swapped = self.ground.rollout(0).swapped;
+        let swapped = self.ground.rollout(0).pair.clone();
         match self.ground.command(0, verb, &order, PERSON, self.now_ms) {
             Ok(changed) => {
-                if changed.0.rollout(0).swapped != swapped {
+                if changed.0.rollout(0).pair != swapped {
                     self.meet("swapped");
                 }
                 if verb == Verb::Rollback {
@@ -353,11 +353,11 @@ impl Life {
         )?;
         // Rule 4: nothing that was acknowledged is lost, nor is anything made up.
         if self.event == Event::Crash && !behind {
-            let same = (phase, part, new.swapped, &new.approvals, new.trial)
+            let same = (phase, part, &new.pair, &new.approvals, new.trial)
                 == (
                     phase_before,
                     Self::part(&self.before, to),
-                    old.swapped,
+                    &old.pair,
                     &old.approvals,
                     old.trial,
                 );

@@ -585,6 +585,12 @@ fn approvals_are_for_one_release_and_one_plan() {
     };
     assert_eq!(approved().ground.rollout(0).approvals.len(), 1);
     assert_eq!(approved().restart(|_| {}).ground.rollout(0).approvals.len(), 1);
+    let other_route = approved().reload(|spec| spec.routes[1].timeout = Duration::from_secs(9));
+    assert_eq!(other_route.ground.rollout(0).approvals.len(), 1);
+    let endpoints = approved().reload(|spec| spec.backends[1].endpoints[0].port = 10);
+    assert_eq!(endpoints.ground.rollout(0).approvals.len(), 0);
+    let limits = approved().reload(|spec| spec.rollouts[0].warm_up = 7);
+    assert_eq!(limits.ground.rollout(0).approvals.len(), 0);
     let released = approved().reload(|spec| spec.backends[1].release = Some("v1.6.0".into()));
     assert_eq!(released.ground.rollout(0).approvals.len(), 0);
     let planned = approved().reload(with_plan(vec![two_people(), two_people()], After::default()));
@@ -624,10 +630,90 @@ fn after_a_success_the_roles_are_exchanged_where_the_file_says_so() {
 }
 
 #[test]
+fn a_release_that_may_not_begin_yet_is_not_the_one_on_trial() {
+    let check = |story: &Story, expected: Option<&str>| {
+        assert_eq!(
+            story.ground.release_on_trial(0).as_deref(),
+            expected,
+            "{:?}",
+            story.happenings
+        );
+    };
+    let to = |release: Option<&str>| {
+        let release = release.map(str::to_owned);
+        move |spec: &mut Spec| spec.backends[1].release = release
+    };
+    let story = Story::begin(spec(|spec| spec.rollouts[0].auto_start = true)).succeed();
+    check(&story, Some("v1.5.0"));
+    let story = story.freeze(true).reload(to(Some("v1.6.0")));
+    check(&story, Some("v1.5.0"));
+    let mut story = story.freeze(false);
+    story.ground.knocked(0);
+    let story = story.catch_up();
+    check(&story, Some("v1.6.0"));
+    check(&story.reload(to(None)), None);
+}
+
+#[test]
+fn an_aborted_rollout_knows_the_step_that_it_was_in() {
+    let check = |story: Story, expected: Option<usize>| {
+        assert_eq!(story.ground.rollout(0).aborted_in, expected, "{:?}", story.happenings);
+    };
+    let begun = || Story::begin(spec(|_| {}));
+    let second = || begun().command(Verb::Start).tick(VerdictKind::Pass, 10);
+    check(second(), None);
+    check(begun().command(Verb::Abort), None);
+    check(begun().command(Verb::Start).command(Verb::Abort), Some(0));
+    check(second().tick(VerdictKind::Fail, 1), Some(1));
+    check(
+        second().command(Verb::Pause).command(Verb::Abort).restart(|_| {}),
+        Some(1),
+    );
+    check(begun().succeed().command(Verb::Rollback), Some(3));
+    check(second().command(Verb::Abort).command(Verb::Retry), None);
+    let planned = |spec: &mut Spec| spec.rollouts[0].plan = plan(&[(50_000, 10), (1_000_000, 0)]);
+    check(second().command(Verb::Abort).reload(planned), None);
+}
+
+#[test]
+fn after_a_success_it_is_known_until_when_what_goes_on() {
+    let seconds = Duration::from_secs;
+    let after = |rollback_window| After {
+        watch: seconds(10),
+        standby: seconds(20),
+        rollback_window,
+        swap_roles: false,
+    };
+    let half = || vec![Step::weigh(500_000, Duration::ZERO)];
+    let story = Story::begin(spec(with_plan(half(), after(Some(seconds(60)))))).command(Verb::Start);
+    let until = |story: &Story, now_ms| {
+        let found = story.ground.afterwards(0, now_ms);
+        [found.standby_ms, found.watch_ms, found.rollback_ms]
+    };
+    assert_eq!(until(&story, 5_000), [None; 3], "not yet");
+    let story = story
+        .tick(VerdictKind::Pass, 1)
+        .stands(Phase::Succeeded, [0, 1_000_000]);
+    let closes = Some(story.ground.rollout(0).state.since_ms() + 60_000);
+    assert_eq!(until(&story, 5_000), [Some(25_000), Some(15_000), closes]);
+    // Serin was up for twelve seconds of these forty.
+    let story = story.tick(VerdictKind::Pass, 12);
+    assert_eq!(until(&story, 45_000), [Some(53_000), None, closes]);
+    let story = story.tick(VerdictKind::Pass, 12);
+    assert_eq!(until(&story, 100_000), [None; 3]);
+    assert_eq!(until(&story.command(Verb::Rollback), 5_000), [None; 3]);
+    let open = Story::begin(spec(with_plan(half(), after(None)))).command(Verb::Start);
+    assert_eq!(until(&open.tick(VerdictKind::Pass, 1), 5_000)[2], None);
+}
+
+#[test]
 fn a_direction_is_towards_the_side_that_has_less() {
     let half = || spec(with_plan(vec![Step::weigh(500_000, Duration::ZERO)], After::default()));
     let refused = Story::begin(half()).start_towards((1, 0)).err().unwrap().0;
-    assert!(refused.contains("stable has most of the weight already"), "{refused}");
+    assert!(
+        refused.contains("stable has at least as much weight already"),
+        "{refused}"
+    );
     let story = Story::begin(half()).command(Verb::Start).tick(VerdictKind::Pass, 1);
     let story = story
         .stands(Phase::Succeeded, [0, 1_000_000])
@@ -665,7 +751,10 @@ fn nothing_moves_forward_while_all_is_frozen_and_an_abort_does() {
         .freeze(true)
         .tick(VerdictKind::Pass, 100)
         .stands(Phase::Progressing, [950_000, 50_000])
-        .refuses(Verb::Promote { full: false }, "frozen by alice (try it); abort works")
+        .refuses(
+            Verb::Promote { full: false },
+            "frozen by alice (try it); possible now: abort, pause",
+        )
         .reload(|spec| spec.backends[1].release = Some("v1.6.0".into()))
         .restart(|_| {})
         .stands(Phase::Progressing, [950_000, 50_000]);
@@ -912,4 +1001,66 @@ fn the_next_release_waits_until_the_side_that_gets_its_weight_back_answers() {
         .succeed()
         .command(Verb::Start)
         .stands(Phase::Progressing, [950_000, 50_000]);
+}
+
+#[test]
+fn an_aborted_canary_stays_without_weight_whatever_the_file_makes_of_the_pair() {
+    let aborted = || {
+        file()
+            .command(Verb::Start)
+            .command(Verb::Abort)
+            .stands(Phase::Aborted, [1_000_000, 0])
+    };
+    let exchanged = |spec: &mut Spec| (spec.rollouts[0].from, spec.rollouts[0].to) = (1, 0);
+    aborted().reload(exchanged).stands(Phase::Aborted, [1_000_000, 0]);
+    aborted().restart(exchanged).stands(Phase::Aborted, [1_000_000, 0]);
+    file()
+        .succeed()
+        .reload(exchanged)
+        .stands(Phase::Succeeded, [0, 1_000_000]);
+    file()
+        .command(Verb::Start)
+        .reload(exchanged)
+        .stands(Phase::Progressing, [950_000, 50_000]);
+    // Another name brings nothing back, nor does the end of the rollout.
+    let by_hand = || {
+        file()
+            .by_hand([70, 30])
+            .command(Verb::Abort)
+            .stands(Phase::Aborted, [1_000_000, 0])
+    };
+    by_hand()
+        .reload(|spec| spec.rollouts[0].name = name("shop-2"))
+        .stands(Phase::Aborted, [1_000_000, 0]);
+    let gone = by_hand().reload(|spec| spec.rollouts.clear());
+    assert_eq!(gone.ground.in_force()[0].weights, [100, 0]);
+}
+
+#[test]
+fn a_trial_of_other_variants_is_none_of_this_one() {
+    let third = |spec: &mut Spec| {
+        let mut third = spec.routes[0].variants[1].clone();
+        (third.name, third.weight) = (name("third"), 10);
+        spec.routes[0].variants.push(third);
+    };
+    let story = file()
+        .reload(third)
+        .command(Verb::Start)
+        .command(Verb::Abort)
+        .reload(|spec| (spec.rollouts[0].from, spec.rollouts[0].to) = (1, 2));
+    assert_eq!(story.ground.in_force()[0].weights, [100, 0, 10]);
+    assert_eq!(story.ground.rollout(0).state.phase(), Phase::Watching);
+}
+
+#[test]
+fn by_hand_nobody_goes_past_people_who_have_to_approve() {
+    let gated = || Story::begin(spec(with_plan(vec![two_people()], After::default())));
+    let refused = |story: &Story, weights: [u32; 2]| {
+        let found = story.ground.set_weights(0, &weights, ALICE, 0);
+        found.map_or_else(|refused| refused.0, |_| String::new())
+    };
+    assert!(refused(&gated(), [50, 50]).contains("people have to approve"));
+    let paused = gated().command(Verb::Start).command(Verb::Pause);
+    assert!(refused(&paused, [0, 100]).contains("people have to approve"));
+    assert_eq!(refused(&paused, [100, 0]), "");
 }

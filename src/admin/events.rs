@@ -17,6 +17,7 @@ use super::Admin;
 use super::api;
 use super::caller::Caller;
 use super::problem::{Kind, Problem};
+use super::seats::Stays;
 use crate::control::{Asked, Entry, EventRecord};
 use crate::people::Tokens;
 
@@ -47,7 +48,9 @@ pub(super) async fn events(
         _permit: permit,
     };
     let keep_alive = sse::KeepAlive::new().interval(KEEP_ALIVE);
-    Ok(sse::Sse::new(stream.run()).keep_alive(keep_alive).into_response())
+    let mut answer = sse::Sse::new(stream.run()).keep_alive(keep_alive).into_response();
+    answer.extensions_mut().insert(Stays);
+    Ok(answer)
 }
 
 /// Events still kept from this id on are sent first. Left out: only what happens from now on.

@@ -45,7 +45,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use self::caller::Refusals;
 pub(crate) use self::instant::rfc3339;
 use self::problem::{Kind, Problem};
-use self::seats::{Answering, Seat, Seats};
+use self::seats::{Answering, Seat, Seats, Stays};
 use crate::control::{Asked, Entry, Handle};
 use crate::measure::ProxyCells;
 use crate::name::Name;
@@ -61,6 +61,9 @@ const CONNECTIONS_MAX: usize = 256;
 
 /// Requests at once; they all wait for the one control task.
 const REQUESTS_MAX: usize = 64;
+
+/// Pages of metrics at once. They need no token, so that they must not take the room of requests that do.
+const METRICS_MAX: usize = 8;
 
 /// For the answer's head, the request's body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -176,7 +179,8 @@ async fn serve_connection(stream: TcpStream, seat: Arc<Seat>, app: Router, mut s
                 return std::future::pending().await;
             };
             let answer = app.oneshot(request).await?;
-            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, busy)))
+            let stays = answer.extensions().get::<Stays>().is_some();
+            Ok::<_, Infallible>(answer.map(|body| Answering::new(body, stays.then_some(busy))))
         }
     });
     let mut connection = pin!(
@@ -212,8 +216,11 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         .route("/readyz", get(handlers::readyz))
         .method_not_allowed_fallback(handlers::wrong_method)
         .layer(guard.clone());
-    Router::new()
+    let metrics = Router::new()
         .route("/metrics", get(handlers::metrics))
+        .method_not_allowed_fallback(handlers::wrong_method)
+        .layer(guard.clone());
+    let rest = Router::new()
         .route("/v1/status", get(handlers::status))
         .route("/v1/config", get(handlers::config))
         .route("/v1/config/check", post(handlers::check_config))
@@ -239,28 +246,34 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         .route("/ofrep/{*rest}", any(handlers::not_supported_yet))
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::wrong_method)
-        .layer(guard)
-        .layer(
-            ServiceBuilder::new()
-                .layer(CatchPanicLayer::custom(|_| {
-                    Problem::new(Kind::Internal, "a fault of ours; the log says more").into_response()
-                }))
-                .layer(HandleErrorLayer::new(refused_by_coat))
-                .layer(LoadShedLayer::new())
-                .layer(GlobalConcurrencyLimitLayer::new(REQUESTS_MAX))
-                .layer(TimeoutLayer::new(REQUEST_TIMEOUT))
-                .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
-        )
+        .layer(guard);
+    coat(rest, REQUESTS_MAX)
+        .merge(coat(metrics, METRICS_MAX))
         .merge(probes)
         .with_state(admin)
 }
 
+/// Keeps what a router does within limits, with so many requests at once.
+fn coat(router: Router<Arc<Admin>>, requests: usize) -> Router<Arc<Admin>> {
+    router.layer(
+        ServiceBuilder::new()
+            .layer(CatchPanicLayer::custom(|_| {
+                Problem::new(Kind::Internal, "a fault of ours; the log says more").into_response()
+            }))
+            .layer(HandleErrorLayer::new(move |error| refused_by_coat(error, requests)))
+            .layer(LoadShedLayer::new())
+            .layer(GlobalConcurrencyLimitLayer::new(requests))
+            .layer(TimeoutLayer::new(REQUEST_TIMEOUT))
+            .layer(DefaultBodyLimit::max(BODY_BYTES_MAX)),
+    )
+}
+
 /// What the limits of the coat answer.
-async fn refused_by_coat(error: BoxError) -> Response {
+async fn refused_by_coat(error: BoxError, requests: usize) -> Response {
     let detail = if error.is::<tower::timeout::error::Elapsed>() {
         format!("no answer within {} s", REQUEST_TIMEOUT.as_secs())
     } else {
-        format!("{REQUESTS_MAX} requests are open already")
+        format!("{requests} requests are open already")
     };
     Problem::new(Kind::Unavailable, detail).into_response()
 }

@@ -43,7 +43,8 @@ struct Standing {
     ticket: u64,
 }
 
-/// While this lives, a request of the connection is being answered.
+/// While this lives, a request of the connection is being decided, or events are sent to it. The bytes of any other
+/// answer keep nobody's place: who does not read them could keep it for ever.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Seat>);
 
@@ -143,15 +144,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The body of an answer, which is being sent for as long as this lives.
+/// Marks an answer that keeps its place until its end. Those who give it bound how many there are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stays;
+
+/// The body of an answer.
 #[derive(Debug)]
 pub(super) struct Answering<B> {
     body: B,
-    _busy: Busy,
+    _busy: Option<Busy>,
 }
 
 impl<B> Answering<B> {
-    pub(super) const fn new(body: B, busy: Busy) -> Self {
+    /// With `busy` its connection keeps its place until this is dropped.
+    pub(super) const fn new(body: B, busy: Option<Busy>) -> Self {
         Self { body, _busy: busy }
     }
 }

@@ -194,14 +194,17 @@ impl Directory {
     }
 }
 
-/// A new file that only its owner may read, in place of one that was left there.
+/// An empty file that only its owner may read, also where one was left with other modes.
 fn private(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(OWNER_ONLY).open(path)
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(OWNER_ONLY)
+        .open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(OWNER_ONLY))?;
+    Ok(file)
 }
 
 /// Who holds the lock, in words for a message.

@@ -243,6 +243,7 @@ impl Controller {
             ..Happening::of_file(Kind::Reload, to, words)
         };
         self.text = loaded.text;
+        self.ground.keep_approvals_of(loaded.tokens.as_deref());
         if loaded.spec == *self.ground.spec {
             self.note_and_tell(vec![told(if people.is_some() { "live" } else { "unchanged" })]);
         } else {

@@ -158,6 +158,7 @@ impl Controller {
         let (standing, anchor) = saved.map_or_else(Default::default, |saved| (saved.standing, saved.audit));
         let (audit, misfit) = Audit::open(&start.loaded.spec.state_directory, anchor, note.is_some());
         let (mut ground, mut happenings) = Ground::meet(Arc::new(start.loaded.spec), standing, now_ms);
+        ground.keep_approvals_of(start.tokens.borrow().as_deref());
         if lost {
             let (distrusted, more) = ground.distrust(now_ms);
             ground = distrusted;

@@ -4,6 +4,7 @@ use crate::config::Route;
 use crate::control::draft::{Draft, Wish};
 use crate::control::standing::{Freeze, RolloutStanding, RouteStanding};
 use crate::control::weights::{by_name, declared};
+use crate::people::Tokens;
 use crate::rollout::{Approval, Needs, Phase, Refused, Verb};
 
 use super::{Changed, Ground, Ordered};
@@ -115,6 +116,23 @@ impl Ground {
         let mut draft = Draft::new(self.clone(), wish, now_ms);
         draft.approve(rollout, approval, words);
         Ok(draft.finish())
+    }
+
+    /// Approvals count for as long as those who gave them are in `people`, and hold the roles they gave them in.
+    pub(in crate::control) fn keep_approvals_of(&mut self, people: Option<&Tokens>) {
+        let roles_of = |name: &str| {
+            let token = people?.iter().find(|token| token.name.as_str() == name)?;
+            Some(&token.roles)
+        };
+        for standing in self.standing.rollouts.values_mut() {
+            standing.approvals.retain_mut(|approval| {
+                let Some(held) = roles_of(&approval.by) else {
+                    return false;
+                };
+                approval.roles.retain(|role| held.contains(role));
+                true
+            });
+        }
     }
 
     /// Nothing moves forward from now on, or may again: then what the file brought meanwhile applies.

@@ -11,6 +11,7 @@ use crate::control::draft::Wish;
 use crate::control::fixture::{name, plan, route, spec, weigh};
 use crate::control::journal::Happening;
 use crate::control::standing::Standing;
+use crate::people::{Token, TokenHash, Tokens};
 use crate::rollout::{
     After, Approval, Approvals, Errand, Needs, Phase, Plan, Refused, Rotation, Smoke, Step, Verb, Window,
 };
@@ -1063,4 +1064,27 @@ fn by_hand_nobody_goes_past_people_who_have_to_approve() {
     let paused = gated().command(Verb::Start).command(Verb::Pause);
     assert!(refused(&paused, [0, 100]).contains("people have to approve"));
     assert_eq!(refused(&paused, [100, 0]), "");
+}
+
+#[test]
+fn the_word_of_somebody_who_is_gone_counts_no_more() {
+    let people = |list: &[(&str, &str)]| {
+        let token = |&(by, role): &(&str, &str)| Token {
+            name: name(by),
+            hash: TokenHash::of(by),
+            roles: vec![role.to_owned()],
+        };
+        Tokens::new(list.iter().map(token).collect()).unwrap()
+    };
+    let missing = |list: &[(&str, &str)]| {
+        let mut story = Story::begin(spec(with_plan(vec![two_people()], After::default())))
+            .command(Verb::Start)
+            .approve("ann", &["sre"])
+            .unwrap();
+        story.ground.keep_approvals_of(Some(&people(list)));
+        story.ground.waiting(0, story.now_ms).unwrap()
+    };
+    assert_eq!(missing(&[("ann", "sre"), ("bob", "sre")]), "1 of 2 approvals");
+    assert!(missing(&[("ann", "viewer"), ("bob", "sre")]).starts_with("0 of 2 approvals"));
+    assert!(missing(&[("bob", "sre")]).starts_with("0 of 2 approvals"));
 }

@@ -158,17 +158,10 @@ fn host_name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HostMatch, Scalar, UrlPath};
+    use super::{HostMatch, UrlPath};
+    use crate::config::fixture::check;
     use crate::config::{Endpoint, Network};
-    use std::fmt::Debug;
     use std::net::SocketAddr;
-
-    fn check<T: Scalar + Debug + PartialEq>(text: &str, expected: Result<T, &str>) {
-        match (T::parse(text), expected) {
-            (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
-            (got, expected) => assert_eq!(got.ok(), expected.ok(), "{text}"),
-        }
-    }
 
     fn endpoint(host: &str, port: u16) -> Result<Endpoint, &'static str> {
         Ok(Endpoint {

@@ -5,6 +5,8 @@ mod check;
 mod declare;
 mod expand;
 mod file;
+#[cfg(test)]
+mod fixture;
 mod outside;
 mod problem;
 mod read;

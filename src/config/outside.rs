@@ -185,15 +185,8 @@ const FRAMING: [&str; 7] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{HeaderText, Scalar, SentHeader, StatusRange, Target, Template, Url};
-    use std::fmt::Debug;
-
-    fn check<T: Scalar + Debug + PartialEq>(text: &str, expected: Result<T, &str>) {
-        match (T::parse(text), expected) {
-            (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
-            (got, expected) => assert_eq!(got.ok(), expected.ok(), "{text}"),
-        }
-    }
+    use super::{HeaderText, SentHeader, StatusRange, Target, Template, Url};
+    use crate::config::fixture::check;
 
     #[test]
     fn templates_are_checked() {

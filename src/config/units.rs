@@ -228,16 +228,9 @@ const SIZE_UNITS: [(&str, u128); 9] = [
 #[cfg(test)]
 mod tests {
     use super::{Limit, Percent, Retention, Size};
+    use crate::config::fixture::check;
     use crate::config::read::Scalar;
-    use std::fmt::Debug;
     use std::time::Duration;
-
-    fn check<T: Scalar + Debug + PartialEq>(text: &str, expected: Result<T, &str>) {
-        match (T::parse(text), expected) {
-            (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
-            (got, expected) => assert_eq!(got.ok(), expected.ok(), "{text}"),
-        }
-    }
 
     #[test]
     fn durations_carry_units() {

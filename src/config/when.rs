@@ -61,15 +61,8 @@ impl Scalar for CommitTime {
 
 #[cfg(test)]
 mod tests {
-    use super::{CommitTime, Scalar, TimeOfDay, Zone};
-    use std::fmt::Debug;
-
-    fn check<T: Scalar + Debug + PartialEq>(text: &str, expected: Result<T, &str>) {
-        match (T::parse(text), expected) {
-            (Err(got), Err(expected)) => assert!(got.contains(expected), "{text}: {got}"),
-            (got, expected) => assert_eq!(got.ok(), expected.ok(), "{text}"),
-        }
-    }
+    use super::{CommitTime, TimeOfDay, Zone};
+    use crate::config::fixture::check;
 
     #[test]
     fn times_and_zones_are_those_of_windows() {

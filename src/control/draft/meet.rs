@@ -86,7 +86,7 @@ impl Draft<'_> {
         let rollout = &spec.rollouts[index];
         let variants = &spec.routes[rollout.route].variants;
         let (from, to) = self.ground.next_pair(index);
-        let held = self.ground.held(index, now_ms).is_some() || self.ground.must_knock(index);
+        let held = self.ground.is_held(index, now_ms) || self.ground.must_knock(index);
         // A file that names no release any more is no new release, and makes none forgotten.
         if let Some(found) = release(&spec, rollout.route, from) {
             let seen = &mut self.ground.rollout_mut(index).releases;

@@ -18,7 +18,7 @@ const KNOCK_PAUSE: Duration = Duration::from_secs(5);
 impl Ground {
     /// What waited while nothing could move forward, and may now. `None`: nothing did.
     pub(in crate::control) fn catch_up(&self, now_ms: u64) -> Option<Changed> {
-        let may_begin = |index| self.held(index, now_ms).is_none() && !self.must_knock(index);
+        let may_begin = |index| !self.is_held(index, now_ms) && !self.must_knock(index);
         let waits = |&index: &usize| may_begin(index) && self.is_behind(index);
         let mut waiting = (0..self.spec.rollouts.len()).filter(waits).peekable();
         waiting.peek()?;
@@ -40,7 +40,7 @@ impl Ground {
 
     /// What it is asked: anything that it answers will do. `None`: nobody is to be asked now.
     pub(in crate::control) fn knock(&self, index: usize, now_ms: u64) -> Option<Errand> {
-        let asks = self.must_knock(index) && self.held(index, now_ms).is_none() && self.is_behind(index);
+        let asks = self.must_knock(index) && !self.is_held(index, now_ms) && self.is_behind(index);
         let check = SmokeCheck {
             method: "GET".to_owned(),
             path: "/".to_owned(),
@@ -82,6 +82,12 @@ impl Ground {
         is_new || (waits && kept)
     }
 
+    /// Whether the rollout cannot move forward at `now_ms`; asked ten times a second.
+    pub(in crate::control) fn is_held(&self, rollout: usize, now_ms: u64) -> bool {
+        let window = self.spec.rollouts[rollout].window.as_ref();
+        self.standing.frozen.is_some() || window.is_some_and(|window| !window.is_open(now_ms))
+    }
+
     /// Why the rollout cannot move forward at `now_ms`; `None`: it can.
     pub(in crate::control) fn held(&self, rollout: usize, now_ms: u64) -> Option<String> {
         if let Some(Freeze { by, reason, .. }) = &self.standing.frozen {
@@ -93,8 +99,13 @@ impl Ground {
             return Some(format!("frozen by {by}{why}"));
         }
         let window = self.spec.rollouts[rollout].window.as_ref()?;
-        let opens = window.opens(now_ms)?;
-        Some(format!("outside of its window, which opens {opens}"))
+        if window.is_open(now_ms) {
+            return None;
+        }
+        Some(match window.opens(now_ms) {
+            Some(opens) => format!("outside of its window, which opens {opens}"),
+            None => format!("outside of its window, {window}"),
+        })
     }
 
     /// What a step waits for beside time and evidence, in words.
@@ -223,7 +234,7 @@ impl Ground {
             elapsed,
             patience,
             observe,
-            held: self.held(rollout, now_ms).is_some(),
+            held: self.is_held(rollout, now_ms),
             cleared,
             now_ms,
         };

@@ -54,7 +54,7 @@ impl Ground {
     /// What people may ask of a rollout now, in words.
     fn possible(&self, rollout: usize, now_ms: u64) -> String {
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
-        let held = self.held(rollout, now_ms).is_some();
+        let held = self.is_held(rollout, now_ms);
         let mut possible = state.possible(plan, now_ms);
         possible.retain(|word| !held || !MOVES_FORWARD.contains(word));
         possible.join(", ")

@@ -13,6 +13,7 @@ fn recorder(workers: usize) -> Recorder {
         route: name("shop"),
         variant: name("canary"),
         backend: name("shop-v2"),
+        cohort: None,
     };
     let recorder = Recorder::new(key, workers);
     recorder.set_limit_us(0, 500_000);

@@ -2,25 +2,25 @@
 //! Pure. What did not change since the last table is shared with it, not built again.
 
 mod book;
+mod flag;
 
 use std::collections::HashMap;
 use std::iter::zip;
 use std::net::IpAddr;
 use std::ops::Range;
-use std::ptr;
 use std::sync::Arc;
 
-use crate::config::{self, Spec};
+use crate::config::{self, Rules, Spec};
 use crate::measure::RecorderKey;
 use crate::name::Name;
 use crate::rollout::Rotation;
 use crate::route::{
-    Backend, BackendSettings, Cohort, CohortSpec, HostMatch, Index, ListenerSettings, Match, Route, RouteKey, Split,
-    Table, Variant, VoteLimit, Votes,
+    Backend, BackendSettings, HostMatch, Index, ListenerSettings, Match, Route, Table, Variant, VoteLimit, Votes,
 };
-use crate::share::{bounds, divide_pair};
 
 pub use book::Book;
+
+use flag::{FlagInput, binding, flag_keys, flags, new_flag, secret_headers};
 
 /// What is in force on one route beyond its file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct InForce {
     pub epoch: u32,
     /// The rollout on this route.
     pub trial: Option<Trial>,
+    /// False: everybody gets the default variant.
+    pub enabled: bool,
 }
 
 /// The rollout on a route, as far as the table must know.
@@ -50,6 +52,8 @@ pub struct Trial {
     /// The side of the pair that the rollout's preview reaches: the one without weight. `None`: there is no
     /// preview now, and its hosts and header place nobody.
     pub idle: Option<usize>,
+    /// How often it was aborted: sticky cookies of before are void.
+    pub aborts: u32,
 }
 
 /// The table before, and what it was made from.
@@ -67,7 +71,8 @@ struct Written<'a> {
     rollout: Option<&'a config::Rollout>,
 }
 
-/// Makes the table of `generation`. `in_force` has one entry for each route of `spec`, in order.
+/// Makes the table of `generation`. `in_force` has one entry for each route of `spec`, then one for each of its
+/// flags without a route, in order.
 /// `last` is the table before, with the spec and state it was made from: parts whose inputs are
 /// equal are shared. Identities that the new table does not use are forgotten by `book`.
 ///
@@ -84,7 +89,11 @@ pub fn compile(
     book: &mut Book,
     last: Option<(&Arc<Spec>, &[InForce], &Table)>,
 ) -> Table {
-    assert_eq!(spec.routes.len(), in_force.len(), "each route has something in force");
+    assert_eq!(
+        spec.routes.len() + spec.flags.len(),
+        in_force.len(),
+        "each route and each flag has something in force"
+    );
     let last = last.map(|(spec, in_force, table)| Last { spec, in_force, table });
     let same_spec = last.filter(|last| Arc::ptr_eq(last.spec, spec));
     let backends = match same_spec {
@@ -100,7 +109,7 @@ pub fn compile(
                     Arc::clone(before)
                 } else {
                     let before = Some((written.route, before));
-                    Arc::new(new_route(written, now, &backends, book, before))
+                    Arc::new(new_route(spec, written, now, &backends, book, before))
                 }
             })
             .collect(),
@@ -117,6 +126,15 @@ pub fn compile(
             None => Arc::new(index(spec)),
         },
         routes,
+        flags: flags(spec, &in_force[spec.routes.len()..], book, last),
+        flag_keys: match same_spec {
+            Some(last) => Arc::clone(&last.table.flag_keys),
+            None => Arc::new(flag_keys(spec)),
+        },
+        issuers: match same_spec {
+            Some(last) => Arc::clone(&last.table.issuers),
+            None => spec.issuers.iter().map(|issuer| book.issuer(issuer)).collect(),
+        },
         backends,
     };
     if same_spec.is_none() {
@@ -163,10 +181,29 @@ fn routes(
         .flat_map(|last| written(last.spec).zip(last.in_force).zip(&last.table.routes))
         .map(|((written, in_force), route)| (&written.route.name, (written, in_force, route)))
         .collect();
-    let route = |(new, now): (Written<'_>, &InForce)| match before.get(&new.route.name) {
-        Some((old, then, route)) if *then == now && is_same_route(*old, new, route, backends) => Arc::clone(route),
-        Some((old, _, route)) => Arc::new(new_route(new, now, backends, book, Some((old.route, route)))),
-        None => Arc::new(new_route(new, now, backends, book, None)),
+    let same_keys = last.is_some_and(|last| last.spec.key_files == spec.key_files);
+    let same_flags = last.is_some_and(|last| same_flags(last.spec, spec));
+    let same_releases = last.is_some_and(|last| same_releases(last.spec, spec));
+    // Flags that a route asks may have changed in any way; it is made anew, which costs little.
+    let may_share = |Rules { sticky, .. }: &Rules| same_releases || sticky.is_none();
+    let route = |(new, now): (Written<'_>, &InForce)| {
+        let rules = &new.route.rules;
+        let known = before.get(&new.route.name);
+        let known = known.filter(|_| (same_keys || !rules.reads_keys()) && (same_flags || !rules.asks_flags()));
+        match known {
+            Some((old, then, route))
+                if *then == now
+                    && may_share(rules)
+                    && !rules.asks_flags()
+                    && is_same_route(*old, new, route, backends) =>
+            {
+                Arc::clone(route)
+            }
+            known => {
+                let before = known.map(|(old, _, route)| (old.route, *route));
+                Arc::new(new_route(spec, new, now, backends, book, before))
+            }
+        }
     };
     written(spec).zip(in_force).map(route).collect()
 }
@@ -183,6 +220,7 @@ fn written(spec: &Spec) -> impl Iterator<Item = Written<'_>> {
 /// A route as `now` wants it. Cohorts that are defined as `before` are not built again: their
 /// lists of keys may be long.
 fn new_route(
+    whole: &Spec,
     Written { route: spec, rollout }: Written<'_>,
     now: &InForce,
     backends: &[Arc<Backend>],
@@ -190,24 +228,26 @@ fn new_route(
     before: Option<(&config::Route, &Arc<Route>)>,
 ) -> Route {
     assert_eq!(spec.variants.len(), now.weights.len(), "each variant has a weight");
-    let aborted = now.trial.as_ref().filter(|trial| trial.aborted);
-    let ends = match aborted {
-        Some(trial) => divide_pair(&now.weights, trial.from, trial.to, 0).and_then(|weights| bounds(&weights)),
-        None => bounds(&now.weights),
-    };
-    let cohort = |spec: &CohortSpec| {
-        let known = before.and_then(|(old, route)| {
-            let old = old.cohorts.iter().find(|&old| ptr::eq(old, spec) || old == spec)?;
-            route.cohorts.iter().find(|cohort| cohort.name == old.name)
-        });
-        known.map_or_else(|| Arc::new(Cohort::new(spec)), Arc::clone)
-    };
-    let cohorts = spec.cohorts.iter();
-    let cohorts = cohorts.filter(|cohort| aborted.is_none_or(|trial| cohort.variant != trial.to));
-    let idle = now.trial.as_ref().and_then(|trial| trial.idle);
-    let previews = rollout.zip(idle).into_iter();
-    let previews = previews.flat_map(|(rollout, idle)| previews_of(rollout, idle));
-    let key = spec.key.as_ref().map(|key| RouteKey::new(&spec.name, book.key(key)));
+    let trial = now.trial.as_ref();
+    let flag = new_flag(
+        whole,
+        book,
+        &FlagInput {
+            name: &spec.name,
+            rules: &spec.rules,
+            names: spec.variants.iter().map(|variant| &variant.name).collect(),
+            values: spec.variants.iter().map(|variant| variant.value.as_ref()).collect(),
+            backends: spec
+                .variants
+                .iter()
+                .map(|variant| Some(&backends[variant.backend].name))
+                .collect(),
+            binding: binding(whole, spec, trial),
+            previews: rollout.zip(trial.and_then(|trial| trial.idle)),
+            now,
+            before: before.map(|(old, route)| (&old.rules, &route.flag)),
+        },
+    );
     let variant = |(at, variant): (usize, &config::Variant)| {
         let backend = Arc::clone(&backends[variant.backend]);
         let canary_of = now.trial.as_ref().filter(|trial| trial.to == at);
@@ -229,6 +269,7 @@ fn new_route(
                 route: spec.name.clone(),
                 variant: variant.name.clone(),
                 backend: backend.name.clone(),
+                cohort: None,
             }),
             in_rotation: in_rotation(now.trial.as_ref(), at, backend.endpoints.len()),
             backend,
@@ -242,9 +283,8 @@ fn new_route(
     Route {
         name: spec.name.clone(),
         timeout: spec.timeout,
-        key,
-        cohorts: previews.chain(cohorts.map(cohort)).collect(),
-        split: Split::new(ends.expect("weights in force add up to more than 0")),
+        secret_headers: secret_headers(&flag),
+        flag,
         variants: spec.variants.iter().enumerate().map(variant).collect(),
         failure_statuses: spec.failure_statuses,
         expose_variant: spec.expose_variant,
@@ -261,29 +301,6 @@ fn in_rotation(trial: Option<&Trial>, at: usize, count: usize) -> Range<usize> {
     };
     if range.is_empty() { 0..count } else { range }
 }
-
-/// What a preview of `rollout` reaches the `idle` variant by: a cohort for its hosts, and one for its header.
-fn previews_of(rollout: &config::Rollout, idle: usize) -> impl Iterator<Item = Arc<Cohort>> {
-    let name = Name::new(PREVIEW).expect("letters are a name");
-    let of_preview = |preview: &config::Preview| {
-        let hosts = (!preview.hosts.is_empty()).then(|| Cohort::of_hosts(name.clone(), &preview.hosts, idle));
-        let header = preview.header.clone().map(|header| {
-            Cohort::new(&CohortSpec {
-                name: name.clone(),
-                headers: vec![header],
-                keys: Vec::new(),
-                variant: idle,
-                evidence: false,
-            })
-        });
-        [hosts, header]
-    };
-    let previews = rollout.preview.as_ref().map(of_preview);
-    previews.into_iter().flatten().flatten().map(Arc::new)
-}
-
-/// The cohort of those who look at the idle side.
-const PREVIEW: &str = "preview";
 
 /// Every route's matches; preview hosts lead to the same route, under the same conditions.
 fn index(spec: &Spec) -> Index {
@@ -317,12 +334,36 @@ fn is_same_route(old: Written<'_>, new: Written<'_>, compiled: &Route, backends:
     let (old, new) = (old.route, new.route);
     old.timeout == new.timeout
         && old.failure_statuses == new.failure_statuses
-        && old.key == new.key
-        && old.cohorts == new.cohorts
+        && old.rules == new.rules
         && old.expose_variant == new.expose_variant
         && compiled.variants.len() == new.variants.len()
         && zip(&compiled.variants, &new.variants)
             .all(|(compiled, new)| compiled.name == new.name && Arc::ptr_eq(&compiled.backend, &backends[new.backend]))
+        && zip(&old.variants, &new.variants).all(|(old, new)| old.value == new.value)
+}
+
+/// Whether the numbers by which prerequisites name flags mean the same flags.
+fn same_flags(old: &Spec, new: &Spec) -> bool {
+    let names = |spec: &Spec| {
+        let routes = spec
+            .routes
+            .iter()
+            .map(|route| (route.name.clone(), route.variants.len()));
+        let flags = spec.flags.iter().map(|flag| (flag.name.clone(), flag.variants.len()));
+        (routes.collect::<Vec<_>>(), flags.collect::<Vec<_>>())
+    };
+    names(old) == names(new)
+}
+
+/// Whether what sticky cookies are bound to is as before.
+fn same_releases(old: &Spec, new: &Spec) -> bool {
+    let releases = |spec: &Spec| {
+        spec.backends
+            .iter()
+            .map(|backend| backend.release.clone())
+            .collect::<Vec<_>>()
+    };
+    releases(old) == releases(new)
 }
 
 /// What a route takes from the file's rollout on it.
@@ -353,6 +394,7 @@ fn listeners(spec: &Spec, last: Option<Last<'_>>) -> Arc<[ListenerSettings]> {
         header_bytes: listener.limits.header_bytes,
         uri_bytes: listener.limits.uri_bytes,
         paths: listener.paths,
+        ofrep: listener.ofrep,
     });
     shared(settings.collect(), last.map(|last| &last.table.listeners))
 }

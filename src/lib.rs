@@ -23,6 +23,7 @@ pub mod head;
 pub mod name;
 pub mod path;
 pub mod share;
+pub mod values;
 
 // Pure core: HTTP/1 on the wire.
 pub mod h1;
@@ -30,6 +31,7 @@ pub mod h1;
 // Pure cores: what happened, what it means, what to do next, where a request goes.
 pub mod analysis;
 pub mod audit;
+pub mod jwt;
 pub mod measure;
 pub mod outcome;
 pub mod people;

@@ -261,10 +261,17 @@ fn what_is_written_arrives() {
     assert_eq!(listener.paths, PathPolicy::Normalize);
     assert_eq!(spec.trusted_proxies[0].prefix_bits, 8);
     let route = &spec.routes[0];
-    assert_eq!(route.cohorts.len(), 2);
-    assert_eq!(route.cohorts[0].keys, ["123", "true"]);
-    assert_eq!((route.cohorts[0].variant, route.cohorts[1].variant), (1, 0));
-    assert!(route.cohorts[0].evidence && !route.cohorts[1].evidence);
+    let cohorts = &route.rules.cohorts;
+    assert_eq!(cohorts.len(), 2);
+    assert_eq!(cohorts[0].keys.as_ref().expect("it has keys").inline, ["123", "true"]);
+    assert_eq!(
+        [&cohorts[0].to, &cohorts[1].to],
+        [
+            &serin::route::Destination::Variant(1),
+            &serin::route::Destination::Variant(0)
+        ]
+    );
+    assert!(cohorts[0].evidence && !cohorts[1].evidence);
     let rollout = &spec.rollouts[0];
     assert_eq!((rollout.route, rollout.from, rollout.to), (0, 0, 1));
     assert!(rollout.auto_start);

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Free to all: they import nobody.
-const FREE: &[&str] = &["name", "share", "head", "path"];
+const FREE: &[&str] = &["name", "share", "head", "path", "values"];
 
 /// A module, and those that it may import besides itself and the free ones.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -13,28 +13,33 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("measure", &[]),
     ("audit", &[]),
     ("people", &[]),
+    ("jwt", &[]),
     ("outgoing", &["rollout"]),
     ("notify", &["audit", "config", "outgoing"]),
     ("report", &["audit"]),
     ("outcome", &["measure"]),
     ("analysis", &["measure"]),
     ("rollout", &["analysis"]),
-    ("route", &["measure"]),
-    ("config", &["people", "rollout", "analysis", "route", "measure"]),
-    ("compile", &["config", "rollout", "route", "measure"]),
+    ("route", &["jwt", "measure"]),
+    ("config", &["people", "rollout", "analysis", "jwt", "route", "measure"]),
+    ("compile", &["config", "jwt", "rollout", "route", "measure"]),
     ("live", &["route"]),
-    ("proxy", &["h1", "live", "route", "measure", "outcome"]),
+    // What applications ask for flags, and what they are answered.
+    ("ofrep", &["route"]),
+    ("proxy", &["h1", "jwt", "live", "ofrep", "route", "measure", "outcome"]),
     (
         "control",
         &[
             "live", "compile", "config", "route", "rollout", "analysis", "measure", "audit", "people", "outgoing",
-            "notify",
+            "notify", "jwt",
         ],
     ),
     // What control shows carries verdicts and phases; admin gives them their words.
     (
         "admin",
-        &["control", "measure", "analysis", "rollout", "audit", "people"],
+        &[
+            "control", "live", "ofrep", "route", "measure", "analysis", "rollout", "audit", "people",
+        ],
     ),
     // From a path to a checked `Spec`.
     ("files", &["config", "control"]),
@@ -52,7 +57,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const ALL: &[&str] = &[
     "audit", "people", "outgoing", "notify", "report", "admin", "analysis", "cli", "compile", "config", "control",
-    "demo", "files", "h1", "live", "measure", "outcome", "proxy", "rehearse", "rollout", "route", "server", "serin",
+    "demo", "files", "h1", "jwt", "live", "measure", "ofrep", "outcome", "proxy", "rehearse", "rollout", "route",
+    "server", "serin",
 ];
 
 /// The only places that know hyper: the adapter, and what is no data plane.

@@ -94,6 +94,10 @@ impl Fake {
                 let phase = self.phase();
                 drop(reply.send(vec![rollout(phase)]));
             }
+            Asked::Flags(reply) => drop(reply.send(Vec::new())),
+            Asked::SwitchFlag { reply, .. } | Asked::SetFlagWeights(_, reply) => {
+                drop(reply.send(Err(Refusal::NotFound("no flag".to_owned()))));
+            }
             Asked::Metrics(reply) => drop(reply.send(metrics())),
             Asked::Config(reply) => drop(reply.send("version: 1\n".to_owned())),
             Asked::SetWeights(question, reply) => {
@@ -271,6 +275,7 @@ pub(crate) fn route(generation: u64) -> RouteView {
             variant("canary", 10, 0.1, busy),
         ],
         rollout: Some((name("checkout"), Phase::Progressing)),
+        cohorts: Vec::new(),
     }
 }
 
@@ -368,6 +373,7 @@ fn metrics() -> MetricsView {
         route: name("checkout"),
         variant: name("canary"),
         backend: name("checkout-v2"),
+        cohort: None,
     };
     let recorder = Recorder::new(key, 1);
     let cell = recorder.cell(0);

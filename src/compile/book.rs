@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config;
+use crate::jwt::{Issuer, IssuerSpec};
 use crate::measure::{Recorder, RecorderKey};
 use crate::name::Name;
 use crate::route::{Breaker, Curfew, Endpoint, EndpointId, KeySpec, Table};
@@ -20,6 +21,9 @@ pub struct Book {
     pub(super) endpoints: HashMap<(Name, String), Arc<Endpoint>>,
     /// Most routes use one of a few keys, which then stays in the caches.
     keys: HashSet<Arc<KeySpec>>,
+    issuers: HashMap<IssuerSpec, Arc<Issuer>>,
+    /// Signs sticky cookies where the file has no secret.
+    cookie_secret: Vec<u8>,
     /// Never handed out again: a pool may still know an endpoint that the book has forgotten.
     next_endpoint: EndpointId,
 }
@@ -35,6 +39,8 @@ impl Book {
             curfews: HashMap::new(),
             endpoints: HashMap::new(),
             keys: HashSet::new(),
+            issuers: HashMap::new(),
+            cookie_secret: Vec::new(),
             next_endpoint: EndpointId(0),
         }
     }
@@ -95,9 +101,30 @@ impl Book {
         key
     }
 
+    /// `secret` signs sticky cookies from now on, where the file has none.
+    pub fn set_cookie_secret(&mut self, secret: Vec<u8>) {
+        self.cookie_secret = secret;
+    }
+
+    pub(super) fn cookie_secret(&self) -> &[u8] {
+        &self.cookie_secret
+    }
+
+    /// The issuer that `spec` names, made on first use.
+    pub(super) fn issuer(&mut self, spec: &IssuerSpec) -> Arc<Issuer> {
+        let issuer = self.issuers.entry(spec.clone());
+        Arc::clone(issuer.or_insert_with_key(|spec| Arc::new(Issuer::new(spec.clone()))))
+    }
+
     pub(super) fn forget_all_but(&mut self, table: &Table) {
         let variants = || table.routes.iter().flat_map(|route| &route.variants);
-        let recorders: HashSet<_> = variants().map(|variant| Arc::as_ptr(&variant.recorder)).collect();
+        let cohorts = table.routes.iter().flat_map(|route| {
+            let variants = 0..route.variants.len();
+            let cohorts = route.flag.cohorts.iter();
+            cohorts.flat_map(move |cohort| variants.clone().filter_map(|variant| cohort.recorder(variant)))
+        });
+        let recorders = variants().map(|variant| &variant.recorder).chain(cohorts);
+        let recorders: HashSet<_> = recorders.map(Arc::as_ptr).collect();
         let breakers: HashSet<_> = variants()
             .filter_map(|variant| Some(Arc::as_ptr(&variant.breaker.as_ref()?.0)))
             .collect();
@@ -110,6 +137,7 @@ impl Book {
         // Also those that exchanges still hold: their side may come back.
         self.curfews.retain(|_, curfew| Arc::strong_count(curfew) > 1);
         self.keys.retain(|key| Arc::strong_count(key) > 1);
+        self.issuers.retain(|_, issuer| Arc::strong_count(issuer) > 1);
         self.endpoints.retain(|_, endpoint| endpoints.contains(&endpoint.id));
     }
 }

@@ -8,12 +8,15 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::{Book, InForce, Trial, compile};
-use crate::config::{self, Spec};
+use crate::config::{self, Rules, Spec};
 use crate::head::{HeadBuilder, Method, Version};
 use crate::measure::{FailureStatuses, RecorderKey, Track};
 use crate::name::Name;
 use crate::rollout::{Plan, Rotation};
-use crate::route::{AccessLog, CohortSpec, FieldMatch, FieldTest, HostMatch, LoadBalancing, Match, PathMatch, Table};
+use crate::route::{
+    AccessLog, CohortSpec, Destination, FieldMatch, FieldTest, HostMatch, KeysSpec, LoadBalancing, Match, PathMatch,
+    Request, Table,
+};
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -43,6 +46,7 @@ fn route(text: &str) -> config::Route {
         name: name(text),
         backend,
         weight,
+        value: None,
     };
     config::Route {
         name: name(text),
@@ -51,15 +55,17 @@ fn route(text: &str) -> config::Route {
             ..Match::default()
         },
         timeout: Duration::from_secs(5),
-        key: None,
         variants: [("stable", 0, 90), ("canary", 1, 10)].map(variant).into(),
-        cohorts: vec![CohortSpec {
-            name: name("staff"),
-            headers: Vec::new(),
-            keys: vec!["alice".to_owned()],
-            variant: 1,
-            evidence: false,
-        }],
+        rules: Rules {
+            cohorts: vec![CohortSpec {
+                keys: Some(KeysSpec {
+                    inline: vec!["alice".to_owned()],
+                    file: None,
+                }),
+                ..CohortSpec::of(name("staff"), Destination::Variant(1))
+            }],
+            ..Rules::of(name(text))
+        },
         failure_statuses: FailureStatuses::default(),
         expose_variant: true,
     }
@@ -84,6 +90,9 @@ fn spec(routes: &[&str]) -> Spec {
         backends: vec![backend("v1", &[("10.0.0.1", 80)]), backend("v2", &[("10.0.0.2", 80)])],
         routes: routes.iter().map(|text| route(text)).collect(),
         rollouts: Vec::new(),
+        flags: Vec::new(),
+        issuers: Vec::new(),
+        key_files: Vec::new(),
     }
 }
 
@@ -92,6 +101,7 @@ fn by_file(spec: &Spec) -> Vec<InForce> {
         weights: route.variants.iter().map(|variant| variant.weight).collect(),
         epoch: 0,
         trial: None,
+        enabled: true,
     };
     spec.routes.iter().map(in_force).collect()
 }
@@ -138,6 +148,7 @@ fn trial(aborted: bool) -> Option<Trial> {
         aborted,
         rotation: None,
         idle: None,
+        aborts: 0,
     })
 }
 
@@ -156,7 +167,7 @@ fn a_new_file_rebuilds_only_what_it_changes() {
     check_shared(|_| {}, &["a", "b", "c"], true);
     check_shared(|spec| spec.routes[1].timeout *= 2, &["a", "c"], true);
     check_shared(|spec| spec.routes[1].variants[0].weight = 7, &["a", "c"], true);
-    check_shared(|spec| spec.routes[1].cohorts.clear(), &["a", "c"], true);
+    check_shared(|spec| spec.routes[1].rules.cohorts.clear(), &["a", "c"], true);
     check_shared(
         |spec| spec.routes[1].matches.path = PathMatch::Any,
         &["a", "b", "c"],
@@ -256,8 +267,8 @@ fn identities_outlive_what_is_rebuilt() {
     assert!(Arc::ptr_eq(&old.backend.endpoints[0], &new.backend.endpoints[0]));
     assert_eq!(new.backend.endpoints[1].id.0, 2);
     assert!(Arc::ptr_eq(
-        &made.table.routes[0].cohorts[0],
-        &next.routes[0].cohorts[0]
+        &made.table.routes[0].flag.cohorts[0],
+        &next.routes[0].flag.cohorts[0]
     ));
 }
 
@@ -268,6 +279,7 @@ fn what_no_table_uses_is_forgotten_and_its_numbers_are_not_used_again() {
         route: name("b"),
         variant: name("canary"),
         backend: name("v2"),
+        cohort: None,
     };
     let before = made.book.recorder(&key);
     let mut new = Spec::clone(&made.spec);
@@ -276,7 +288,7 @@ fn what_no_table_uses_is_forgotten_and_its_numbers_are_not_used_again() {
     let in_force = by_file(&new);
     let next = made.then(&Arc::new(new), &in_force);
     assert_eq!(next.backends[0].endpoints[0].id.0, 2);
-    assert_eq!((made.book.recorders.len(), made.book.endpoints.len()), (2, 2));
+    assert_eq!((made.book.recorders.len(), made.book.endpoints.len()), (3, 2));
     assert!(!Arc::ptr_eq(&made.book.recorder(&key), &before));
 }
 
@@ -287,11 +299,16 @@ fn weights_and_epoch_in_force_decide_not_those_of_the_file() {
         weights: vec![750_000, 250_000],
         epoch: 3,
         trial: trial(false),
+        enabled: true,
     }];
     let next = made.then(&Arc::clone(&made.spec), &in_force);
     let route = &next.routes[0];
     assert_eq!(
-        (route.split.share_ppm(1), route.variants[1].slot, route.cohorts.len()),
+        (
+            route.flag.split.share_ppm(1),
+            route.variants[1].slot,
+            route.flag.cohorts.len()
+        ),
         (250_000, 1, 1)
     );
     assert!(route.variants[0].breaker.is_none());
@@ -308,11 +325,15 @@ fn an_aborted_canary_gets_nothing_whatever_its_weight() {
             weights: weights.into(),
             epoch: 1,
             trial: trial(true),
+            enabled: true,
         }];
         let next = made.then(&Arc::clone(&made.spec), &in_force);
         let route = &next.routes[0];
-        assert_eq!((route.split.share_ppm(0), route.split.share_ppm(1)), (1_000_000, 0));
-        assert!(route.cohorts.is_empty() && route.variants[1].breaker.is_some());
+        assert_eq!(
+            (route.flag.split.share_ppm(0), route.flag.split.share_ppm(1)),
+            (1_000_000, 0)
+        );
+        assert!(route.flag.cohorts.is_empty() && route.variants[1].breaker.is_some());
     }
 }
 
@@ -359,8 +380,9 @@ fn check_preview(table: &Table, host: &str, preview: Option<&str>, expected: Opt
     }
     let head = head.request(Method::Get, Version::Http11, host, "/a/1");
     let client = [192, 0, 2, 1].into();
-    let found = table.choose(&head, client, 0).map(|choice| {
-        let cohort = choice.cohort.map(|at| choice.route.cohorts[at].name.as_str());
+    let found = table.find(&head).map(|at| {
+        let choice = table.choose(at, &Request::of(&head, client), 0);
+        let cohort = choice.cohort.map(|at| choice.route.flag.cohorts[at].name.as_str());
         assert_eq!(choice.track == Track::Cohort, cohort.is_some());
         let variant = &choice.route.variants[choice.variant];
         (choice.route.name.as_str(), variant.name.as_str(), cohort)
@@ -485,7 +507,7 @@ fn a_cohort_comes_back_with_its_canary() {
         trial: trial(false),
         ..aborted[0].clone()
     }];
-    assert_eq!(made.then(&spec, &again).routes[0].cohorts.len(), 1);
+    assert_eq!(made.then(&spec, &again).routes[0].flag.cohorts.len(), 1);
 }
 
 fn check_endpoint(host: &str, authority: &str, address: Option<&str>) {
@@ -525,9 +547,9 @@ proptest! {
             // What was shared is what would have been built.
             let scratch = compile(&spec, &in_force, 2, &mut Book::new(2), None);
             for (shared, built) in next.routes.iter().zip(&scratch.routes) {
-                prop_assert_eq!(&shared.split, &built.split);
+                prop_assert_eq!(&shared.flag.split, &built.flag.split);
                 prop_assert_eq!(shared.variants[1].slot, built.variants[1].slot);
-                prop_assert_eq!(shared.cohorts.len(), built.cohorts.len());
+                prop_assert_eq!(shared.flag.cohorts.len(), built.flag.cohorts.len());
             }
             (made.in_force, made.table) = (in_force, next);
         }

@@ -6,12 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use crate::analysis::AnalysisSpec;
+use crate::jwt::IssuerSpec;
 use crate::measure::FailureStatuses;
 use crate::name::Name;
 use crate::path::PathPolicy;
-use crate::rollout::{Plan, Webhook, Window};
-use crate::route::{AccessLog, CohortSpec, FieldMatch, KeySpec, LoadBalancing, Match};
+use crate::rollout::{Plan, Schedule, Webhook, Window};
+use crate::route::{
+    AccessLog, CohortSpec, FieldMatch, KeySet, KeySpec, LoadBalancing, Match, Prerequisite, StickySpec,
+};
 
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +48,13 @@ pub struct Spec {
     pub routes: Vec<Route>,
     /// At most one per route.
     pub rollouts: Vec<Rollout>,
+    /// Flags for applications alone.
+    pub flags: Vec<Flag>,
+    /// Whose tokens are believed.
+    pub issuers: Vec<IssuerSpec>,
+    /// Files of keys that cohorts name, and what they hold; the file's directory is joined in front. `None`: not
+    /// read yet.
+    pub key_files: Vec<(PathBuf, Option<Arc<KeySet>>)>,
 }
 
 /// An address we accept connections on.
@@ -60,6 +72,8 @@ pub struct Listener {
     pub limits: ListenerLimits,
     /// What becomes of ambiguous paths.
     pub paths: PathPolicy,
+    /// Answers applications that ask for flags (OFREP).
+    pub ofrep: bool,
 }
 
 /// The simplest TLS: one certificate chain and its key, both PEM.
@@ -71,6 +85,8 @@ pub struct Tls {
     pub key: PathBuf,
     /// Refuse TLS 1.2.
     pub only_1_3: bool,
+    /// Who may sign the certificates of clients, PEM. `None`: clients are asked for none.
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Clocks of a client's connection.
@@ -259,12 +275,10 @@ pub struct Route {
     pub matches: Match,
     /// Until the response head. Default 5 s.
     pub timeout: Duration,
-    /// What keeps a user on one side; `None`: each request draws anew.
-    pub key: Option<KeySpec>,
     /// In file order; at least one; weights add up to more than 0.
     pub variants: Vec<Variant>,
-    /// Tried in order, before the weights.
-    pub cohorts: Vec<CohortSpec>,
+    /// Who gets which of them.
+    pub rules: Rules,
     /// Which statuses of its backends are their failures. Default 500 and above.
     pub failure_statuses: FailureStatuses,
     /// Responses carry `x-serin-variant` and `x-serin-generation`. Default true.
@@ -272,14 +286,61 @@ pub struct Route {
 }
 
 /// One side of a split.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
     /// Unique in the split.
     pub name: Name,
     /// Index in `Spec::backends`.
     pub backend: usize,
-    /// Relative; 0 to 1,000,000.
+    /// Relative; 0 to 1,000,000. Of the environment that the file runs in.
     pub weight: u32,
+    /// What it means to applications; of all variants of a split, or of none.
+    pub value: Option<Json>,
+}
+
+/// A flag for applications alone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flag {
+    /// Unique among the keys of all flags, those of routes included.
+    pub name: Name,
+    /// In file order; at least one; weights add up to more than 0.
+    pub variants: Vec<FlagVariant>,
+    /// Who gets which of them.
+    pub rules: Rules,
+}
+
+/// One side of a flag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FlagVariant {
+    /// Unique in the flag.
+    pub name: Name,
+    /// Relative; 0 to 1,000,000. Of the environment that the file runs in.
+    pub weight: u32,
+    /// What it means; of all variants of a flag, or of none.
+    pub value: Option<Json>,
+}
+
+/// Who gets which variant of a split, beside the weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// How applications call it: unique among all flags.
+    pub flag: Name,
+    /// Whether it is among the answers for all flags: it is one without a route, has a key, or says how it is called.
+    pub listed: bool,
+    /// What keeps a user on one side; `None`: each request draws anew.
+    pub key: Option<KeySpec>,
+    /// Hashed between the name and the key; empty: nothing.
+    pub salt: String,
+    /// Whether it is on, and when.
+    pub schedule: Schedule,
+    /// The variant of those whom it is not for; `None`: the rollout's `from`, else the first.
+    pub default: Option<usize>,
+    /// All of these, else the default. No circles; their number is bounded, theirs included.
+    pub prerequisites: Vec<Prerequisite>,
+    /// Tried in order, before the weights. Those of other environments are left out.
+    pub cohorts: Vec<CohortSpec>,
+    /// For clients without a key; routes only.
+    pub sticky: Option<StickySpec>,
 }
 
 /// One trial of a canary on one route.
@@ -341,4 +402,35 @@ pub struct Preview {
     pub hosts: Vec<String>,
     /// A condition on a header.
     pub header: Option<FieldMatch>,
+}
+
+impl Rules {
+    /// Nobody is placed by rule.
+    #[must_use]
+    pub fn of(flag: Name) -> Self {
+        Self {
+            flag,
+            listed: false,
+            key: None,
+            salt: String::new(),
+            schedule: Schedule::default(),
+            default: None,
+            prerequisites: Vec::new(),
+            cohorts: Vec::new(),
+            sticky: None,
+        }
+    }
+
+    /// Whether a cohort names a file of keys.
+    #[must_use]
+    pub fn reads_keys(&self) -> bool {
+        let mut keys = self.cohorts.iter().filter_map(|cohort| cohort.keys.as_ref());
+        keys.any(|keys| keys.file.is_some())
+    }
+
+    /// Whether other flags are asked.
+    #[must_use]
+    pub fn asks_flags(&self) -> bool {
+        !self.prerequisites.is_empty() || self.cohorts.iter().any(|cohort| !cohort.prerequisites.is_empty())
+    }
 }

@@ -61,6 +61,10 @@ impl Controller {
                 by,
                 reply,
             } => drop(reply.send(self.freeze(frozen, Wish::of(&by, &reason)))),
+            Asked::Flags(reply) => drop(reply.send(Vec::new())),
+            Asked::SwitchFlag { reply, .. } | Asked::SetFlagWeights(_, reply) => {
+                drop(reply.send(Err(Refusal::Unavailable("flags cannot be switched".to_owned()))));
+            }
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
             Asked::Audit(reply) => drop(reply.send(self.saver.audit_view())),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),

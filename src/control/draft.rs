@@ -237,8 +237,8 @@ impl Ground {
 
 /// Whether the canary's requests vote: it has weight, or a cohort that is evidence (rule 13).
 fn exposes(spec: &Spec, route: usize, to: usize, weights: &[u32]) -> bool {
-    let cohorts = &spec.routes[route].cohorts;
-    weights[to] > 0 || cohorts.iter().any(|cohort| cohort.evidence && cohort.variant == to)
+    let cohorts = &spec.routes[route].rules.cohorts;
+    weights[to] > 0 || cohorts.iter().any(|cohort| cohort.evidence && cohort.to.leads_to(to))
 }
 
 /// The release of a variant's backend.

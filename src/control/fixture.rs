@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crate::analysis::AnalysisSpec;
 use crate::config::{
-    Audit, Backend, BackendLimits, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Rollout, Route, Spec,
-    Strategy, Variant,
+    Audit, Backend, BackendLimits, Endpoint, Listener, ListenerLimits, ListenerTimeouts, Log, Rollout, Route, Rules,
+    Spec, Strategy, Variant,
 };
 use crate::name::Name;
 use crate::path::PathPolicy;
@@ -62,6 +62,9 @@ pub(super) fn spec(change: impl FnOnce(&mut Spec)) -> Arc<Spec> {
             drain: None,
             on_rollback: Vec::new(),
         }],
+        flags: Vec::new(),
+        issuers: Vec::new(),
+        key_files: Vec::new(),
     };
     change(&mut spec);
     Arc::new(spec)
@@ -84,6 +87,7 @@ pub(super) fn listener(text: &str) -> Listener {
             uri_bytes: 16_384,
         },
         paths: PathPolicy::Strict,
+        ofrep: false,
     }
 }
 
@@ -111,6 +115,7 @@ pub(super) fn route(text: &str) -> Route {
         name: name(text),
         backend,
         weight,
+        value: None,
     };
     Route {
         name: name(text),
@@ -119,9 +124,8 @@ pub(super) fn route(text: &str) -> Route {
             ..Match::default()
         },
         timeout: Duration::from_secs(5),
-        key: None,
         variants: [("stable", 0, 100), ("canary", 1, 0)].map(variant).into(),
-        cohorts: Vec::new(),
+        rules: Rules::of(name(text)),
         failure_statuses: crate::measure::FailureStatuses::default(),
         expose_variant: true,
     }

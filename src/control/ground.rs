@@ -251,6 +251,7 @@ impl Ground {
     /// What is in force on each route of the file, in order.
     pub(super) fn in_force(&self) -> Vec<InForce> {
         let on = |route| InForce {
+            enabled: true,
             weights: self.in_force_on(route),
             epoch: self.epoch(route),
             trial: self.trials[route].map(|index| self.trial(index)),
@@ -296,6 +297,7 @@ impl Ground {
             rotation: self.rotation(index),
             // What was aborted is shown to nobody.
             idle: idle.filter(|_| !aborted && rollout.preview.is_some()),
+            aborts: 0,
         }
     }
 

@@ -4,7 +4,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::audit_log::AuditView;
 use super::view::{
-    BackendView, Entry, EventRecord, FreezeView, MetricsView, ReloadView, RolloutView, RouteView, StatusView,
+    BackendView, Entry, EventRecord, FlagView, FreezeView, MetricsView, ReloadView, RolloutView, RouteView, StatusView,
 };
 use crate::rollout::Verb;
 
@@ -99,6 +99,23 @@ pub enum Asked {
         by: By,
         reply: oneshot::Sender<Result<Option<FreezeView>, Refusal>>,
     },
+    /// Every flag, those of routes and those without.
+    Flags(oneshot::Sender<Vec<FlagView>>),
+    /// Switches a flag on or off.
+    SwitchFlag {
+        /// How applications call it.
+        flag: String,
+        enabled: bool,
+        reason: String,
+        by: By,
+        /// The `If-Match` header as sent.
+        if_match: Option<String>,
+        /// Check and answer, change nothing.
+        dry_run: bool,
+        reply: oneshot::Sender<Result<FlagView, Refusal>>,
+    },
+    /// Weights of a flag; its key stands in `route`. That of a route's flag is that of the route.
+    SetFlagWeights(SetWeights, oneshot::Sender<Result<FlagView, Refusal>>),
     Reload {
         by: By,
         reply: oneshot::Sender<ReloadView>,

@@ -39,6 +39,7 @@ pub use evidence::{EvidenceBody, StatisticBody};
 pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
 pub use readings::{Loaded, check_config, read_config};
 pub use view::{
-    Afterwards, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, ListenerView, MetricsView,
-    ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    Afterwards, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord, FlagVariantView,
+    FlagView, FreezeView, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView,
+    VariantMetrics, VariantStats, VariantView,
 };

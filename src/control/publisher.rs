@@ -97,7 +97,7 @@ impl Publisher {
             let route = &self.table.routes[rollout.route];
             for side in [rollout.from, rollout.to] {
                 if let Some(curfew) = &route.variants[side].curfew {
-                    curfew.heed(route.split.share_ppm(side) > 0, rollout.drain, now_us);
+                    curfew.heed(route.flag.split.share_ppm(side) > 0, rollout.drain, now_us);
                 }
             }
         }

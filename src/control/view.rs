@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::analysis::{Verdict, VerdictKind};
 use crate::measure::Recorder;
 use crate::name::Name;
-use crate::rollout::{Approval, Phase};
+use crate::rollout::{Approval, Phase, Schedule};
 use crate::route::Endpoint;
 
 /// `GET /v1/status`
@@ -102,6 +102,66 @@ pub struct RouteView {
     pub variants: Vec<VariantView>,
     /// The rollout on it, if any, and its phase.
     pub rollout: Option<(Name, Phase)>,
+    /// Those whom cohorts placed, in the order of the cohorts.
+    pub cohorts: Vec<CohortView>,
+}
+
+/// Those whom one cohort placed.
+#[derive(Clone, Debug)]
+pub struct CohortView {
+    /// Its name.
+    pub name: Name,
+    /// By each variant that they may go to; of the last window, votes and others together.
+    pub variants: Vec<(Name, VariantStats)>,
+}
+
+/// `GET /v1/flags/{key}`
+#[derive(Clone, Debug)]
+pub struct FlagView {
+    /// How applications call it.
+    pub key: Name,
+    /// The route whose split it is; `None`: it is for applications alone.
+    pub route: Option<Name>,
+    /// The table's generation.
+    pub generation: u64,
+    /// Whether it is on now.
+    pub enabled: bool,
+    /// What the file says of that.
+    pub schedule: Schedule,
+    /// What a person said of that since.
+    pub by_hand: Option<ByHandView>,
+    /// The variant of those whom it is not for.
+    pub default: Name,
+    /// In file order.
+    pub variants: Vec<FlagVariantView>,
+    /// Names of the cohorts, in the order in which they are tried.
+    pub cohorts: Vec<Name>,
+    /// The rollout that moves its weights, if any, and its phase.
+    pub rollout: Option<(Name, Phase)>,
+}
+
+/// One side of a flag.
+#[derive(Clone, Debug)]
+pub struct FlagVariantView {
+    /// Its name.
+    pub name: Name,
+    /// What it means to applications; `None`: its name.
+    pub value: Option<serde_json::Value>,
+    /// As [`VariantView::weight`].
+    pub weight: u32,
+    /// 0 to 1; of the default 1 while the flag is off.
+    pub share: f64,
+}
+
+/// A person switched a flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // the fields are the words of the contract
+pub struct ByHandView {
+    pub enabled: bool,
+    pub by: String,
+    pub reason: String,
+    /// Unix milliseconds.
+    pub at_ms: u64,
 }
 
 /// One side of a split.

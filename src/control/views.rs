@@ -70,6 +70,7 @@ impl Controller {
                     }
                 })
                 .collect(),
+            cohorts: Vec::new(),
             rollout: ground.rollout_on(index).map(|index| {
                 let name = ground.spec.rollouts[index].name.clone();
                 (name, ground.rollout(index).state.phase())
@@ -189,7 +190,7 @@ impl Controller {
             let variants = route.variants.iter().enumerate();
             variants.map(|(index, variant)| VariantMetrics {
                 recorder: Arc::clone(&variant.recorder),
-                share: fraction(route.split.share_ppm(index)),
+                share: fraction(route.flag.split.share_ppm(index)),
                 drained: variant.curfew.as_ref().map(|curfew| curfew.ended()),
             })
         });

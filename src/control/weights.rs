@@ -140,6 +140,7 @@ mod tests {
                 name: Name::new(name).unwrap(),
                 backend: 0,
                 weight,
+                value: None,
             })
             .into()
     }

@@ -100,6 +100,7 @@ mod tests {
             route: name("shop"),
             variant: name(variant),
             backend: name("v1"),
+            cohort: None,
         };
         Arc::new(Recorder::new(key, 1))
     }

@@ -39,6 +39,8 @@ pub struct RecorderKey {
     pub variant: Name,
     /// The backend that the variant leads to.
     pub backend: Name,
+    /// The cohort whose requests alone are counted; `None`: everybody's.
+    pub cohort: Option<Name>,
 }
 
 /// The counters of one (route, variant, backend) in all workers.
@@ -360,6 +362,7 @@ mod tests {
             route: name("shop"),
             variant: name("canary"),
             backend: name("shop-v2"),
+            cohort: None,
         };
         Recorder::new(key, workers)
     }

@@ -17,7 +17,7 @@ use super::trace::Made;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
 use crate::measure::{Outcome, Track};
-use crate::route::{AccessLog, Admission, ListenerSettings, Route, Table};
+use crate::route::{AccessLog, Admission, ListenerSettings, Request, Route, Table, is_in};
 
 /// What is known of the connection that a request came on.
 pub(super) struct Client {
@@ -177,7 +177,9 @@ impl Attempted<'_> {
                 && asks_for_websocket(head),
             route: course.route.name.header(),
             variant: chosen.name.header(),
-            cohort: course.cohort.map(|index| course.route.cohorts[index].name.header()),
+            cohort: course
+                .cohort
+                .map(|index| course.route.flag.cohorts[index].name.header()),
             made,
         };
         let ledger = Ledger::open(worker, opening);
@@ -200,13 +202,14 @@ fn check(head: &RequestHead, client: &Client) -> Result<(), Fault> {
 fn choose(worker: &Worker, head: &RequestHead, client: &Client) -> Result<Course, Fault> {
     let draw = worker.draw();
     worker.with_table(|table| {
-        let peer_trusted = trusts(table, client.peer);
+        let route = table.find(head).ok_or(Fault::NoRoute)?;
+        let peer_trusted = is_in(&table.trusted_proxies, client.peer);
         let origin = if peer_trusted {
             origin(table, head, client.peer)
         } else {
             client.peer
         };
-        let choice = table.choose(head, origin, draw).ok_or(Fault::NoRoute)?;
+        let choice = table.choose(route, &Request::of(head, origin), draw);
         Ok(Course {
             route: Arc::clone(choice.route),
             variant: choice.variant,
@@ -234,29 +237,11 @@ fn origin(table: &Table, head: &RequestHead, peer: IpAddr) -> IpAddr {
             break;
         };
         origin = address.to_canonical();
-        if !trusts(table, origin) {
+        if !is_in(&table.trusted_proxies, origin) {
             break;
         }
     }
     origin
-}
-
-/// Whether the forwarding fields of `address` are believed.
-fn trusts(table: &Table, address: IpAddr) -> bool {
-    table
-        .trusted_proxies
-        .iter()
-        .any(|&(network, bits)| match (network, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let outside = 32 - u32::from(bits.min(32));
-                u64::from(network.to_bits()) >> outside == u64::from(address.to_bits()) >> outside
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let differing = network.to_bits() ^ address.to_bits();
-                bits == 0 || differing >> (128 - u32::from(bits.min(128))) == 0
-            }
-            _ => false,
-        })
 }
 
 /// Asks the breaker, and whether the key may vote once more. Both before anything is known of how the

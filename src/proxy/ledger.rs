@@ -471,7 +471,7 @@ impl Exchange {
             line.finish(outcome, self.status, latency_us, duration_us);
             line.route = Some(self.route.name.clone());
             line.variant = Some(variant.name.clone());
-            line.cohort = note.cohort.map(|index| self.route.cohorts[index].name.clone());
+            line.cohort = note.cohort.map(|index| self.route.flag.cohorts[index].name.clone());
             line.backend = Some(variant.backend.name.clone());
             line.endpoint = self.endpoint.as_ref().map(|endpoint| Arc::clone(&endpoint.authority));
             worker.log_access(line);

@@ -179,7 +179,7 @@ impl OutcomeLine {
             at_ms: self.at_us / 1000,
             route: self.route.name.as_str(),
             variant: self.route.variants[self.variant].name.as_str(),
-            share_ppm: self.route.split.share_ppm(self.variant),
+            share_ppm: self.route.flag.split.share_ppm(self.variant),
             vote: self.vote,
             key: self.key,
             outcome: self.outcome,
@@ -222,6 +222,7 @@ routes:
             weights: vec![95, 5],
             epoch: 0,
             trial: None,
+            enabled: true,
         };
         let table = compile(&Arc::new(spec), &[in_force], 1, &mut Book::new(1), None);
         Arc::clone(&table.routes[0])

@@ -77,7 +77,7 @@ impl Case {
             .filter(|&at| at != rollout.from && at != rollout.to)
             .map(|at| parts[at])
             .sum();
-        let max = rollout.max_votes_per_key.filter(|_| route.key.is_some());
+        let max = rollout.max_votes_per_key.filter(|_| route.rules.key.is_some());
         let votes = || Votes::new(usize::from(WORKERS));
         Self {
             name: rollout.name.clone(),

@@ -8,6 +8,7 @@ mod phase;
 mod place;
 mod plan;
 mod state;
+mod switch;
 mod window;
 
 pub use command::{Refused, Verb};
@@ -17,4 +18,5 @@ pub use parts::Parts;
 pub use phase::Phase;
 pub use plan::{After, Needs, Plan, PlanError, Rotation, Step};
 pub use state::{Move, State, Tick};
+pub use switch::{ByHand, Schedule};
 pub use window::{Window, WindowError};

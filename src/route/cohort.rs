@@ -1,56 +1,70 @@
-//! The part of a request that keeps a client on one side, and the clients that are placed by rule.
+//! The clients that are placed by rule.
 
-use std::collections::HashSet;
-use std::io::Write;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::field::FieldMatch;
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use smallvec::SmallVec;
+
+use super::condition::Condition;
+use super::facts::{Facts, Origin};
+use super::flag::Prerequisite;
+use super::key::Key;
+use super::key_set::KeySet;
 use super::matcher::without_end;
-use super::murmur::Murmur3;
-use crate::head::RequestHead;
+use super::split::Split;
+use crate::measure::Recorder;
 use crate::name::Name;
+use crate::share::bounds;
 
-/// What a draw is made of. Absent or empty: the fallback, else a fresh draw.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeySpec {
-    /// Where the key stands.
-    pub source: KeySource,
-    /// What to use where the request has no such key.
-    pub fallback: KeyFallback,
-}
-
-/// Where a key stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum KeySource {
-    /// A request header, lower case. Of several the first, without blanks around it.
-    Header(String),
-    /// The client's address (rightmost untrusted, with `trustedProxies`) in its canonical text.
-    ClientIp,
-}
-
-/// What to use where the request has no such key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum KeyFallback {
-    /// A fresh draw for each request.
-    FreshDraw,
-    /// The client's address.
-    ClientIp,
-}
-
-/// Clients that go to one variant by rule. All conditions must hold; lists are "any of".
+/// Clients that go to one variant by rule, or divide among variants in their own way. All conditions must hold;
+/// lists of networks and keys are "any of".
 #[derive(Clone, Debug, PartialEq)]
 pub struct CohortSpec {
     /// Unique in the split.
     pub name: Name,
-    /// Conditions on headers; all must hold.
-    pub headers: Vec<FieldMatch>,
-    /// Keys (of the split's key) that belong; empty: no condition.
-    pub keys: Vec<String>,
-    /// Index in the split's variants.
-    pub variant: usize,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    /// Client addresses that belong, each with its leading bits; empty: no condition.
+    pub networks: Vec<(IpAddr, u8)>,
+    /// What a request must know to belong.
+    pub secret: Option<Secret>,
+    /// Keys (of the split's key) that belong; `None`: no condition.
+    pub keys: Option<KeysSpec>,
+    /// Other flags that must answer so.
+    pub prerequisites: Vec<Prerequisite>,
+    /// Where they go.
+    pub to: Destination,
     /// Whether these requests vote like drawn ones. Default false.
     pub evidence: bool,
+}
+
+/// Where the clients of a cohort go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// All to the variant with this index.
+    Variant(usize),
+    /// By these weights, one for each variant in file order; they add up to more than 0.
+    Fractional(Vec<u32>),
+}
+
+/// Keys that belong, from the file and from a list of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeysSpec {
+    /// Written in the configuration.
+    pub inline: Vec<String>,
+    /// Index in the spec's files of keys.
+    pub file: Option<usize>,
+}
+
+/// A header that must hold a secret. It is not passed on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    /// In lower case.
+    pub header: String,
+    /// The whole value.
+    pub value: String,
 }
 
 /// A [`CohortSpec`], ready to serve.
@@ -58,130 +72,119 @@ pub struct CohortSpec {
 pub struct Cohort {
     /// Unique in the split.
     pub name: Name,
-    /// Index in the split's variants.
-    pub variant: usize,
     /// Whether these requests vote like drawn ones.
     pub evidence: bool,
+    /// Other flags that must answer so; for [`Table::decide`](super::Table::decide) to ask.
+    pub prerequisites: Box<[Prerequisite]>,
+    to: Leads,
+    /// Where the exchanges of the cohort are counted, by variant.
+    recorders: SmallVec<[Option<Arc<Recorder>>; 2]>,
     /// Lower case, without a dot at the end.
     hosts: Box<[Box<str>]>,
-    headers: Box<[FieldMatch]>,
-    keys: HashSet<Box<[u8]>>,
+    conditions: Box<[Condition]>,
+    networks: Box<[(IpAddr, u8)]>,
+    secret: Option<Secret>,
+    /// Any of these; empty: no condition.
+    keys: SmallVec<[Arc<KeySet>; 2]>,
 }
 
-/// The key of one route, ready to serve.
-#[derive(Clone, Debug)]
-pub struct RouteKey {
-    spec: Arc<KeySpec>,
-    /// The route's name is absorbed already.
-    hash: Murmur3,
+#[derive(Debug)]
+enum Leads {
+    To(usize),
+    Divided(Split),
 }
 
-/// A request's key; never empty.
-#[derive(Clone, Copy, Debug)]
-pub struct Key<'h>(KeyText<'h>);
-
-#[derive(Clone, Copy, Debug)]
-enum KeyText<'h> {
-    Field(&'h [u8]),
-    Address { text: [u8; ADDRESS_TEXT_MAX], len: usize },
-}
-
-/// The longest text of an address: IPv6 with its last 32 bits in IPv4's form.
-const ADDRESS_TEXT_MAX: usize = 45;
-
-impl KeySpec {
-    /// The key of a request from `client`; `None` asks for a fresh draw. Does not allocate.
-    #[must_use]
-    pub fn key_of<'h>(&self, head: &'h RequestHead, client: IpAddr) -> Option<Key<'h>> {
-        let field = match &self.source {
-            KeySource::Header(name) => head.fields().get(name).map(<[u8]>::trim_ascii),
-            KeySource::ClientIp => return Some(Key::of_address(client)),
-        };
-        match (field.filter(|value| !value.is_empty()), self.fallback) {
-            (Some(value), _) => Some(Key(KeyText::Field(value))),
-            (None, KeyFallback::ClientIp) => Some(Key::of_address(client)),
-            (None, KeyFallback::FreshDraw) => None,
-        }
-    }
-}
-
-impl RouteKey {
-    /// Makes `spec` ready for `route`. Routes with equal keys had better share one.
-    #[must_use]
-    pub fn new(route: &Name, spec: Arc<KeySpec>) -> Self {
-        let hash = Murmur3::default().absorb(route.as_str().as_bytes());
-        Self { spec, hash }
-    }
-
-    /// Where the key stands.
-    #[must_use]
-    pub fn spec(&self) -> &Arc<KeySpec> {
-        &self.spec
-    }
-
-    /// The hash of `key` on this route; [`bucket_of_hash`] makes a bucket of it.
-    #[must_use]
-    pub fn hash_of(&self, key: &Key<'_>) -> u32 {
-        self.hash.absorb(key.as_bytes()).finish()
-    }
-}
-
-impl Key<'_> {
-    /// The address as text; an IPv4 address mapped into IPv6 as IPv4.
-    fn of_address(address: IpAddr) -> Self {
-        let mut text = [0; ADDRESS_TEXT_MAX];
-        let mut room = &mut text[..];
-        write!(room, "{}", address.to_canonical()).expect("no address is longer");
-        let len = ADDRESS_TEXT_MAX - room.len();
-        Self(KeyText::Address { text, len })
-    }
-
-    /// The key itself.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            KeyText::Field(value) => value,
-            KeyText::Address { text, len } => &text[..*len],
-        }
-    }
+/// What a cohort takes from beside its [`CohortSpec`].
+#[derive(Clone, Debug, Default)]
+pub struct CohortParts {
+    /// The sets of keys that its spec names; any of them.
+    pub keys: SmallVec<[Arc<KeySet>; 2]>,
+    /// For each variant that it leads to.
+    pub recorders: SmallVec<[Option<Arc<Recorder>>; 2]>,
 }
 
 impl Cohort {
     /// Makes `spec` ready to serve.
+    ///
+    /// # Panics
+    /// When the weights of a [`Destination::Fractional`] add up to 0.
     #[must_use]
-    pub fn new(spec: &CohortSpec) -> Self {
+    pub fn new(spec: &CohortSpec, parts: CohortParts) -> Self {
         Self {
             name: spec.name.clone(),
-            variant: spec.variant,
             evidence: spec.evidence,
+            prerequisites: spec.prerequisites.clone().into(),
+            to: match &spec.to {
+                Destination::Variant(variant) => Leads::To(*variant),
+                Destination::Fractional(weights) => Leads::Divided(Split::new(
+                    bounds(weights).expect("weights of a cohort add up to more than 0"),
+                )),
+            },
+            recorders: parts.recorders,
             hosts: [].into(),
-            headers: spec.headers.clone().into(),
-            keys: spec.keys.iter().map(|key| key.as_bytes().into()).collect(),
+            conditions: spec.conditions.clone().into(),
+            networks: spec.networks.clone().into(),
+            secret: spec.secret.clone(),
+            keys: parts.keys,
         }
     }
 
     /// Whoever asks for one of `hosts` (lower case, without port), on the way to `variant`; never evidence.
     #[must_use]
-    pub fn of_hosts(name: Name, hosts: &[String], variant: usize) -> Self {
+    pub fn of_hosts(name: Name, hosts: &[String], variant: usize, parts: CohortParts) -> Self {
+        let spec = CohortSpec::of(name, Destination::Variant(variant));
         Self {
-            name,
-            variant,
-            evidence: false,
             hosts: hosts.iter().map(|host| without_end(host, '.').into()).collect(),
-            headers: [].into(),
-            keys: HashSet::new(),
+            ..Self::new(&spec, parts)
         }
     }
 
-    /// Whether a request with this key belongs. Does not allocate; does not grow with the list of keys.
+    /// Whether who asks with this key belongs, prerequisites aside. Does not allocate but for long parameters of
+    /// the query; does not grow with the list of keys.
     #[must_use]
-    pub fn holds(&self, head: &RequestHead, key: Option<&Key<'_>>) -> bool {
-        (self.hosts.is_empty() || self.names(without_end(head.host(), '.')))
-            && self
-                .headers
-                .iter()
-                .all(|condition| condition.holds_in_fields(head.fields()))
-            && (self.keys.is_empty() || key.is_some_and(|key| self.keys.contains(key.as_bytes())))
+    pub fn holds(&self, facts: &impl Facts, key: Option<&Key<'_>>) -> bool {
+        (self.hosts.is_empty() || self.names(without_end(facts.host(), '.')))
+            && self.conditions.iter().all(|condition| condition.holds(facts))
+            && (self.networks.is_empty() || facts.client().is_some_and(|client| is_in(&self.networks, client)))
+            && self.secret.as_ref().is_none_or(|secret| secret.is_known(facts))
+            && (self.keys.is_empty()
+                || key.is_some_and(|key| self.keys.iter().any(|keys| keys.contains(key.as_bytes()))))
+    }
+
+    /// The variant that a member with this bucket goes to.
+    #[must_use]
+    pub fn variant_of(&self, bucket: u32) -> usize {
+        match &self.to {
+            Leads::To(variant) => *variant,
+            Leads::Divided(split) => split.variant_of(bucket),
+        }
+    }
+
+    /// Where its members' exchanges with `variant` are counted, beside the variant's own counters.
+    #[must_use]
+    pub fn recorder(&self, variant: usize) -> Option<&Arc<Recorder>> {
+        self.recorders.get(variant)?.as_ref()
+    }
+
+    /// Whether members may go to `variant`.
+    #[must_use]
+    pub fn leads_to(&self, variant: usize) -> bool {
+        match &self.to {
+            Leads::To(only) => *only == variant,
+            Leads::Divided(split) => split.share_ppm(variant) > 0,
+        }
+    }
+
+    /// Whether more than one variant is possible: then a member's key, or chance, decides.
+    #[must_use]
+    pub fn divides(&self) -> bool {
+        matches!(&self.to, Leads::Divided(split) if !split.is_whole())
+    }
+
+    /// The header that must not be passed on.
+    #[must_use]
+    pub fn secret_header(&self) -> Option<&str> {
+        self.secret.as_ref().map(|secret| secret.header.as_str())
     }
 
     fn names(&self, host: &str) -> bool {
@@ -189,35 +192,86 @@ impl Cohort {
     }
 }
 
-/// The bucket, `0..1_000_000`, of a key: `(murmur3_x86_32(seed 0, routeName + key) × 1,000,000) >> 32`.
-#[must_use]
-pub fn bucket_of_key(route: &str, key: &[u8]) -> u32 {
-    bucket_of_hash(Murmur3::default().absorb(route.as_bytes()).absorb(key).finish())
+impl CohortSpec {
+    /// Everybody, on the way to `to`; never evidence.
+    #[must_use]
+    pub const fn of(name: Name, to: Destination) -> Self {
+        Self {
+            name,
+            conditions: Vec::new(),
+            networks: Vec::new(),
+            secret: None,
+            keys: None,
+            prerequisites: Vec::new(),
+            to,
+            evidence: false,
+        }
+    }
 }
 
-/// The bucket, `0..1_000_000`, of a key's hash.
-#[must_use]
-pub const fn bucket_of_hash(hash: u32) -> u32 {
-    bucket_of_draw((hash as u64) << 32)
+impl KeysSpec {
+    /// The keys that stand in the configuration.
+    ///
+    /// # Panics
+    /// When there are more than a set can hold, which the size of a configuration rules out.
+    #[must_use]
+    pub fn inline_set(&self) -> KeySet {
+        KeySet::of(self.inline.iter().map(String::as_str)).expect("a configuration is not that long")
+    }
 }
 
-/// The bucket, `0..1_000_000`, of a fresh uniform draw.
+impl Destination {
+    /// Whether members may go to `variant`.
+    #[must_use]
+    pub fn leads_to(&self, variant: usize) -> bool {
+        match self {
+            Self::Variant(only) => *only == variant,
+            Self::Fractional(weights) => weights[variant] > 0,
+        }
+    }
+}
+
+impl Secret {
+    /// Whether a field of this name has the secret for its value. How long the comparison takes says nothing but
+    /// whether the length is right.
+    fn is_known(&self, facts: &impl Facts) -> bool {
+        let is_right = |value: &[u8]| verify_slices_are_equal(value, self.value.as_bytes()).is_ok();
+        facts.any(Origin::Header, &self.header, is_right)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether `address` lies in one of `networks`, each an address and its leading bits that count.
 #[must_use]
-pub const fn bucket_of_draw(draw: u64) -> u32 {
-    (((draw >> 32) * 1_000_000) >> 32) as u32
+pub fn is_in(networks: &[(IpAddr, u8)], address: IpAddr) -> bool {
+    networks.iter().any(|&(network, bits)| match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            let outside = 32 - u32::from(bits.min(32));
+            u64::from(network.to_bits()) >> outside == u64::from(address.to_bits()) >> outside
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            let differing = network.to_bits() ^ address.to_bits();
+            bits == 0 || differing >> (128 - u32::from(bits.min(128))) == 0
+        }
+        _ => false,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::sync::Arc;
 
-    use super::{
-        Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_hash,
-        bucket_of_key,
-    };
+    use super::{Cohort, CohortParts, CohortSpec, Destination, Secret};
     use crate::head::{HeadBuilder, Method, RequestHead, Version};
     use crate::name::Name;
-    use crate::route::{FieldMatch, FieldTest};
+    use crate::route::{Condition, FieldTest, Key, KeySet, Origin, Request};
 
     fn head(fields: &[(&str, &str)]) -> RequestHead {
         let mut head = HeadBuilder::default();
@@ -227,66 +281,38 @@ mod tests {
         head.request(Method::Get, Version::Http11, "h", "/")
     }
 
-    fn user_id(fallback: KeyFallback) -> KeySpec {
-        KeySpec {
-            source: KeySource::Header("x-user-id".to_owned()),
-            fallback,
+    fn spec() -> CohortSpec {
+        CohortSpec::of(Name::new("beta").unwrap(), Destination::Variant(1))
+    }
+
+    fn condition(name: &str, value: &str) -> Condition {
+        Condition {
+            origin: Origin::Header,
+            name: name.to_owned(),
+            test: FieldTest::Exact(value.to_owned()),
+            negated: false,
         }
     }
 
-    fn check_key(spec: &KeySpec, fields: &[(&str, &str)], client: &str, expected: Option<&str>) {
-        let head = head(fields);
-        let key = spec.key_of(&head, client.parse().unwrap());
-        assert_eq!(key.as_ref().map(Key::as_bytes), expected.map(str::as_bytes));
-    }
-
-    #[test]
-    fn an_absent_or_empty_header_means_the_fallback_or_a_fresh_draw() {
-        let fresh = user_id(KeyFallback::FreshDraw);
-        check_key(&fresh, &[("x-user-id", "alice")], "10.0.0.1", Some("alice"));
-        check_key(&fresh, &[("x-user-id", "\t alice ")], "10.0.0.1", Some("alice"));
-        check_key(&fresh, &[("x-user-id", "a"), ("x-user-id", "b")], "10.0.0.1", Some("a"));
-        check_key(&fresh, &[("x-user-id", "  ")], "10.0.0.1", None);
-        check_key(&fresh, &[], "10.0.0.1", None);
-        let address = user_id(KeyFallback::ClientIp);
-        check_key(&address, &[("x-user-id", "alice")], "10.0.0.1", Some("alice"));
-        check_key(&address, &[("x-user-id", "")], "10.0.0.1", Some("10.0.0.1"));
-        check_key(&address, &[], "10.0.0.1", Some("10.0.0.1"));
-    }
-
-    #[test]
-    fn an_address_is_a_key_in_its_canonical_text() {
-        let spec = KeySpec {
-            source: KeySource::ClientIp,
-            fallback: KeyFallback::FreshDraw,
-        };
-        check_key(&spec, &[("x-user-id", "alice")], "192.0.2.7", Some("192.0.2.7"));
-        check_key(&spec, &[], "::ffff:192.0.2.7", Some("192.0.2.7"));
-        check_key(&spec, &[], "2001:DB8:0::1", Some("2001:db8::1"));
-        let longest = "1111:2222:3333:4444:5555:6666:7777:8888";
-        check_key(&spec, &[], longest, Some(longest));
-    }
-
     fn cohort(headers: &[(&str, &str)], keys: &[&str]) -> Cohort {
-        Cohort::new(&CohortSpec {
-            name: Name::new("beta").unwrap(),
-            headers: headers
-                .iter()
-                .map(|(name, value)| FieldMatch {
-                    name: (*name).to_owned(),
-                    test: FieldTest::Exact((*value).to_owned()),
-                })
-                .collect(),
-            keys: keys.iter().map(|&key| key.to_owned()).collect(),
-            variant: 1,
-            evidence: false,
-        })
+        let spec = CohortSpec {
+            conditions: headers.iter().map(|(name, value)| condition(name, value)).collect(),
+            ..spec()
+        };
+        let keys = (!keys.is_empty()).then(|| Arc::new(KeySet::of(keys.iter().copied()).unwrap()));
+        let parts = CohortParts {
+            keys: keys.into_iter().collect(),
+            ..CohortParts::default()
+        };
+        Cohort::new(&spec, parts)
     }
 
+    #[track_caller]
     fn check_cohort(cohort: &Cohort, fields: &[(&str, &str)], expected: bool) {
         let head = head(fields);
-        let key = user_id(KeyFallback::FreshDraw).key_of(&head, [10, 0, 0, 1].into());
-        assert_eq!(cohort.holds(&head, key.as_ref()), expected, "{cohort:?} {fields:?}");
+        let request = Request::of(&head, [10, 0, 0, 1].into());
+        let key = head.fields().get("x-user-id").and_then(Key::of);
+        assert_eq!(cohort.holds(&request, key.as_ref()), expected, "{cohort:?} {fields:?}");
     }
 
     #[test]
@@ -305,22 +331,63 @@ mod tests {
     }
 
     #[test]
-    fn buckets_follow_the_written_formula() {
-        // "hello" hashes to 0x248bfa47: 613,153,351 × 1,000,000 / 2^32 = 142,760.89…
-        assert_eq!(bucket_of_key("hel", b"lo"), 142_760);
-        assert_eq!(bucket_of_key("hello", b""), 142_760);
-        assert_eq!(bucket_of_draw(u64::MAX), 999_999);
-        assert_eq!(bucket_of_draw(0), 0);
+    fn networks_secrets_and_what_must_not_be_are_conditions_too() {
+        let of = |spec: CohortSpec| Cohort::new(&spec, CohortParts::default());
+        let networks = |network: &str, bits| CohortSpec {
+            networks: vec![(network.parse().unwrap(), bits)],
+            ..spec()
+        };
+        check_cohort(&of(networks("10.0.0.0", 8)), &[], true);
+        check_cohort(&of(networks("192.0.2.0", 24)), &[], false);
+        let not = |name: &str, value: &str| CohortSpec {
+            conditions: vec![Condition {
+                negated: true,
+                ..condition(name, value)
+            }],
+            ..spec()
+        };
+        check_cohort(&of(not("x-plan", "free")), &[("x-plan", "gold")], true);
+        check_cohort(&of(not("x-plan", "free")), &[], true);
+        check_cohort(&of(not("x-plan", "free")), &[("x-plan", "free")], false);
+        let secret = of(CohortSpec {
+            secret: Some(Secret {
+                header: "x-override".to_owned(),
+                value: "sesame-open".to_owned(),
+            }),
+            ..spec()
+        });
+        check_cohort(&secret, &[("x-override", "sesame-open")], true);
+        check_cohort(&secret, &[("x-override", "sesame")], false);
+        check_cohort(&secret, &[], false);
+        assert!(!format!("{secret:?}").contains("sesame"));
+    }
+
+    #[test]
+    fn a_cohort_may_divide_in_its_own_way() {
+        let spec = CohortSpec {
+            to: Destination::Fractional(vec![1, 3]),
+            ..spec()
+        };
+        let cohort = Cohort::new(&spec, CohortParts::default());
+        assert_eq!(
+            [0, 249_999, 250_000, 999_999].map(|bucket| cohort.variant_of(bucket)),
+            [0, 0, 1, 1]
+        );
+        assert!(cohort.divides() && cohort.leads_to(0) && cohort.leads_to(1));
     }
 
     #[test]
     fn a_cohort_of_hosts_holds_who_asks_for_one_of_them() {
         let hosts = ["green.example".to_owned(), "look.example.".to_owned()];
-        let cohort = Cohort::of_hosts(Name::new("preview").unwrap(), &hosts, 1);
-        assert!(!cohort.evidence && cohort.variant == 1);
+        let cohort = Cohort::of_hosts(Name::new("preview").unwrap(), &hosts, 1, CohortParts::default());
+        assert!(!cohort.evidence && cohort.variant_of(0) == 1);
         let check = |host: &str, expected: bool| {
             let head = HeadBuilder::default().request(Method::Get, Version::Http11, host, "/");
-            assert_eq!(cohort.holds(&head, None), expected, "{host}");
+            assert_eq!(
+                cohort.holds(&Request::of(&head, [10, 0, 0, 1].into()), None),
+                expected,
+                "{host}"
+            );
         };
         check("green.example", true);
         check("Green.Example:8080", true);
@@ -329,18 +396,5 @@ mod tests {
         check("blue.example", false);
         check("x.green.example", false);
         check("", false);
-    }
-
-    proptest! {
-        #[test]
-        fn a_route_places_a_key_as_the_formula_says(route in "[a-z]{1,9}", user in "[a-z0-9]{1,20}") {
-            let head = head(&[("x-user-id", &user)]);
-            let spec = user_id(KeyFallback::FreshDraw);
-            let key = spec.key_of(&head, [10, 0, 0, 1].into()).unwrap();
-            let route_key = RouteKey::new(&Name::new(&route).unwrap(), spec.clone().into());
-            let bucket = bucket_of_hash(route_key.hash_of(&key));
-            prop_assert_eq!(bucket, bucket_of_key(&route, user.as_bytes()));
-            prop_assert!(bucket < 1_000_000);
-        }
     }
 }

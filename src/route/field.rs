@@ -1,6 +1,9 @@
 //! Conditions on header fields and query parameters.
 
+use std::cmp::Ordering;
+
 use regex::bytes::Regex;
+use semver::Version;
 use smallvec::SmallVec;
 
 use crate::head::Fields;
@@ -25,6 +28,85 @@ pub enum FieldTest {
     Regex(Regex),
     /// There (true) or not there (false).
     Present(bool),
+    /// Ends so.
+    Suffix(String),
+    /// Holds this somewhere.
+    Contains(String),
+    /// Equal to one of these, byte for byte.
+    OneOf(Vec<String>),
+    /// A number that compares so with this one. What is no number passes no such test.
+    Number(Comparison, f64),
+    /// A version (Semantic Versioning 2.0.0) that compares so with this one, by precedence. Likewise.
+    Version(Comparison, Version),
+    /// A version with the same major number (`^`), or the same major and minor number (`~`), as this one.
+    VersionLike(VersionPart, Version),
+}
+
+/// How two values compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // they are the words of every language
+pub enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// What two versions have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // they are the words of Semantic Versioning
+pub enum VersionPart {
+    Major,
+    Minor,
+}
+
+impl Comparison {
+    fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order == Ordering::Equal,
+            Self::NotEqual => order != Ordering::Equal,
+            Self::Less => order == Ordering::Less,
+            Self::LessOrEqual => order != Ordering::Greater,
+            Self::Greater => order == Ordering::Greater,
+            Self::GreaterOrEqual => order != Ordering::Less,
+        }
+    }
+}
+
+impl FieldTest {
+    /// Whether one value passes. Presence is for who looks for values to say: here there is one.
+    #[must_use]
+    pub fn passes(&self, value: &[u8]) -> bool {
+        let text = || std::str::from_utf8(value).ok();
+        match self {
+            Self::Exact(wanted) => value == wanted.as_bytes(),
+            Self::Prefix(start) => value.starts_with(start.as_bytes()),
+            Self::Suffix(end) => value.ends_with(end.as_bytes()),
+            Self::Contains(part) => memchr::memmem::find(value, part.as_bytes()).is_some(),
+            Self::OneOf(wanted) => wanted.iter().any(|wanted| value == wanted.as_bytes()),
+            Self::Regex(regex) => regex.is_match(value),
+            Self::Present(wanted) => *wanted,
+            Self::Number(comparison, other) => {
+                let number = text().and_then(|text| text.parse::<f64>().ok());
+                let order = number.and_then(|number| number.partial_cmp(other));
+                order.is_some_and(|order| comparison.holds(order))
+            }
+            Self::Version(comparison, other) => {
+                version(value).is_some_and(|version| comparison.holds(version.cmp_precedence(other)))
+            }
+            Self::VersionLike(part, other) => version(value).is_some_and(|version| {
+                version.major == other.major && (*part == VersionPart::Major || version.minor == other.minor)
+            }),
+        }
+    }
+}
+
+/// The version that a value is, also with a `v` in front.
+fn version(value: &[u8]) -> Option<Version> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    Version::parse(text.strip_prefix(['v', 'V']).unwrap_or(text)).ok()
 }
 
 impl PartialEq for FieldMatch {
@@ -39,7 +121,12 @@ impl PartialEq for FieldTest {
             (Self::Exact(a), Self::Exact(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
             (Self::Regex(a), Self::Regex(b)) => a.as_str() == b.as_str(),
             (Self::Present(a), Self::Present(b)) => a == b,
-            (Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) | Self::Present(_), _) => false,
+            (Self::Suffix(a), Self::Suffix(b)) | (Self::Contains(a), Self::Contains(b)) => a == b,
+            (Self::OneOf(a), Self::OneOf(b)) => a == b,
+            (Self::Number(how, a), Self::Number(other, b)) => how == other && a == b,
+            (Self::Version(how, a), Self::Version(other, b)) => how == other && a == b,
+            (Self::VersionLike(part, a), Self::VersionLike(other, b)) => part == other && a == b,
+            (_, _) => false,
         }
     }
 }
@@ -51,9 +138,7 @@ impl FieldMatch {
         let mut values = fields.get_all(&self.name);
         match &self.test {
             FieldTest::Present(wanted) => values.next().is_some() == *wanted,
-            FieldTest::Exact(text) => values.any(|value| value == text.as_bytes()),
-            FieldTest::Prefix(text) => values.any(|value| value.starts_with(text.as_bytes())),
-            FieldTest::Regex(regex) => values.any(|value| regex.is_match(value)),
+            test => values.any(|value| test.passes(value)),
         }
     }
 
@@ -73,29 +158,27 @@ impl FieldMatch {
             FieldTest::Present(wanted) => values.next().is_some() == *wanted,
             FieldTest::Exact(text) => values.any(|value| decoded(value).eq(text.bytes())),
             FieldTest::Prefix(text) => values.any(|value| decoded(value).take(text.len()).eq(text.bytes())),
-            FieldTest::Regex(regex) => {
-                values.any(|value| regex.is_match(&decoded(value).collect::<SmallVec<[u8; 256]>>()))
-            }
+            test => values.any(|value| test.passes(&decoded(value).collect::<SmallVec<[u8; 256]>>())),
         }
     }
 
     /// Whether one value can never satisfy both. True only where that is certain.
     pub(super) fn excludes(&self, other: &Self) -> bool {
-        use FieldTest::{Exact, Prefix, Present, Regex};
+        use FieldTest::{Exact, OneOf, Prefix, Present};
         self.name == other.name
             && match (&self.test, &other.test) {
                 (Present(a), Present(b)) => a != b,
                 (Present(there), _) | (_, Present(there)) => !there,
-                (Exact(a), Exact(b)) => a != b,
-                (Exact(text), Prefix(start)) | (Prefix(start), Exact(text)) => !text.starts_with(start.as_str()),
-                (Exact(text), Regex(regex)) | (Regex(regex), Exact(text)) => !regex.is_match(text.as_bytes()),
                 (Prefix(a), Prefix(b)) => !a.starts_with(b.as_str()) && !b.starts_with(a.as_str()),
-                (Prefix(_), Regex(_)) | (Regex(_), Prefix(_) | Regex(_)) => false,
+                (OneOf(a), b) => a.iter().all(|text| !b.passes(text.as_bytes())),
+                (a, OneOf(b)) => b.iter().all(|text| !a.passes(text.as_bytes())),
+                (Exact(text), test) | (test, Exact(text)) => !test.passes(text.as_bytes()),
+                (_, _) => false,
             }
     }
 }
 
-fn name_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn name_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
     match pair.iter().position(|&byte| byte == b'=') {
         Some(at) => (&pair[..at], &pair[at + 1..]),
         None => (pair, &[]),
@@ -103,7 +186,7 @@ fn name_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The bytes that a part of a query stands for.
-fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+pub(super) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + '_ {
     let mut rest = text;
     std::iter::from_fn(move || {
         let (&first, after) = rest.split_first()?;

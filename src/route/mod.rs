@@ -3,25 +3,38 @@
 mod backend;
 mod breaker;
 mod cohort;
+mod condition;
 mod curfew;
+mod facts;
 mod field;
+mod flag;
 mod index;
+mod key;
+mod key_set;
 mod lookup;
 mod matcher;
 mod murmur;
+mod request;
 mod split;
+mod sticky;
 mod table;
 mod votes;
 
 pub use backend::{Backend, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
 pub use breaker::{Admission, Bounds, Breaker, Place};
-pub use cohort::{
-    Cohort, CohortSpec, Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_hash, bucket_of_key,
-};
+pub use cohort::{Cohort, CohortParts, CohortSpec, Destination, KeysSpec, Secret, is_in};
+pub use condition::Condition;
 pub use curfew::Curfew;
-pub use field::{FieldMatch, FieldTest};
+pub use facts::{Facts, Origin};
+pub use field::{Comparison, FieldMatch, FieldTest, VersionPart};
+pub use flag::{Decision, Flag, FlagId, Prerequisite, Why};
 pub use index::Index;
+pub use key::{Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_hash, bucket_of_key};
+pub use key_set::{BadKeys, KEY_FILE_BYTES_MAX, KeySet};
 pub use matcher::{HostMatch, Match, PathMatch, RankKey};
+pub use murmur::murmur3;
+pub use request::Request;
 pub use split::Split;
-pub use table::{AccessLog, Choice, ListenerSettings, Route, Table, Variant, VoteLimit};
+pub use sticky::{Sticky, StickySpec, Stuck};
+pub use table::{AccessLog, Choice, FlagKeys, ListenerSettings, Route, Table, Variant, VoteLimit};
 pub use votes::Votes;

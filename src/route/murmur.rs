@@ -2,6 +2,12 @@
 //!
 //! Source: Austin Appleby, `MurmurHash3.cpp` (public domain), function `MurmurHash3_x86_32`.
 
+/// The hash of `bytes` with seed 0.
+#[must_use]
+pub fn murmur3(bytes: &[u8]) -> u32 {
+    Murmur3::default().absorb(bytes).finish()
+}
+
 /// A hash in the making. The default has seed 0 and nothing absorbed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Murmur3 {

@@ -27,6 +27,13 @@ impl Split {
         self.ends.iter().filter(|&&end| end <= bucket).count()
     }
 
+    /// Whether one variant owns everything.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        // In rising order, so all that come before the owner are 0.
+        self.ends.iter().all(|&end| end == 0 || end == MILLION)
+    }
+
     /// What `variant` owns, in parts per million.
     #[must_use]
     pub fn share_ppm(&self, variant: usize) -> u32 {

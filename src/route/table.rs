@@ -1,5 +1,6 @@
 //! The routes of this moment, compiled: `choose(request, client, draw) -> Choice`.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,12 +11,13 @@ use smallvec::SmallVec;
 
 use super::backend::Backend;
 use super::breaker::Breaker;
-use super::cohort::{Cohort, Key, RouteKey, bucket_of_draw, bucket_of_hash};
 use super::curfew::Curfew;
+use super::facts::Facts;
+use super::flag::{Flag, FlagId, Why};
 use super::index::Index;
-use super::split::Split;
 use super::votes::Votes;
 use crate::head::RequestHead;
+use crate::jwt::Issuer;
 use crate::measure::{FailureStatuses, Recorder, Track};
 use crate::name::Name;
 use crate::path::PathPolicy;
@@ -37,8 +39,46 @@ pub struct Table {
     pub index: Arc<Index>,
     /// In file order.
     pub routes: Box<[Arc<Route>]>,
+    /// Flags without a route, in file order.
+    pub flags: Box<[Arc<Flag>]>,
+    /// How applications call the flags, those of routes and those without.
+    pub flag_keys: Arc<FlagKeys>,
+    /// Whose tokens are believed.
+    pub issuers: Arc<[Arc<Issuer>]>,
     /// In file order, also those that no route leads to.
     pub backends: Arc<[Arc<Backend>]>,
+}
+
+/// How applications call flags.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct FlagKeys {
+    by_key: HashMap<Name, FlagId>,
+    /// Those that a question for all flags answers, in file order.
+    listed: Box<[FlagId]>,
+}
+
+impl FlagKeys {
+    /// Every flag by its key; and those that a question for all is answered with, in order.
+    #[must_use]
+    pub fn new(by_key: HashMap<Name, FlagId>, listed: Vec<FlagId>) -> Self {
+        Self {
+            by_key,
+            listed: listed.into(),
+        }
+    }
+
+    /// The flag that is called so.
+    #[must_use]
+    pub fn find(&self, key: &str) -> Option<FlagId> {
+        self.by_key.get(key).copied()
+    }
+
+    /// What a question for all flags answers: flags without a route, and those of routes that have a key or
+    /// that say how they are called.
+    #[must_use]
+    pub fn listed(&self) -> &[FlagId] {
+        &self.listed
+    }
 }
 
 /// Which exchanges get a line in the access log.
@@ -64,6 +104,8 @@ pub struct ListenerSettings {
     pub header_bytes: u32,
     pub uri_bytes: u32,
     pub paths: PathPolicy,
+    /// Applications may ask for flags here.
+    pub ofrep: bool,
 }
 
 /// A route, ready to serve.
@@ -73,18 +115,16 @@ pub struct Route {
     pub name: Name,
     /// Until the response head.
     pub timeout: Duration,
-    /// What keeps a user on one side.
-    pub key: Option<RouteKey>,
-    /// Tried in order, before the split. Those of an aborted canary are not here.
-    pub cohorts: Box<[Arc<Cohort>]>,
-    /// Which variant owns which buckets.
-    pub split: Split,
+    /// How its requests divide.
+    pub flag: Flag,
     /// In file order.
     pub variants: SmallVec<[Variant; 2]>,
     /// Which statuses of its backends are their failures.
     pub failure_statuses: FailureStatuses,
     /// Whether responses name variant and generation.
     pub expose_variant: bool,
+    /// Headers that hold secrets of cohorts: they stop here.
+    pub secret_headers: Box<[Box<str>]>,
 }
 
 /// One side of a split, ready to serve.
@@ -130,23 +170,33 @@ pub struct Choice<'t> {
     pub cohort: Option<usize>,
     /// The book it is kept in.
     pub track: Track,
-    /// The hash of the request's key, if it has one.
+    /// The hash of the request's key, or the draw of its sticky cookie, if it has one.
     pub key: Option<u32>,
+    /// The answer is to set a sticky cookie with this draw.
+    pub cookie: Option<u32>,
 }
 
 impl Table {
-    /// Where a request from `client` goes; `None` when no route matches. `draw` is uniform and
-    /// fresh. Pure; does not allocate.
+    /// The index of the route that matches; `None` when none does.
     #[must_use]
-    pub fn choose<'t>(&'t self, head: &RequestHead, client: IpAddr, draw: u64) -> Option<Choice<'t>> {
-        let route = &self.routes[self.index.find(head)?];
-        let key = route.key.as_ref().and_then(|key| key.spec().key_of(head, client));
-        let hash = route.hash_of(key.as_ref());
-        let (variant, cohort) = match route.cohort_of(head, key.as_ref()) {
-            Some(cohort) => (route.cohorts[cohort].variant, Some(cohort)),
-            None => (route.split.variant_of(bucket(hash, draw)), None),
+    pub fn find(&self, head: &RequestHead) -> Option<usize> {
+        self.index.find(head)
+    }
+
+    /// Where a request on the route with index `route` goes. `draw` is uniform and fresh. Pure; does not allocate
+    /// but for long parameters of a query.
+    ///
+    /// # Panics
+    /// When there is no such route.
+    #[must_use]
+    pub fn choose<'t>(&'t self, route: usize, facts: &impl Facts, draw: u64) -> Choice<'t> {
+        let route = &self.routes[route];
+        let decision = self.decide(&route.flag, facts, draw);
+        let (variant, cohort) = match decision.why {
+            Why::Cohort(cohort) => (decision.variant, Some(cohort)),
+            Why::Disabled | Why::Prerequisite(_) | Why::Split => (decision.variant, None),
         };
-        let votes = cohort.is_none_or(|cohort| route.cohorts[cohort].evidence);
+        let votes = cohort.is_none_or(|cohort| route.flag.cohorts[cohort].evidence);
         let track = if votes {
             Track::Draw {
                 slot: route.variants[variant].slot,
@@ -154,40 +204,25 @@ impl Table {
         } else {
             Track::Cohort
         };
-        Some(Choice {
+        Choice {
             route,
             variant,
             cohort,
             track,
-            key: hash,
-        })
+            key: decision.hash,
+            cookie: decision.cookie,
+        }
     }
 }
 
 impl Route {
-    /// The first cohort that the request belongs to.
-    #[must_use]
-    pub fn cohort_of(&self, head: &RequestHead, key: Option<&Key<'_>>) -> Option<usize> {
-        self.cohorts.iter().position(|cohort| cohort.holds(head, key))
-    }
-
-    /// The variant that the split gives to `key`, or to the fresh `draw` without one.
-    #[must_use]
-    pub fn variant_of(&self, key: Option<&Key<'_>>, draw: u64) -> usize {
-        self.split.variant_of(bucket(self.hash_of(key), draw))
-    }
-
     /// When an exchange ends that was sent to `variant` by this route, at the latest, by the clock of `Live`;
     /// `u64::MAX`: by itself. What began without weight knows no such hour: it was wanted there.
     #[must_use]
     pub fn curfew_us(&self, variant: usize) -> u64 {
         let curfew = self.variants[variant].curfew.as_ref();
-        let curfew = curfew.filter(|_| self.split.share_ppm(variant) > 0);
+        let curfew = curfew.filter(|_| self.flag.split.share_ppm(variant) > 0);
         curfew.map_or(u64::MAX, |curfew| curfew.at_us())
-    }
-
-    fn hash_of(&self, key: Option<&Key<'_>>) -> Option<u32> {
-        Some(self.key.as_ref()?.hash_of(key?))
     }
 }
 
@@ -203,10 +238,6 @@ impl Variant {
     }
 }
 
-fn bucket(hash: Option<u32>, draw: u64) -> u32 {
-    hash.map_or_else(|| bucket_of_draw(draw), bucket_of_hash)
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -220,8 +251,9 @@ mod tests {
     use crate::measure::{FailureStatuses, Recorder, RecorderKey, Track};
     use crate::name::Name;
     use crate::route::{
-        Backend, BackendSettings, Cohort, CohortSpec, Endpoint, EndpointId, FieldMatch, FieldTest, Index, KeyFallback,
-        KeySource, KeySpec, LoadBalancing, Match, PathMatch, RouteKey, Split, bucket_of_key,
+        Backend, BackendSettings, Choice, Cohort, CohortParts, CohortSpec, Condition, Destination, Endpoint,
+        EndpointId, FieldTest, Flag, Index, KeyFallback, KeySet, KeySource, KeySpec, LoadBalancing, Match, Origin,
+        PathMatch, Request, RouteKey, Split, bucket_of_key,
     };
     use crate::share::{MILLION, bounds};
 
@@ -244,6 +276,7 @@ mod tests {
             route: name("checkout"),
             variant: name(variant),
             backend: backend.clone(),
+            cohort: None,
         };
         Variant {
             name: name(variant),
@@ -259,17 +292,23 @@ mod tests {
     }
 
     fn cohort(text: &str, header: Option<&str>, keys: &[&str], evidence: bool) -> Arc<Cohort> {
-        let header = header.map(|value| FieldMatch {
+        let header = header.map(|value| Condition {
+            origin: Origin::Header,
             name: "x-canary".to_owned(),
             test: FieldTest::Exact(value.to_owned()),
+            negated: false,
         });
-        Arc::new(Cohort::new(&CohortSpec {
-            name: name(text),
-            headers: header.into_iter().collect(),
-            keys: keys.iter().map(|&key| key.to_owned()).collect(),
-            variant: 1,
+        let spec = CohortSpec {
+            conditions: header.into_iter().collect(),
             evidence,
-        }))
+            ..CohortSpec::of(name(text), Destination::Variant(1))
+        };
+        let keys = (!keys.is_empty()).then(|| Arc::new(KeySet::of(keys.iter().copied()).unwrap()));
+        let parts = CohortParts {
+            keys: keys.into_iter().collect(),
+            ..CohortParts::default()
+        };
+        Arc::new(Cohort::new(&spec, parts))
     }
 
     /// One route below `/checkout`: stable in slot 0, canary in slot 1, cohorts that lead to the canary.
@@ -285,14 +324,25 @@ mod tests {
         let route = Route {
             name: name("checkout"),
             timeout: Duration::from_secs(5),
-            key: keyed.then(|| RouteKey::new(&name("checkout"), key.into())),
-            cohorts: [
-                cohort("beta", Some("true"), &[], false),
-                cohort("voting", Some("vote"), &[], true),
-                cohort("staff", None, &["alice"], false),
-            ]
-            .into(),
-            split: Split::new(bounds(weights).unwrap()),
+            flag: Flag {
+                key: name("checkout"),
+                rule: keyed.then(|| RouteKey::new(&name("checkout"), "", key.into())),
+                enabled: true,
+                default: 0,
+                prerequisites: [].into(),
+                cohorts: [
+                    cohort("beta", Some("true"), &[], false),
+                    cohort("voting", Some("vote"), &[], true),
+                    cohort("staff", None, &["alice"], false),
+                ]
+                .into(),
+                split: Split::new(bounds(weights).unwrap()),
+                sticky: None,
+                names: ["stable", "canary"].map(name).into(),
+                values: None,
+                asks_claims: false,
+            },
+            secret_headers: [].into(),
             variants: [variant("stable", 0), variant("canary", 1)].into(),
             failure_statuses: FailureStatuses::default(),
             expose_variant: true,
@@ -305,6 +355,9 @@ mod tests {
             access_log: AccessLog::Off,
             index: Arc::new(Index::new([&matches])),
             backends: [].into(),
+            flags: [].into(),
+            flag_keys: Arc::default(),
+            issuers: [].into(),
             routes: [Arc::new(route)].into(),
         }
     }
@@ -317,10 +370,17 @@ mod tests {
         head.request(Method::Get, Version::Http11, "h", target)
     }
 
+    fn choose<'t>(table: &'t Table, head: &RequestHead, draw: u64) -> Option<Choice<'t>> {
+        let route = table.find(head)?;
+        Some(table.choose(route, &Request::of(head, CLIENT), draw))
+    }
+
     fn check(table: &Table, fields: &[(&str, &str)], draw: u64, expected: (usize, Option<&str>, Track)) {
         let head = head("/checkout/1", fields);
-        let choice = table.choose(&head, CLIENT, draw).unwrap();
-        let cohort = choice.cohort.map(|cohort| choice.route.cohorts[cohort].name.as_str());
+        let choice = choose(table, &head, draw).unwrap();
+        let cohort = choice
+            .cohort
+            .map(|cohort| choice.route.flag.cohorts[cohort].name.as_str());
         assert_eq!((choice.variant, cohort, choice.track), expected, "{fields:?} {draw}");
     }
 
@@ -342,11 +402,11 @@ mod tests {
         let table = table(&[50, 50], true);
         let side = |user: &str| {
             let head = head("/checkout", &[("x-user-id", user)]);
-            table.choose(&head, CLIENT, 0).unwrap().variant
+            choose(&table, &head, 0).unwrap().variant
         };
         for user in (0..100).map(|n| format!("u{n}")) {
             let head = head("/checkout", &[("x-user-id", &user)]);
-            assert_eq!(table.choose(&head, CLIENT, u64::MAX).unwrap().variant, side(&user));
+            assert_eq!(choose(&table, &head, u64::MAX).unwrap().variant, side(&user));
         }
         check(&table, &[], 0, STABLE);
         check(&table, &[], u64::MAX, CANARY);
@@ -376,7 +436,7 @@ mod tests {
     fn a_choice_names_the_hash_that_drew_it_also_where_a_cohort_came_first() {
         let check = |table: &Table, fields: &[(&str, &str)], expected: bool| {
             let head = head("/checkout", fields);
-            let key = table.choose(&head, CLIENT, 0).unwrap().key;
+            let key = choose(&table, &head, 0).unwrap().key;
             let bucket = key.map(crate::route::bucket_of_hash);
             assert_eq!(bucket, expected.then(|| bucket_of_key("checkout", b"alice")));
         };
@@ -405,7 +465,7 @@ mod tests {
 
     #[test]
     fn no_route_no_choice() {
-        assert!(table(&[1, 1], false).choose(&head("/cart", &[]), CLIENT, 0).is_none());
+        assert!(choose(&table(&[1, 1], false), &head("/cart", &[]), 0).is_none());
     }
 
     #[test]
@@ -414,7 +474,7 @@ mod tests {
         let on_canary = (0..100_000).filter(|n| {
             let user = format!("user-{n}");
             let head = head("/checkout", &[("x-user-id", &user)]);
-            table.choose(&head, CLIENT, 0).unwrap().variant == 1
+            choose(&table, &head, 0).unwrap().variant == 1
         });
         let share = on_canary.count() as f64 / 100_000.0;
         assert!((share - 0.25).abs() < 0.002, "{share}");
@@ -431,7 +491,7 @@ mod tests {
             let (low, high) = (table(&[MILLION - low, low], true), table(&[MILLION - high, high], true));
             for user in users {
                 let head = head("/checkout", &[("x-user-id", &user)]);
-                let variant = |table: &Table| table.choose(&head, CLIENT, 0).unwrap().variant;
+                let variant = |table: &Table| choose(&table, &head, 0).unwrap().variant;
                 prop_assert!(variant(&low) <= variant(&high));
             }
         }
@@ -440,7 +500,7 @@ mod tests {
         fn weight_zero_gets_nothing(draw in any::<u64>(), user in "[b-z]{0,3}", canary in any::<bool>()) {
             let weights = if canary { [0, 3] } else { [3, 0] };
             let head = head("/checkout", &[("x-user-id", &user)]);
-            let choice = table(&weights, true).choose(&head, CLIENT, draw).unwrap().variant;
+            let choice = choose(&table(&weights, true), &head, draw).unwrap().variant;
             prop_assert_eq!(choice, usize::from(canary));
         }
     }

@@ -90,6 +90,9 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         backends: backends?,
         routes: routes?,
         rollouts: rollouts?,
+        flags: Vec::new(),
+        issuers: Vec::new(),
+        key_files: Vec::new(),
     })
 }
 
@@ -122,6 +125,7 @@ fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>)
             Paths::Strict => PathPolicy::Strict,
             Paths::Normalize => PathPolicy::Normalize,
         },
+        ofrep: false,
     })
 }
 
@@ -136,6 +140,7 @@ fn tls(written: &file::Tls, directory: &Path, reader: &mut Reader<'_>) -> Option
         certificate: directory.join(&first.certificate.get()?.0),
         key: directory.join(&first.key.get()?.0),
         only_1_3: written.min_version.or(TlsVersion::Tls12) == TlsVersion::Tls13,
+        client_ca: None,
     })
 }
 

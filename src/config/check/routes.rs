@@ -7,10 +7,10 @@ use super::names::{Names, check_unique};
 use super::{ambiguity, duration_or};
 use crate::config::file::{self, Fallback, File, Paths};
 use crate::config::read::{Reader, Slot};
-use crate::config::spec::{Route, Variant};
+use crate::config::spec::{Route, Rules, Variant};
 use crate::measure::FailureStatuses;
 use crate::path::PathPolicy;
-use crate::route::{CohortSpec, KeyFallback, KeySource, KeySpec, Match};
+use crate::route::{CohortSpec, Condition, Destination, KeyFallback, KeySource, KeySpec, KeysSpec, Match, Origin};
 
 /// All routes; `None` when one does not come about, which is then reported.
 pub(super) fn check(file: &File, backends: &Names<'_>, reader: &mut Reader<'_>) -> Option<Vec<Route>> {
@@ -95,9 +95,13 @@ fn route(
         name: written.name.get()?.clone(),
         matches: matches?,
         timeout: duration_or(Some(&written.timeout), Duration::from_secs(5)),
-        key: key?,
         variants: variants.into_iter().collect::<Option<_>>()?,
-        cohorts: cohorts.into_iter().collect::<Option<_>>()?,
+        rules: Rules {
+            listed: !split.key.left_out,
+            key: key?,
+            cohorts: cohorts.into_iter().collect::<Option<_>>()?,
+            ..Rules::of(written.name.get()?.clone())
+        },
         failure_statuses: failure_statuses?,
         expose_variant: written.expose_variant.or(true),
     })
@@ -109,6 +113,7 @@ fn variant(written: &file::Variant, backends: &Names<'_>, reader: &mut Reader<'_
         name: written.name.get()?.clone(),
         backend: backend?,
         weight: written.weight.get()?.0,
+        value: None,
     })
 }
 
@@ -194,11 +199,16 @@ fn cohort(
             "the split has no key to compare these with; give it `key: { header: x-user-id }`",
         );
     }
+    let conditions = headers?.into_iter().map(|header| Condition {
+        origin: Origin::Header,
+        name: header.name,
+        test: header.test,
+        negated: false,
+    });
     Some(CohortSpec {
-        name: written.name.get()?.clone(),
-        headers: headers?,
-        keys: keys?,
-        variant: variant?,
+        conditions: conditions.collect(),
+        keys: keys.map(|inline| (!no_keys).then_some(KeysSpec { inline, file: None }))?,
         evidence: written.evidence.or(false),
+        ..CohortSpec::of(written.name.get()?.clone(), Destination::Variant(variant?))
     })
 }

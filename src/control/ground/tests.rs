@@ -18,7 +18,7 @@ use crate::people::{Token, TokenHash, Tokens};
 use crate::rollout::{
     After, Approval, Approvals, Errand, Needs, Phase, Plan, Refused, Rotation, Smoke, Step, Verb, Window,
 };
-use crate::route::CohortSpec;
+use crate::route::{CohortSpec, Destination, KeysSpec};
 
 const ALICE: Wish<'static> = Wish {
     by: "alice",
@@ -149,13 +149,14 @@ fn a_canary_without_weight_is_idle_and_one_with_weight_is_watched() {
 #[test]
 fn a_canary_with_a_voting_cohort_is_watched_without_weight() {
     let cohort = |evidence| CohortSpec {
-        name: name("beta"),
-        headers: Vec::new(),
-        keys: vec!["alice".into()],
-        variant: 1,
+        keys: Some(KeysSpec {
+            inline: vec!["alice".into()],
+            file: None,
+        }),
         evidence,
+        ..CohortSpec::of(name("beta"), Destination::Variant(1))
     };
-    let with = |evidence| move |spec: &mut Spec| spec.routes[0].cohorts = vec![cohort(evidence)];
+    let with = |evidence| move |spec: &mut Spec| spec.routes[0].rules.cohorts = vec![cohort(evidence)];
     Story::begin(spec(with(true))).stands(Phase::Watching, [100, 0]);
     file()
         .reload(with(true))

@@ -1,0 +1,111 @@
+//! The facts of a request: its head, and what is known of its connection.
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use super::facts::{Facts, Origin};
+use super::field::{decoded, name_and_value};
+use super::key::{Key, KeySource};
+use crate::head::RequestHead;
+use crate::values::Values;
+
+/// A request, as flags see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r> {
+    /// What it asks for.
+    pub head: &'r RequestHead,
+    /// Rightmost untrusted, with `trustedProxies`.
+    pub client: IpAddr,
+    /// Who the client's verified certificate says it is.
+    pub certificate: Option<&'r str>,
+    /// Of a verified token.
+    pub claims: Option<&'r Values>,
+    /// Unix seconds.
+    pub now_s: u64,
+}
+
+impl<'r> Request<'r> {
+    /// A request of which nothing is known but its head and where it came from.
+    #[must_use]
+    pub const fn of(head: &'r RequestHead, client: IpAddr) -> Self {
+        Self {
+            head,
+            client,
+            certificate: None,
+            claims: None,
+            now_s: 0,
+        }
+    }
+
+    fn cookies(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {
+        let fields = self.head.fields().get_all("cookie");
+        cookies(fields, name.as_bytes())
+    }
+
+    fn parameters(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {
+        let pairs = self
+            .head
+            .query()
+            .into_iter()
+            .flat_map(|query| query.as_bytes().split(|&byte| byte == b'&'));
+        let named = pairs.filter(|pair| !pair.is_empty()).map(name_and_value);
+        named
+            .filter(move |(other, _)| decoded(other).eq(name.bytes()))
+            .map(|(_, value)| value)
+    }
+}
+
+impl Facts for Request<'_> {
+    fn any(&self, origin: Origin, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
+        match origin {
+            Origin::Header => self.head.fields().get_all(name).any(test),
+            Origin::Cookie => self.cookies(name).any(test),
+            Origin::Query => self
+                .parameters(name)
+                .any(|value| test(&decoded(value).collect::<SmallVec<[u8; 256]>>())),
+            Origin::Claim => self
+                .claims
+                .is_some_and(|claims| claims.all(name).any(|value| test(value.as_bytes()))),
+            Origin::ClientCertificate => self.certificate.is_some_and(|name| test(name.as_bytes())),
+            Origin::Attribute => false,
+        }
+    }
+
+    fn key(&self, source: &KeySource) -> Option<Key<'_>> {
+        match source {
+            KeySource::Header(name) => Key::of(self.head.fields().get(name)?),
+            KeySource::Cookie(name) => Key::of(self.cookies(name).next()?),
+            KeySource::Query(name) => Key::of_own(decoded(self.parameters(name).next()?)),
+            KeySource::Claim(name) => Key::of(self.claims?.all(name).next()?.as_bytes()),
+            KeySource::ClientCertificate => Key::of(self.certificate?.as_bytes()),
+            KeySource::ClientIp => Some(Key::of_address(self.client)),
+            KeySource::Attribute(_) | KeySource::TargetingKey => None,
+        }
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.client)
+    }
+
+    fn host(&self) -> &str {
+        self.head.host()
+    }
+
+    fn now_s(&self) -> u64 {
+        self.now_s
+    }
+}
+
+/// The values of the cookie `name` in `fields` (RFC 6265 §5.4), without the quotes that they may stand in.
+fn cookies<'f>(fields: impl Iterator<Item = &'f [u8]>, name: &[u8]) -> impl Iterator<Item = &'f [u8]> {
+    fields
+        .flat_map(|field| field.split(|&byte| byte == b';'))
+        .map(name_and_value)
+        .filter(move |(other, _)| other.trim_ascii() == name)
+        .map(|(_, value)| {
+            let value = value.trim_ascii();
+            let inner = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+            inner.unwrap_or(value)
+        })
+}

@@ -436,7 +436,7 @@ mod tests {
     fn a_choice_names_the_hash_that_drew_it_also_where_a_cohort_came_first() {
         let check = |table: &Table, fields: &[(&str, &str)], expected: bool| {
             let head = head("/checkout", fields);
-            let key = choose(&table, &head, 0).unwrap().key;
+            let key = choose(table, &head, 0).unwrap().key;
             let bucket = key.map(crate::route::bucket_of_hash);
             assert_eq!(bucket, expected.then(|| bucket_of_key("checkout", b"alice")));
         };
@@ -491,7 +491,7 @@ mod tests {
             let (low, high) = (table(&[MILLION - low, low], true), table(&[MILLION - high, high], true));
             for user in users {
                 let head = head("/checkout", &[("x-user-id", &user)]);
-                let variant = |table: &Table| choose(&table, &head, 0).unwrap().variant;
+                let variant = |table: &Table| choose(table, &head, 0).unwrap().variant;
                 prop_assert!(variant(&low) <= variant(&high));
             }
         }

@@ -71,6 +71,7 @@ const SERDE: &[&str] = &[
     "admin/api",
     "control/evidence.rs",
     "control/store.rs",
+    "ofrep/context.rs",
     "cli/",
     "demo/",
 ];

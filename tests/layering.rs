@@ -71,7 +71,6 @@ const SERDE: &[&str] = &[
     "admin/api",
     "control/evidence.rs",
     "control/store.rs",
-    "ofrep/context.rs",
     "cli/",
     "demo/",
 ];

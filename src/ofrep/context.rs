@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use crate::route::{Facts, Key, KeySource, Origin};
@@ -51,24 +50,18 @@ pub enum BadContext {
     BadAddress,
 }
 
-/// The body of a call. What else stands there is not ours.
-#[derive(Deserialize)]
-struct Form {
-    #[serde(default)]
-    context: Json,
-}
-
 impl Context {
     /// Reads the body of a call. `now_s` is the Unix time in seconds. A body without a context holds an empty one.
     ///
     /// # Errors
     /// [`BadContext`], the first.
     pub fn read(body: &[u8], now_s: u64) -> Result<Self, BadContext> {
-        let form: Form = serde_json::from_slice(body).map_err(|error| BadContext::NoJson(error.to_string()))?;
-        match form.context {
-            Json::Object(context) => Self::of(context, now_s),
-            Json::Null => Self::of(Map::new(), now_s),
-            Json::Bool(_) | Json::Number(_) | Json::String(_) | Json::Array(_) => Err(BadContext::NoObject),
+        let mut form: Map<String, Json> =
+            serde_json::from_slice(body).map_err(|error| BadContext::NoJson(error.to_string()))?;
+        match form.remove("context") {
+            Some(Json::Object(context)) => Self::of(context, now_s),
+            None | Some(Json::Null) => Self::of(Map::new(), now_s),
+            Some(_) => Err(BadContext::NoObject),
         }
     }
 

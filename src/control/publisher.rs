@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::cookie_secret::cookie_secret;
 use super::ground::Ground;
 use crate::compile::{Book, InForce, compile};
 use crate::config::{Rollout, Spec};
@@ -20,6 +21,8 @@ pub(super) struct Publisher {
     spec: Arc<Spec>,
     in_force: Vec<InForce>,
     table: Arc<Table>,
+    /// Whether the book has a secret for sticky cookies.
+    can_sign: bool,
     /// Replaced, but perhaps still read.
     retired: Vec<Arc<Table>>,
 }
@@ -38,6 +41,10 @@ impl Publisher {
     pub(super) fn new(ground: &Ground, generation: u64, workers: usize) -> Self {
         let mut book = Book::new(workers);
         let in_force = ground.in_force();
+        let can_sign = must_sign(&ground.spec);
+        if can_sign {
+            book.set_cookie_secret(cookie_secret(&ground.spec.state_directory));
+        }
         let table = Arc::new(compile(&ground.spec, &in_force, generation, &mut book, None));
         set_breakers(&mut book, ground);
         set_limits(&ground.spec, &table);
@@ -47,6 +54,7 @@ impl Publisher {
             spec: Arc::clone(&ground.spec),
             in_force,
             table,
+            can_sign,
             retired: Vec::new(),
         }
     }
@@ -55,6 +63,10 @@ impl Publisher {
     /// nothing meets its breaker first: compiling takes its time.
     pub(super) fn publish(&mut self, ground: &Ground) {
         self.stop_aborted(ground);
+        if !self.can_sign && must_sign(&ground.spec) {
+            self.can_sign = true;
+            self.book.set_cookie_secret(cookie_secret(&ground.spec.state_directory));
+        }
         let in_force = ground.in_force();
         let last = Some((&self.spec, self.in_force.as_slice(), &*self.table));
         let generation = self.table.generation + 1;
@@ -158,6 +170,12 @@ impl Publisher {
             self.book.breaker(name).set_open(true);
         }
     }
+}
+
+/// Whether sticky cookies of `spec` are signed with a secret of our own.
+fn must_sign(spec: &Spec) -> bool {
+    let mut sticky = spec.routes.iter().filter_map(|route| route.rules.sticky.as_ref());
+    sticky.any(|sticky| sticky.secret.is_none())
 }
 
 fn aborted(ground: &Ground) -> impl Iterator<Item = &Name> {

@@ -291,7 +291,7 @@ fn new_route(
     Route {
         name: spec.name.clone(),
         timeout: spec.timeout,
-        secret_headers: secret_headers(&flag),
+        secret_headers: secret_headers(whole, &spec.rules),
         flag,
         variants: spec.variants.iter().enumerate().map(variant).collect(),
         failure_statuses: spec.failure_statuses,

@@ -55,6 +55,12 @@ impl Book {
         recorder
     }
 
+    /// The recorder for `key`, if there is one.
+    #[must_use]
+    pub fn known_recorder(&self, key: &RecorderKey) -> Option<&Arc<Recorder>> {
+        self.recorders.get(key)
+    }
+
     /// The breaker of `rollout`, made on first use (closed circuit: it admits).
     pub fn breaker(&mut self, rollout: &Name) -> Arc<Breaker> {
         let breaker = self.breakers.entry(rollout.clone());

@@ -7,13 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::directory::{Directory, StateError};
-use super::standing::{Freeze, Pair, RolloutStanding, RouteStanding, Standing};
+use super::standing::{FlagWeights, Freeze, Pair, RolloutStanding, RouteStanding, Standing, Switch, SwitchedByHand};
 use crate::audit::Anchor;
 use crate::name::Name;
-use crate::rollout::{Approval, Needs, Parts, Phase, Plan, State, Step};
+use crate::rollout::{Approval, Needs, Parts, Phase, Plan, Schedule, State, Step};
 
 /// The version of the form that is written.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// And the oldest that is read: what it did not have is as it was before there was such a thing.
 const VERSION_MIN: u32 = 1;
 /// How a form is called that is whole, and not ours.
@@ -104,6 +104,10 @@ struct StoredState {
     routes: BTreeMap<String, StoredRoute>,
     rollouts: BTreeMap<String, StoredRollout>,
     #[serde(default)]
+    switches: BTreeMap<String, StoredSwitch>,
+    #[serde(default)]
+    flag_weights: BTreeMap<String, StoredFlagWeights>,
+    #[serde(default)]
     audit: Option<Anchor>,
 }
 
@@ -155,9 +159,37 @@ struct StoredRollout {
     commit_ms: Option<u64>,
     #[serde(default)]
     spent: f64,
+    #[serde(default)]
+    aborts: u32,
     plan: Vec<StoredStep>,
     #[serde(default)]
     marks: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredSwitch {
+    enabled: bool,
+    enable_at_ms: Option<u64>,
+    disable_at_ms: Option<u64>,
+    by_hand: Option<StoredByHand>,
+    on: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredByHand {
+    enabled: bool,
+    by: String,
+    reason: String,
+    at_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredFlagWeights {
+    declared: BTreeMap<String, u32>,
+    weights: BTreeMap<String, u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -195,6 +227,8 @@ pub(super) fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
     // A route with neither hand nor rollout needs no memory; one with a rollout always has its entry.
     let routes = saved.standing.routes.iter();
     let rollouts = saved.standing.rollouts.iter();
+    let switches = saved.standing.switches.iter();
+    let flag_weights = saved.standing.flag_weights.iter();
     serde_json::to_vec_pretty(&StoredState {
         version: VERSION,
         generation: saved.generation,
@@ -205,6 +239,12 @@ pub(super) fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
             .collect(),
         rollouts: rollouts
             .map(|(name, standing)| (name.to_string(), StoredRollout::of(standing)))
+            .collect(),
+        switches: switches
+            .map(|(name, switch)| (name.to_string(), StoredSwitch::of(switch)))
+            .collect(),
+        flag_weights: flag_weights
+            .map(|(name, weights)| (name.to_string(), StoredFlagWeights::of(weights)))
             .collect(),
         audit: saved.audit.clone(),
     })
@@ -224,6 +264,8 @@ pub(super) fn parse(text: &str) -> Result<Saved, String> {
         standing: Standing {
             routes: named(stored.routes, StoredRoute::into_standing)?,
             rollouts: named(stored.rollouts, StoredRollout::into_standing)?,
+            switches: named(stored.switches, |stored| Ok(stored.into_switch()))?,
+            flag_weights: named(stored.flag_weights, StoredFlagWeights::into_weights)?,
             frozen: stored.frozen.map(StoredFreeze::into_freeze),
         },
         audit: stored.audit,
@@ -245,6 +287,61 @@ impl StoredFreeze {
             reason: self.reason,
             since_ms: self.since_ms,
         }
+    }
+}
+
+impl StoredSwitch {
+    fn of(switch: &Switch) -> Self {
+        let Schedule {
+            enabled,
+            enable_at_ms,
+            disable_at_ms,
+        } = switch.declared;
+        Self {
+            enabled,
+            enable_at_ms,
+            disable_at_ms,
+            by_hand: switch.by_hand.as_ref().map(|said| StoredByHand {
+                enabled: said.enabled,
+                by: said.by.clone(),
+                reason: said.reason.clone(),
+                at_ms: said.at_ms,
+            }),
+            on: switch.on,
+        }
+    }
+
+    fn into_switch(self) -> Switch {
+        Switch {
+            declared: Schedule {
+                enabled: self.enabled,
+                enable_at_ms: self.enable_at_ms,
+                disable_at_ms: self.disable_at_ms,
+            },
+            by_hand: self.by_hand.map(|said| SwitchedByHand {
+                enabled: said.enabled,
+                by: said.by,
+                reason: said.reason,
+                at_ms: said.at_ms,
+            }),
+            on: self.on,
+        }
+    }
+}
+
+impl StoredFlagWeights {
+    fn of(weights: &FlagWeights) -> Self {
+        Self {
+            declared: plain(&weights.declared),
+            weights: plain(&weights.weights),
+        }
+    }
+
+    fn into_weights(self) -> Result<FlagWeights, String> {
+        Ok(FlagWeights {
+            declared: named(self.declared, Ok)?,
+            weights: named(self.weights, Ok)?,
+        })
     }
 }
 
@@ -326,6 +423,7 @@ impl StoredRollout {
             approvals: standing.approvals.iter().map(StoredApproval::of).collect(),
             commit_ms: standing.commit_ms,
             spent: standing.spent,
+            aborts: standing.aborts,
             marks: standing.marks.to_vec(),
             plan: steps
                 .map(|step| StoredStep {
@@ -375,6 +473,7 @@ impl StoredRollout {
             } else {
                 0.0
             },
+            aborts: self.aborts,
         })
     }
 }
@@ -403,7 +502,7 @@ fn named<T, U>(
 mod tests {
     use super::{Saved, Store, parse, text};
     use crate::control::draft::Wish;
-    use crate::control::fixture::{spec, weigh};
+    use crate::control::fixture::{name, spec, weigh};
     use crate::control::ground::{Ground, Ordered};
     use crate::control::standing::Standing;
     use crate::rollout::Verb;
@@ -483,6 +582,42 @@ mod tests {
     }
 
     #[test]
+    fn switches_and_weights_of_flags_are_stored() {
+        let (wish, own) = (
+            Wish {
+                by: "alice",
+                reason: "",
+            },
+            crate::route::FlagId::Own(0),
+        );
+        let with_flag = spec(|spec| {
+            let variant = |(text, weight)| crate::config::FlagVariant {
+                name: name(text),
+                weight,
+                value: None,
+            };
+            spec.flags.push(crate::config::Flag {
+                name: name("dark-mode"),
+                variants: [("off", 1), ("on", 1)].map(variant).into(),
+                rules: crate::config::Rules::of(name("dark-mode")),
+            });
+        });
+        let (ground, _) = Ground::meet(with_flag, Standing::default(), 1_000);
+        let (ground, _) = ground.switch(own, false, wish, 2_000).unwrap();
+        let (ground, _) = ground.set_flag_weights(0, &[3, 4], wish, 3_000).unwrap();
+        let saved = Saved {
+            generation: 1,
+            clean: true,
+            standing: ground.standing.clone(),
+            audit: None,
+        };
+        let read = parse(std::str::from_utf8(&text(&saved).unwrap()).unwrap()).unwrap();
+        assert_eq!(read.standing.switches, saved.standing.switches);
+        assert_eq!(read.standing.flag_weights, saved.standing.flag_weights);
+        assert!(!read.standing.switches.is_empty() && !read.standing.flag_weights.is_empty());
+    }
+
+    #[test]
     fn what_is_no_state_is_refused_with_the_reason() {
         let check = |from: &str, to: &str, expected: &str| {
             let text = String::from_utf8(text(&saved(None, &[Verb::Start])).unwrap()).unwrap();
@@ -490,7 +625,7 @@ mod tests {
             let problem = parse(&text.replace(from, to)).unwrap_err();
             assert!(problem.contains(expected), "{problem}");
         };
-        check("\"version\": 2", "\"version\": 3", "version 3 of the form");
+        check("\"version\": 3", "\"version\": 4", "version 4 of the form");
         check("progressing", "flying", "\"flying\" is no phase");
         check("\"canary\"", "\"-canary\"", "is not a name");
         check("\"generation\": 42", "\"generation\": -1", "expected u64");

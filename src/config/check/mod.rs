@@ -92,6 +92,7 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         rollouts: rollouts?,
         flags: Vec::new(),
         issuers: Vec::new(),
+        jwks: Vec::new(),
         key_files: Vec::new(),
     })
 }

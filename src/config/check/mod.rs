@@ -107,6 +107,7 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         flags: flags?,
         issuers: issuers?,
         key_files: whole.key_files.into_iter().map(|path| (path, None)).collect(),
+        jwks: Vec::new(),
     })
 }
 

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/ci.md",
     "docs/configuration.md",
+    "docs/flags.md",
     "docs/notifications.md",
     "docs/operating.md",
     "docs/rollouts.md",

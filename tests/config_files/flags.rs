@@ -9,7 +9,7 @@ use serin::config::{self, Spec};
 use serin::jwt::KeysAt;
 use serin::route::{
     Comparison, Condition, Destination, FieldTest, FlagId, KeyFallback, KeySource, KeySpec, KeysSpec, Origin,
-    Prerequisite,
+    Prerequisite, bucket_of_key, murmur3,
 };
 
 use super::{load, validate};
@@ -209,6 +209,22 @@ fn without_words_a_route_is_no_flag_of_the_list_and_has_defaults() {
         .replace("maxVotesPerKey: 20", "warmUp: 4")
         .replace("    warmUp: 5\n", "");
     assert!(!good(&keyless).routes[0].rules.listed);
+}
+
+#[test]
+fn the_worked_number_of_the_guide_is_right() {
+    let guide = include_str!("../../docs/flags.md");
+    for (salt, hash, bucket) in [("2026-11", Some("2,769,058,015"), 644_721), ("", None, 486_902)] {
+        let text = format!("checkout{salt}alice");
+        assert_eq!(bucket_of_key(&format!("checkout{salt}"), b"alice"), bucket);
+        let words = format!("{},{:03}", bucket / 1_000, bucket % 1_000);
+        assert!(guide.contains(&words), "{words}");
+        let digits = hash.map(|hash| hash.replace(',', ""));
+        if let (Some(hash), Some(digits)) = (hash, digits) {
+            assert!(guide.contains(hash) && guide.contains(&format!("`{text}`")), "{hash}");
+            assert_eq!(murmur3(text.as_bytes()).to_string(), digits);
+        }
+    }
 }
 
 #[test]

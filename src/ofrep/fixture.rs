@@ -122,6 +122,7 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
         issuers: Vec::new(),
         jwks: Vec::new(),
         key_files: Vec::new(),
+        jwks: Vec::new(),
     }
 }
 

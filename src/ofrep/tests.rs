@@ -347,7 +347,7 @@ fn an_explanation_lists_what_was_tried() {
     assert!(matches!(tried[1], ("picky", Outcome::Unmet(asked)) if asked.flag.as_str() == "dark-mode"));
     assert_eq!(tried[2..], [("staff", Outcome::Matched)]);
     assert_eq!(explanation.key.as_deref(), Some("alice"));
-    assert_eq!(explanation.cohort.map(|name| name.as_str()), Some("staff"));
+    assert_eq!(explanation.cohort.map(crate::name::Name::as_str), Some("staff"));
 }
 
 /// A request, in the words of both sides.

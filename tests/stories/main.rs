@@ -19,6 +19,8 @@ mod crash;
 mod damage;
 mod drain;
 mod edits;
+mod flags_listener;
+mod flags_proxy;
 mod gates;
 mod h2;
 mod harness;

@@ -19,7 +19,7 @@ use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
 use super::outside::Outside;
-use super::publisher::{Publisher, recorders};
+use super::publisher::Publisher;
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
 use super::reload::Changes;
 use super::saver::Saver;
@@ -387,7 +387,7 @@ impl Controller {
         let [judged, all] = &mut self.moved;
         if now.duration_since(*all) >= WINDOW_ALL {
             (*judged, *all) = (now, now);
-            self.windows.take(recorders(self.publisher.table()), now_ms);
+            self.windows.take(self.publisher.recorders(), now_ms);
         } else if now.duration_since(*judged) >= WINDOW_JUDGED {
             *judged = now;
             self.windows.take(self.court.recorders(), now_ms);

@@ -8,7 +8,7 @@ use super::ground::Ground;
 use crate::compile::{Book, InForce, compile};
 use crate::config::{Rollout, Spec};
 use crate::live::Live;
-use crate::measure::{AT_P90, AT_P99, LIMITS, NO_LIMIT, Recorder};
+use crate::measure::{AT_P90, AT_P99, LIMITS, NO_LIMIT, Recorder, RecorderKey};
 use crate::name::Name;
 use crate::rollout::Phase;
 use crate::route::{Bounds, Table};
@@ -25,6 +25,15 @@ pub(super) struct Publisher {
     can_sign: bool,
     /// Replaced, but perhaps still read.
     retired: Vec<Arc<Table>>,
+}
+
+/// Where those whom a cohort placed are counted.
+#[derive(Clone, Debug)]
+pub(super) struct CohortRecorders<'p> {
+    /// The cohort's.
+    pub(super) name: &'p Name,
+    /// By index of the variant, as far as its members may go there.
+    pub(super) recorders: Vec<(usize, &'p Arc<Recorder>)>,
 }
 
 impl Publisher {
@@ -89,6 +98,46 @@ impl Publisher {
         &self.table
     }
 
+    /// The recorders of all variants, and of all cohorts.
+    pub(super) fn recorders(&self) -> impl Iterator<Item = &Arc<Recorder>> + Clone {
+        let variants = self.table.routes.iter().flat_map(|route| &route.variants);
+        let cohorts = (0..self.table.routes.len()).flat_map(|route| self.cohorts(route));
+        let cohorts = cohorts.flat_map(|cohort| cohort.recorders);
+        let cohorts = cohorts.map(|(_, recorder)| recorder);
+        variants.map(|variant| &variant.recorder).chain(cohorts)
+    }
+
+    /// The cohorts of the route with this index, in their order; also those that an abort or a switch has taken
+    /// away, for what they did is what people ask for then.
+    pub(super) fn cohorts(&self, route: usize) -> Vec<CohortRecorders<'_>> {
+        let (written, served) = (&self.spec.routes[route], &self.table.routes[route]);
+        let written_names = written.rules.cohorts.iter().map(|cohort| &cohort.name);
+        // Those of a preview stand in no list of cohorts; it has one for its hosts and one for its header.
+        let served_names = served.flag.cohorts.iter().map(|cohort| &cohort.name);
+        let mut previews: Vec<_> = served_names
+            .filter(|name| written_names.clone().all(|written| written != *name))
+            .collect();
+        previews.dedup();
+        let names = previews.into_iter().chain(written_names);
+        let recorders = |cohort: &Name| {
+            let variants = served.variants.iter().enumerate();
+            let known = variants.filter_map(|(index, variant)| {
+                let key = RecorderKey {
+                    cohort: Some(cohort.clone()),
+                    ..variant.recorder.key().clone()
+                };
+                Some((index, self.book.known_recorder(&key)?))
+            });
+            known.collect()
+        };
+        names
+            .map(|name| CohortRecorders {
+                name,
+                recorders: recorders(name),
+            })
+            .collect()
+    }
+
     /// Its generation.
     pub(super) fn generation(&self) -> u64 {
         self.table.generation
@@ -127,12 +176,6 @@ impl Publisher {
 fn must_sign(spec: &Spec) -> bool {
     let mut sticky = spec.routes.iter().filter_map(|route| route.rules.sticky.as_ref());
     sticky.any(|sticky| sticky.secret.is_none())
-}
-
-/// The recorders of all variants of `table`.
-pub(super) fn recorders(table: &Table) -> impl Iterator<Item = &Arc<Recorder>> + Clone {
-    let variants = table.routes.iter().flat_map(|route| &route.variants);
-    variants.map(|variant| &variant.recorder)
 }
 
 fn aborted(ground: &Ground) -> impl Iterator<Item = &Name> {

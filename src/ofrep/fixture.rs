@@ -121,6 +121,7 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
         flags,
         issuers: Vec::new(),
         key_files: Vec::new(),
+        jwks: Vec::new(),
     }
 }
 

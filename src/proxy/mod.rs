@@ -20,6 +20,7 @@ mod headers;
 mod ledger;
 mod listener;
 mod log_file;
+mod ofrep;
 mod outcome_log;
 mod pool;
 mod stream;

@@ -36,6 +36,7 @@ mod rolling;
 mod routing;
 mod staleness;
 mod state;
+mod sticky;
 mod tls;
 mod verbs;
 mod verdict;

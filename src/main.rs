@@ -38,6 +38,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
         Command::Status(args) => ask(cli::status(&args, console)),
         Command::Weights(args) => ask(cli::weights(&args, console)),
         Command::Rollout(args) => ask(cli::rollout(&args, console)),
+        Command::Flag(args) => ask(cli::flag(&args, console)),
         Command::Freeze(args) => ask(cli::freeze(&args, true, console)),
         Command::Report(args) => Ok(cli::report(&args, console)),
         Command::Unfreeze(args) => ask(cli::freeze(&args, false, console)),

@@ -18,7 +18,9 @@ use crate::config::{self, Spec};
 use crate::control::{self, Asked, Controller, Entry, Handle, ListenerView, Start};
 use crate::live::Live;
 use crate::measure::ProxyCells;
-use crate::proxy::{self, AccessLogWriter, Drain, Listening, LogPlace, OutcomeLogWriter, Stage, WorkerOptions};
+use crate::proxy::{
+    self, AccessLogWriter, Drain, Listening, LogPlace, OutcomeLogWriter, Stage, TlsFiles, WorkerOptions,
+};
 
 /// Answers still announce the end for so long before idle connections are closed: long enough for
 /// those who balance load to look at `/readyz`.
@@ -108,10 +110,13 @@ pub fn start(options: Options) -> Result<Server, StartError> {
     let (stop_control, stopped) = oneshot::channel();
     let config_file = options.config_file.clone();
     let (tokens, people) = watch::channel(loaded.tokens.clone());
-    let context = AdminContext {
-        ready: Arc::clone(&ready),
-        cells: Arc::clone(&cells),
-        listeners: listeners.iter().map(|listener| listener.name.clone()).collect(),
+    let (admin_ready, admin_cells) = (Arc::clone(&ready), Arc::clone(&cells));
+    let admin_listeners = listeners.iter().map(|listener| listener.name.clone()).collect();
+    let context = move |live| AdminContext {
+        live,
+        ready: admin_ready,
+        cells: admin_cells,
+        listeners: admin_listeners,
         check: Arc::new(move |text| control::check_config(text, &config_file).map(|_| ())),
         tokens: people,
     };
@@ -328,9 +333,15 @@ fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
     let mut views = Vec::new();
     for (index, listener) in spec.listeners.iter().enumerate() {
         let tls = listener.tls.as_ref();
-        let tls = tls
-            .map(|tls| proxy::load_tls(&tls.certificate, &tls.key, tls.only_1_3))
-            .transpose();
+        let load = |tls: &config::Tls| {
+            let files = TlsFiles {
+                certificate: &tls.certificate,
+                key: &tls.key,
+                client_ca: tls.client_ca.as_deref(),
+            };
+            proxy::load_tls(files, tls.only_1_3)
+        };
+        let tls = tls.map(load).transpose();
         let tls = tls.map_err(|error| StartError::Tls(format!("listeners.{}.tls: {error}", listener.name)))?;
         let mut address = listener.address;
         if address.port() != 0 {
@@ -396,7 +407,7 @@ fn start_outcome_log(
 fn start_control(
     begin: Start,
     admin_socket: TcpListener,
-    context: AdminContext,
+    context: impl FnOnce(Arc<Live>) -> AdminContext + Send + 'static,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(JoinHandle<()>, Handle, Arc<Live>), StartError> {
     let (started, starting) = mpsc::channel();
@@ -416,6 +427,7 @@ fn start_control(
                     return;
                 }
             };
+            let context = context(Arc::clone(&live));
             let _ = started.send(Ok((handle.clone(), live)));
             let notifier = controller.notifier();
             let telling = tokio::task::spawn_local(async {

@@ -8,7 +8,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::process::Process;
 use crate::analysis::VerdictKind;
-use crate::control::{MetricsView, VariantMetrics};
+use crate::control::{IssuerView, MetricsView, VariantMetrics};
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RejectReason, Track};
 use crate::name::Name;
 use crate::rollout::Phase;
@@ -63,6 +63,7 @@ impl Collector for Scrape {
         let mut families = requests(&self.view.variants);
         families.extend(cohorts(&self.view.cohorts));
         families.extend(rollouts(&self.view));
+        families.extend(issuers(&self.view.issuers));
         families.extend(connections(self));
         families.extend(process(&Process::read()));
         families
@@ -219,6 +220,23 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
     .into()
 }
 
+/// Families of those whose tokens are believed.
+fn issuers(views: &[IssuerView]) -> Vec<MetricFamily> {
+    let mut keys = Family::gauge("serin_jwks_keys", "Keys of an issuer that can verify tokens now.");
+    let mut last = Family::gauge(
+        "serin_jwks_last_success_timestamp_seconds",
+        "When the keys of an issuer were last fetched.",
+    );
+    for view in views {
+        let issuer = ("issuer", view.issuer.as_str());
+        keys.push(&[issuer], float(view.keys as u64));
+        if let Some(at_ms) = view.fetched_at_ms {
+            last.push(&[issuer], float(at_ms) / 1000.0);
+        }
+    }
+    [keys, last].map(Family::done).into()
+}
+
 /// Families of sockets and refusals.
 fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
     let mut upstream = Family::gauge("serin_upstream_connections", "Open connections to backends.");
@@ -258,7 +276,17 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
     for (reason, count) in scrape.refused {
         refused.push(&[("reason", reason)], float(count));
     }
-    [upstream, healthy, downstream, rejected, refused]
+    let mut flags = Family::counter(
+        "serin_ofrep_requests_total",
+        "Calls for flags that listeners answered, by class of status.",
+    );
+    for class in CodeClass::ALL {
+        let calls = scrape.cells.iter().map(|cells| cells.flag_calls(class)).sum();
+        if calls > 0 || class == CodeClass::Success {
+            flags.push(&[("code_class", class.as_str())], float(calls));
+        }
+    }
+    [upstream, healthy, downstream, rejected, refused, flags]
         .map(Family::done)
         .into()
 }
@@ -457,12 +485,15 @@ mod tests {
             r#"serin_config_reloads_total{result="failure"} 1"#,
             r#"serin_admin_refused_total{reason="unauthorized"} 3"#,
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
+            r#"serin_jwks_keys{issuer="https://id.example.com"} 2"#,
+            r#"serin_jwks_last_success_timestamp_seconds{issuer="https://id.example.com"} 1795262413.042"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="idle"} 3"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="active"} 1"#,
             r#"serin_endpoint_healthy{backend="checkout-v2",endpoint="10.0.2.10:8080"} 1"#,
             r#"serin_downstream_connections{listener="public"} 3"#,
             r#"serin_rejected_total{reason="no_route"} 1"#,
             r#"serin_rejected_total{reason="panic"} 0"#,
+            r#"serin_ofrep_requests_total{code_class="2xx"} 0"#,
             "# TYPE serin_request_duration_seconds histogram",
             "# TYPE serin_attempts_total counter",
             "# TYPE process_cpu_seconds_total counter",

@@ -23,7 +23,7 @@ pub use args::{
 };
 pub use audit::audit;
 pub use client::{Answer, Client, ClientError, Question, segment};
-pub use commands::{freeze, rollout, status, weights};
+pub use commands::{flag, freeze, rollout, status, weights};
 pub use local::{check, completions, schema};
 pub use rehearse::rehearse;
 pub use report::report;

@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::config::{self, Rules, Spec};
+use crate::jwt::Issuer;
 use crate::measure::RecorderKey;
 use crate::name::Name;
 use crate::rollout::Rotation;
@@ -133,7 +134,7 @@ pub fn compile(
         },
         issuers: match same_spec {
             Some(last) => Arc::clone(&last.table.issuers),
-            None => spec.issuers.iter().map(|issuer| book.issuer(issuer)).collect(),
+            None => issuers(spec, book),
         },
         backends,
     };
@@ -141,6 +142,13 @@ pub fn compile(
         book.forget_all_but(&table);
     }
     table
+}
+
+/// Whose tokens are believed, with the keys that were read with the file.
+fn issuers(spec: &Spec, book: &mut Book) -> Arc<[Arc<Issuer>]> {
+    let read = |at: usize| spec.jwks.get(at).and_then(Option::as_ref);
+    let issuers = spec.issuers.iter().enumerate();
+    issuers.map(|(at, issuer)| book.issuer(issuer, read(at))).collect()
 }
 
 /// The backends of `spec`; those that are defined as before are the same ones.
@@ -283,7 +291,7 @@ fn new_route(
     Route {
         name: spec.name.clone(),
         timeout: spec.timeout,
-        secret_headers: secret_headers(&flag),
+        secret_headers: secret_headers(whole, &spec.rules),
         flag,
         variants: spec.variants.iter().enumerate().map(variant).collect(),
         failure_statuses: spec.failure_statuses,

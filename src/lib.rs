@@ -14,7 +14,7 @@
 //!
 //! One task ([`control`]) owns the checked configuration and the rollout states, and is the only
 //! writer of the [`route::Table`]. Cores ([`h1`], [`measure`], [`analysis`], [`rollout`], [`route`],
-//! [`import`], [`config`], [`compile`]) are pure: no clock, no input or output, no log. Shells (`proxy`,
+//! [`import`], [`config`], [`compile`], [`ofrep`]) are pure: no clock, no input or output, no log. Shells (`proxy`,
 //! [`control`], [`admin`], [`server`]) read, call a core, and act. `proxy` and [`control`] never
 //! import each other: the table goes down through [`live`], the numbers come up through [`measure`].
 
@@ -33,6 +33,7 @@ pub mod analysis;
 pub mod audit;
 pub mod jwt;
 pub mod measure;
+pub mod ofrep;
 pub mod outcome;
 pub mod people;
 pub mod rollout;

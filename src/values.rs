@@ -63,6 +63,12 @@ impl Values {
         self.entries.iter().map(|(name, value)| name.len() + value.len()).sum()
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

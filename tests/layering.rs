@@ -72,7 +72,7 @@ const SERDE: &[&str] = &[
     "config/file",
     "admin/api",
     "control/evidence.rs",
-    "control/store.rs",
+    "control/store",
     "cli/",
     "demo/",
 ];

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{
-    BackendView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, ListenerView, ReloadView, RolloutView,
-    RouteView, StatisticBody, StatusView, VariantView,
+    BackendView, CohortView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, ListenerView, ReloadView,
+    RolloutView, RouteView, StatisticBody, StatusView, VariantStats, VariantView,
 };
 use crate::name::Name;
 use crate::rollout::{Approval, Phase};
@@ -103,7 +103,29 @@ pub(super) struct Route<'a> {
     name: &'a str,
     generation: u64,
     variants: Vec<Variant<'a>>,
+    cohorts: Vec<Cohort<'a>>,
     rollout: Option<RolloutPhase<'a>>,
+}
+
+/// Those whom one cohort placed, votes and others together.
+#[derive(Debug, Serialize)]
+struct Cohort<'a> {
+    name: &'a str,
+    variants: Vec<CohortVariant<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CohortVariant<'a> {
+    name: &'a str,
+    requests: u64,
+    failures: u64,
+    error_rate: Option<f64>,
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+    in_flight: u64,
+    window_seconds: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -351,6 +373,7 @@ impl<'a> From<&'a RouteView> for Route<'a> {
             name: view.name.as_str(),
             generation: view.generation,
             variants: view.variants.iter().map(Variant::from).collect(),
+            cohorts: view.cohorts.iter().map(Cohort::from).collect(),
             rollout: view.rollout.as_ref().map(|(name, phase)| RolloutPhase {
                 name: name.as_str(),
                 phase: phase.as_str(),
@@ -377,6 +400,26 @@ impl<'a> From<&'a VariantView> for Variant<'a> {
             p99: view.stats.p99_us.map(seconds_of_us),
             in_flight: view.stats.in_flight,
             window_seconds: view.stats.window_seconds,
+        }
+    }
+}
+
+impl<'a> From<&'a CohortView> for Cohort<'a> {
+    fn from(view: &'a CohortView) -> Self {
+        let variant = |(name, stats): &'a (Name, VariantStats)| CohortVariant {
+            name: name.as_str(),
+            requests: stats.requests,
+            failures: stats.failures,
+            error_rate: stats.error_rate,
+            p50: stats.p50_us.map(seconds_of_us),
+            p95: stats.p95_us.map(seconds_of_us),
+            p99: stats.p99_us.map(seconds_of_us),
+            in_flight: stats.in_flight,
+            window_seconds: stats.window_seconds,
+        };
+        Self {
+            name: view.name.as_str(),
+            variants: view.variants.iter().map(variant).collect(),
         }
     }
 }
@@ -606,7 +649,9 @@ mod tests {
                 r#""p95":null,"p99":null,"inFlight":0,"windowSeconds":0.0},{"name":"canary","backend":"#,
                 r#""checkout-canary","release":"v1.5.0","weight":10,"share":0.1,"requests":913,"failures":74,"#,
                 r#""errorRate":0.08105147864184009,"cohortRequests":12,"cohortFailures":3,"p50":0.004,"p95":0.0125,"p99":1.0,"inFlight":2,"#,
-                r#""windowSeconds":10.0}],"rollout":{"name":"checkout","phase":"progressing"}}"#,
+                r#""windowSeconds":10.0}],"cohorts":[{"name":"beta","variants":[{"name":"canary","requests":913,"#,
+                r#""failures":74,"errorRate":0.08105147864184009,"p50":0.004,"p95":0.0125,"p99":1.0,"inFlight":2,"#,
+                r#""windowSeconds":10.0}]}],"rollout":{"name":"checkout","phase":"progressing"}}"#,
             ),
         );
     }

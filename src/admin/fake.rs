@@ -11,9 +11,9 @@ use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::audit::{Chain, Record};
 use crate::control::{
-    Afterwards, Asked, AuditView, BackendView, Course, EndpointView, Entry, EventRecord, FreezeView, Handle,
-    ListenerView, MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics,
-    VariantStats, VariantView,
+    Afterwards, Asked, AuditView, BackendView, CohortView, Course, EndpointView, Entry, EventRecord, FreezeView,
+    Handle, ListenerView, MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView,
+    VariantMetrics, VariantStats, VariantView,
 };
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
 use crate::name::Name;
@@ -275,7 +275,10 @@ pub(crate) fn route(generation: u64) -> RouteView {
             variant("canary", 10, 0.1, busy),
         ],
         rollout: Some((name("checkout"), Phase::Progressing)),
-        cohorts: Vec::new(),
+        cohorts: vec![CohortView {
+            name: name("beta"),
+            variants: vec![(name("canary"), busy)],
+        }],
     }
 }
 
@@ -375,9 +378,17 @@ fn metrics() -> MetricsView {
         backend: name("checkout-v2"),
         cohort: None,
     };
-    let recorder = Recorder::new(key, 1);
+    let beta = RecorderKey {
+        cohort: Some(name("beta")),
+        ..key.clone()
+    };
+    let (recorder, of_cohort) = (Recorder::new(key, 1), Recorder::new(beta, 1));
     let cell = recorder.cell(0);
     let drawn = Track::Draw { slot: 0 };
+    of_cohort.cell(0).dispatched(drawn);
+    of_cohort.cell(0).headed(drawn, &of_cohort, 4_000, 0);
+    of_cohort.cell(0).resolved(drawn, Outcome::Success);
+    of_cohort.cell(0).answered(Outcome::Success, CodeClass::Success);
     for (latency_us, outcome, class) in [
         (4_000, Outcome::Success, CodeClass::Success),
         (30_000, Outcome::Failure, CodeClass::ServerError),
@@ -398,6 +409,7 @@ fn metrics() -> MetricsView {
             share: 0.25,
             drained: Some(3),
         }],
+        cohorts: vec![Arc::new(of_cohort)],
         endpoints: vec![Arc::new(endpoint)],
         rollouts: vec![RolloutMetrics {
             name: name("checkout"),

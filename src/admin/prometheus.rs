@@ -9,7 +9,7 @@ use prometheus::{Registry, TextEncoder};
 use super::process::Process;
 use crate::analysis::VerdictKind;
 use crate::control::{MetricsView, VariantMetrics};
-use crate::measure::{CodeClass, Outcome, ProxyCells, RejectReason, Track};
+use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RejectReason, Track};
 use crate::name::Name;
 use crate::rollout::Phase;
 
@@ -61,6 +61,7 @@ impl Collector for Scrape {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = requests(&self.view.variants);
+        families.extend(cohorts(&self.view.cohorts));
         families.extend(rollouts(&self.view));
         families.extend(connections(self));
         families.extend(process(&Process::read()));
@@ -124,6 +125,33 @@ fn requests(variants: &[VariantMetrics]) -> Vec<MetricFamily> {
     [answers, attempts, cohorts, durations, in_flight, shares, drained]
         .map(Family::done)
         .into()
+}
+
+/// Families of those whom cohorts placed.
+fn cohorts(recorders: &[Arc<Recorder>]) -> Vec<MetricFamily> {
+    let mut answers = Family::counter(
+        "serin_cohort_requests_total",
+        "Answers to clients whom a cohort placed, by the variant that answered.",
+    );
+    let mut durations = Family::histogram(
+        "serin_cohort_request_duration_seconds",
+        "From request head complete to response head received, of clients whom a cohort placed.",
+    );
+    for recorder in recorders {
+        let key = recorder.key();
+        let cohort = key.cohort.as_ref().map_or("", Name::as_str);
+        let triple = [
+            ("route", key.route.as_str()),
+            ("cohort", cohort),
+            ("variant", key.variant.as_str()),
+        ];
+        for (outcome, row) in Outcome::ALL.into_iter().zip(recorder.answers()) {
+            let [a, b, c] = triple;
+            answers.push(&[a, b, c, ("outcome", outcome.as_str())], float(row.iter().sum()));
+        }
+        durations.push_histogram(&triple, &recorder.snapshot().latency);
+    }
+    [answers, durations].map(Family::done).into()
 }
 
 /// Families of what control decided.
@@ -402,6 +430,9 @@ mod tests {
             &format!(r#"serin_attempts_total{{{labels},outcome="failure"}} 1"#),
             &format!(r#"serin_attempts_total{{{labels},outcome="noEvidence"}} 0"#),
             &format!(r#"serin_cohort_attempts_total{{{labels},outcome="success"}} 0"#),
+            r#"serin_cohort_requests_total{route="checkout",cohort="beta",variant="canary",outcome="success"} 1"#,
+            r#"serin_cohort_requests_total{route="checkout",cohort="beta",variant="canary",outcome="failure"} 0"#,
+            r#"serin_cohort_request_duration_seconds_bucket{route="checkout",cohort="beta",variant="canary",le="0.005"} 1"#,
             &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.005"}} 1"#),
             &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.2"}} 2"#),
             &format!(r#"serin_request_duration_seconds_bucket{{{labels},le="0.5"}} 2"#),

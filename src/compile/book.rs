@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crate::config;
-use crate::jwt::{Issuer, IssuerSpec};
+use crate::jwt::{Issuer, IssuerSpec, Keys};
 use crate::measure::{Recorder, RecorderKey};
 use crate::name::Name;
 use crate::route::{Breaker, Curfew, Endpoint, EndpointId, KeySpec, Table};
@@ -53,6 +53,12 @@ impl Book {
         let recorder = Arc::new(Recorder::new(key.clone(), self.workers));
         self.recorders.insert(key.clone(), Arc::clone(&recorder));
         recorder
+    }
+
+    /// The recorder for `key`, if there is one.
+    #[must_use]
+    pub fn known_recorder(&self, key: &RecorderKey) -> Option<&Arc<Recorder>> {
+        self.recorders.get(key)
     }
 
     /// The breaker of `rollout`, made on first use (closed circuit: it admits).
@@ -110,10 +116,22 @@ impl Book {
         &self.cookie_secret
     }
 
-    /// The issuer that `spec` names, made on first use.
-    pub(super) fn issuer(&mut self, spec: &IssuerSpec) -> Arc<Issuer> {
-        let issuer = self.issuers.entry(spec.clone());
-        Arc::clone(issuer.or_insert_with_key(|spec| Arc::new(Issuer::new(spec.clone()))))
+    /// The issuer that `spec` names, made on first use. `read` are its keys, where they stand in a file: with others
+    /// than before it is another one, so that each table has the keys that it was made with. Keys that were fetched
+    /// stay while they are still to be found where they came from.
+    pub(super) fn issuer(&mut self, spec: &IssuerSpec, read: Option<&Arc<Keys>>) -> Arc<Issuer> {
+        let known = self.issuers.get(spec);
+        if let Some(known) = known.filter(|known| read.is_none() || known.keys().as_ref() == read) {
+            return Arc::clone(known);
+        }
+        let fetched = || {
+            let mut others = self.issuers.values();
+            others.find(|other| other.shares_keys_with(spec))?.keys()
+        };
+        let keys = read.map(Arc::clone).or_else(fetched);
+        let issuer = Arc::new(Issuer::new(spec.clone(), keys));
+        self.issuers.insert(spec.clone(), Arc::clone(&issuer));
+        issuer
     }
 
     pub(super) fn forget_all_but(&mut self, table: &Table) {

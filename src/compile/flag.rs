@@ -11,8 +11,8 @@ use crate::config::{self, Rules, Spec};
 use crate::measure::RecorderKey;
 use crate::name::Name;
 use crate::route::{
-    Cohort, CohortParts, CohortSpec, Condition, Destination, Flag, FlagId, FlagKeys, KeySource, Origin, RouteKey,
-    Split, Sticky,
+    Cohort, CohortParts, CohortSpec, Condition, Destination, Flag, FlagId, FlagKeys, KeySource, Origin, Prerequisite,
+    RouteKey, Split, Sticky,
 };
 use crate::share::{bounds, divide_pair};
 
@@ -252,22 +252,24 @@ pub(super) fn flag_keys(spec: &Spec) -> FlagKeys {
     FlagKeys::new(by_key, listed.collect())
 }
 
-/// The headers that hold secrets of a flag's cohorts.
-pub(super) fn secret_headers(flag: &Flag) -> Box<[Box<str>]> {
-    let headers: BTreeSet<&str> = flag
-        .cohorts
-        .iter()
-        .filter_map(|cohort| cohort.secret_header())
-        .collect();
+/// The headers that hold secrets of `rules`' cohorts, or of the flags that they ask: also of those that an abort or
+/// a switch took away, for clients go on sending them.
+pub(super) fn secret_headers(spec: &Spec, rules: &Rules) -> Box<[Box<str>]> {
+    let mut headers = BTreeSet::new();
+    add_secret_headers(spec, rules, &mut headers);
     headers.into_iter().map(Into::into).collect()
+}
+
+fn add_secret_headers<'s>(spec: &'s Spec, rules: &'s Rules, headers: &mut BTreeSet<&'s str>) {
+    let secrets = rules.cohorts.iter().filter_map(|cohort| cohort.secret.as_ref());
+    headers.extend(secrets.map(|secret| secret.header.as_str()));
+    for other in asked(rules) {
+        add_secret_headers(spec, rules_of(spec, other.flag), headers);
+    }
 }
 
 /// Whether claims matter to `rules`, or to the flags that they ask.
 fn asks_claims(spec: &Spec, rules: &Rules) -> bool {
-    let of_id = |id: FlagId| match id {
-        FlagId::Route(route) => &spec.routes[route].rules,
-        FlagId::Own(own) => &spec.flags[own].rules,
-    };
     let by_key = rules
         .key
         .as_ref()
@@ -277,7 +279,18 @@ fn asks_claims(spec: &Spec, rules: &Rules) -> bool {
         .cohorts
         .iter()
         .any(|cohort| cohort.conditions.iter().any(is_claim));
+    by_key || by_cohort || asked(rules).any(|other| asks_claims(spec, rules_of(spec, other.flag)))
+}
+
+/// The flags that `rules` ask. There are no circles: the configuration has none.
+fn asked(rules: &Rules) -> impl Iterator<Item = &Prerequisite> {
     let in_cohorts = rules.cohorts.iter().flat_map(|cohort| &cohort.prerequisites);
-    let mut others = rules.prerequisites.iter().chain(in_cohorts);
-    by_key || by_cohort || others.any(|other| asks_claims(spec, of_id(other.flag)))
+    rules.prerequisites.iter().chain(in_cohorts)
+}
+
+fn rules_of(spec: &Spec, id: FlagId) -> &Rules {
+    match id {
+        FlagId::Route(route) => &spec.routes[route].rules,
+        FlagId::Own(own) => &spec.flags[own].rules,
+    }
 }

@@ -92,6 +92,7 @@ fn spec(routes: &[&str]) -> Spec {
         rollouts: Vec::new(),
         flags: Vec::new(),
         issuers: Vec::new(),
+        jwks: Vec::new(),
         key_files: Vec::new(),
     }
 }

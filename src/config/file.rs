@@ -3,16 +3,22 @@
 
 mod analysis;
 mod channels;
+mod conditions;
 mod errands;
+mod flags;
 mod rollouts;
+mod splits;
 mod steps;
 
 use std::net::SocketAddr;
 
 pub(super) use analysis::{Analysis, ClientErrors, CompareWith, OnInsufficientData, Test};
 pub(super) use channels::{Channel, Severity};
+pub(super) use conditions::{AskerCertificate, Tests};
 pub(super) use errands::{GateWebhook, On, OnFailure, Smoke, SmokeCheck, Webhook};
+pub(super) use flags::{Flag, FlagCohort, FlagKey, Issuer};
 pub(super) use rollouts::{AutoStart, Budget, Mode, OnSuccess, Preview, Rollout, Strategy};
+pub(super) use splits::{Cohort, Environment, Fallback, Key, Prerequisite, SameSite, Secret, Split, Sticky, Variant};
 pub(super) use steps::{Approvals, Day, Gate, Judging, Pause, Ramp, Step, Window};
 
 use serde_json::Value as Json;
@@ -20,12 +26,12 @@ use serde_json::Value as Json;
 use super::address::UrlPath;
 use super::declare::{record, word_schema, words};
 use super::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written};
-use super::scalar::{Count, HeaderName, Statuses, Text, Version, Weight};
+use super::scalar::{Count, HeaderName, Statuses, Text, Version};
 use super::schema::Defs;
 use super::spec::{Endpoint, Network};
 use super::tree::NodeId;
 use super::units::{Limit, Retention, Size};
-use super::when::CommitTime;
+use super::when::PointInTime;
 use crate::head::Method;
 use crate::name::Name;
 use crate::route::HostMatch;
@@ -42,6 +48,8 @@ record! {
         optional "environment" environment: Text,
         /// Where connections are accepted.
         required "listeners" listeners: AtLeastOne<Listener>,
+        /// Whose tokens (JWT) are believed. Default: nobody's.
+        optional "jwt" jwt: List<Issuer>,
         /// Peers whose forwarded headers are believed. Default: none.
         optional "trustedProxies" trusted_proxies: List<Network>,
         /// The admin API.
@@ -56,6 +64,8 @@ record! {
         required "backends" backends: AtLeastOne<Backend>,
         /// Which requests go where. The most specific match wins, not the order of the file.
         required "routes" routes: AtLeastOne<Route>,
+        /// Flags for applications alone.
+        optional "flags" flags: List<Flag>,
         /// Trials of canaries, at most one for each route.
         optional "rollouts" rollouts: List<Rollout>,
         /// Who is told of what happens to rollouts. Default: nobody.
@@ -79,6 +89,8 @@ record! {
         optional "limits" limits: ListenerLimits,
         /// What becomes of paths that two readers could take for two places. Default: strict.
         optional "paths" paths: Paths,
+        /// Whether it answers applications that ask for flags (OFREP), under /ofrep/v1/. Default: false.
+        optional "ofrep" ofrep: bool,
     }
     later []
 }
@@ -101,8 +113,11 @@ record! {
         required "certificates" certificates: AtLeastOne<Certificate>,
         /// The oldest version that is spoken. Default: "1.2".
         optional "minVersion" min_version: TlsVersion,
+        /// A PEM file with who may sign the certificates of clients; who has none comes in all the same. A relative
+        /// path begins at this file's directory. Default: clients are asked for none.
+        optional "clientCa" client_ca: Text,
     }
-    later ["clientCa"]
+    later []
 }
 
 words! {
@@ -255,7 +270,7 @@ record! {
         /// Image tag or git revision; a change of it may start a rollout.
         optional "release" release: Text,
         /// When the newest commit of the release was made, such as "2026-11-20T10:00:00Z". Default: not known.
-        optional "commitTime" commit_time: CommitTime,
+        optional "commitTime" commit_time: PointInTime,
         /// Its addresses, each as host:port.
         required "endpoints" endpoints: AtLeastOne<Endpoint>,
         /// How the next endpoint is picked. Default: leastRequest.
@@ -371,71 +386,6 @@ record! {
         optional "regex" regex: Text,
         /// Whether there is such a parameter at all.
         optional "present" present: bool,
-    }
-    later []
-}
-
-record! {
-    /// How one route's requests divide among variants.
-    Split {
-        /// What keeps a user on one side; without it each request draws anew.
-        optional "key" key: Key,
-        /// The sides, in order; raising the weight of one moves users in from its neighbours only.
-        required "variants" variants: AtLeastOne<Variant>,
-        /// Clients that are placed by rule; tried in order, before the weights.
-        optional "cohorts" cohorts: List<Cohort>,
-    }
-    later []
-}
-
-record! {
-    /// What keeps a user on one side: a header, or the client's address.
-    Key {
-        /// The header that names the user.
-        optional "header" header: HeaderName,
-        /// Write true to use the client's address.
-        optional "clientIp" client_ip: bool,
-        /// What to use where a request lacks the header. Default: each such request draws anew.
-        optional "fallback" fallback: Fallback,
-    }
-    later ["cookie", "query", "jwt"]
-}
-
-words! {
-    /// What stands in for a key that a request lacks.
-    Fallback {
-        /// The client's address.
-        "clientIp" ClientIp,
-    }
-    later []
-}
-
-record! {
-    /// One side of a split.
-    Variant {
-        /// A name that no other variant of the split has.
-        required "name" name: Name,
-        /// The name of a backend.
-        required "backend" backend: Name,
-        /// Relative to the other weights; 0 means none.
-        required "weight" weight: Weight,
-    }
-    later []
-}
-
-record! {
-    /// Clients that are placed by rule: by headers, by keys, or both.
-    Cohort {
-        /// A name that no other cohort of the split has.
-        required "name" name: Name,
-        /// All of these must hold.
-        optional "headers" headers: List<HeaderCondition>,
-        /// The key of the split is one of these.
-        optional "keys" keys: List<Text>,
-        /// Where they go.
-        required "variant" variant: Name,
-        /// Whether their requests count in the verdict on a canary. Default: false.
-        optional "evidence" evidence: bool,
     }
     later []
 }

@@ -1,6 +1,7 @@
 //! From the text a person writes to a checked `Spec`. Pure but for `${VAR}`, which the caller supplies.
 
 mod address;
+mod asker;
 mod check;
 mod declare;
 mod expand;
@@ -19,6 +20,7 @@ pub mod template;
 mod tokens;
 mod tree;
 mod units;
+mod value;
 mod when;
 mod yaml;
 

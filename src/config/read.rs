@@ -47,6 +47,11 @@ impl<T> Slot<T> {
         self.value.as_ref()
     }
 
+    /// Whether it is clear what was meant: a good value, or none.
+    pub(super) fn known(&self) -> bool {
+        self.left_out || self.value.is_some()
+    }
+
     /// Items of a list that may be left out; where each stands comes with it.
     pub(super) fn items<'a, U: 'a>(&'a self) -> impl Iterator<Item = &'a Slot<U>>
     where

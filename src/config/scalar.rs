@@ -291,14 +291,14 @@ fn from_millionths(n: u128) -> f64 {
 const FLOAT_WHOLE_MAX: u32 = 4_000;
 
 /// RFC 9110 §5.6.2, at most 256 bytes.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     (1..=256).contains(&text.len())
         && text
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$";
+pub(super) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,256}$";
 
 #[cfg(test)]
 mod tests {

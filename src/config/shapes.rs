@@ -50,7 +50,7 @@ impl<K, V> Fields<K, V> {
     }
 }
 
-impl<K: Scalar, V: Scalar> Written for Fields<K, V> {
+impl<K: Scalar, V: Written> Written for Fields<K, V> {
     fn read(at: NodeId, reader: &mut Reader<'_>) -> Option<Self> {
         let tree = reader.tree;
         let Value::Map(entries) = &tree.get(at).value else {
@@ -81,7 +81,7 @@ impl<K: Scalar, V: Scalar> Written for Fields<K, V> {
     }
 
     fn schema(defs: &mut Defs) -> Json {
-        json!({ "type": "object", "additionalProperties": <V as Written>::schema(defs) })
+        json!({ "type": "object", "additionalProperties": V::schema(defs) })
     }
 }
 

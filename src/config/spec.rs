@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 
 use crate::analysis::AnalysisSpec;
-use crate::jwt::IssuerSpec;
+use crate::jwt::{IssuerSpec, Keys};
 use crate::measure::FailureStatuses;
 use crate::name::Name;
 use crate::path::PathPolicy;
@@ -52,6 +52,9 @@ pub struct Spec {
     pub flags: Vec<Flag>,
     /// Whose tokens are believed.
     pub issuers: Vec<IssuerSpec>,
+    /// The keys of each issuer, by its index, where they stand in a file. `None`, or left out: fetched from an
+    /// address, or not read yet.
+    pub jwks: Vec<Option<Arc<Keys>>>,
     /// Files of keys that cohorts name, and what they hold; the file's directory is joined in front. `None`: not
     /// read yet.
     pub key_files: Vec<(PathBuf, Option<Arc<KeySet>>)>,

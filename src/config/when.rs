@@ -40,11 +40,11 @@ impl Scalar for Zone {
     }
 }
 
-/// When a commit was made: RFC 3339, in Unix milliseconds.
+/// A point in time: RFC 3339, in Unix milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CommitTime(pub(super) u64);
+pub(super) struct PointInTime(pub(super) u64);
 
-impl Scalar for CommitTime {
+impl Scalar for PointInTime {
     fn parse(text: &str) -> Result<Self, String> {
         let time: Timestamp = text
             .parse()
@@ -61,7 +61,7 @@ impl Scalar for CommitTime {
 
 #[cfg(test)]
 mod tests {
-    use super::{CommitTime, TimeOfDay, Zone};
+    use super::{PointInTime, TimeOfDay, Zone};
     use crate::config::fixture::check;
 
     #[test]
@@ -75,11 +75,11 @@ mod tests {
     }
 
     #[test]
-    fn commit_times_carry_their_zone() {
-        check("2026-11-20T10:00:00Z", Ok(CommitTime(1_795_168_800_000)));
-        check("2026-11-20T11:00:00.5+01:00", Ok(CommitTime(1_795_168_800_500)));
-        check::<CommitTime>("2026-11-20T10:00:00", Err("date, time and zone"));
-        check::<CommitTime>("yesterday", Err("is no time"));
-        check::<CommitTime>("1969-12-31T23:59:59Z", Err("before 1970"));
+    fn points_in_time_carry_their_zone() {
+        check("2026-11-20T10:00:00Z", Ok(PointInTime(1_795_168_800_000)));
+        check("2026-11-20T11:00:00.5+01:00", Ok(PointInTime(1_795_168_800_500)));
+        check::<PointInTime>("2026-11-20T10:00:00", Err("date, time and zone"));
+        check::<PointInTime>("yesterday", Err("is no time"));
+        check::<PointInTime>("1969-12-31T23:59:59Z", Err("before 1970"));
     }
 }

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::controller::{Controller, unix_ms};
 use super::draft::Wish;
-use super::ground::Ordered;
+use super::flags::Switching;
+use super::ground::{Ground, Ordered};
 use super::handle::{Asked, Order, Refusal, SetWeights};
 use super::journal::{Happening, Kind, REFUSED};
 use super::readings::{Finished, Loaded, Reader};
@@ -61,10 +62,25 @@ impl Controller {
                 by,
                 reply,
             } => drop(reply.send(self.freeze(frozen, Wish::of(&by, &reason)))),
-            Asked::Flags(reply) => drop(reply.send(Vec::new())),
-            Asked::SwitchFlag { reply, .. } | Asked::SetFlagWeights(_, reply) => {
-                drop(reply.send(Err(Refusal::Unavailable("flags cannot be switched".to_owned()))));
+            Asked::Flags(reply) => drop(reply.send(self.flags())),
+            Asked::SwitchFlag {
+                flag,
+                enabled,
+                reason,
+                by,
+                if_match,
+                dry_run,
+                reply,
+            } => {
+                let asked = Switching {
+                    flag: &flag,
+                    enabled,
+                    if_match: if_match.as_deref(),
+                    dry_run,
+                };
+                drop(reply.send(self.switch_flag(asked, Wish::of(&by, &reason))));
             }
+            Asked::SetFlagWeights(wanted, reply) => drop(reply.send(self.set_flag_weights(&wanted))),
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
             Asked::Audit(reply) => drop(reply.send(self.saver.audit_view())),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),
@@ -80,6 +96,12 @@ impl Controller {
                 words(&wanted.route)
             )));
         };
+        let might_be = self.set_route_weights(index, wanted)?;
+        Ok(self.route(might_be.as_ref().unwrap_or(&self.ground), index))
+    }
+
+    /// The answer is the ground that might be, where nothing was to be changed.
+    pub(super) fn set_route_weights(&mut self, index: usize, wanted: &SetWeights) -> Result<Option<Ground>, Refusal> {
         let variants = &self.ground.spec.routes[index].variants;
         let weights = check_posted(variants, &wanted.weights).map_err(Refusal::Invalid)?;
         self.check_generation(wanted.if_match.as_deref())?;
@@ -87,10 +109,10 @@ impl Controller {
         let changed = self.ground.set_weights(index, &weights, wish, unix_ms());
         let changed = changed.map_err(|refused| Refusal::Conflict(refused.0))?;
         if wanted.dry_run {
-            return Ok(self.route(&changed.0, index));
+            return Ok(Some(changed.0));
         }
         self.commit(changed).map_err(Refusal::Unavailable)?;
-        Ok(self.route(&self.ground, index))
+        Ok(None)
     }
 
     /// Durable, then live; an abort needs no disk and is live first (rule 7).
@@ -160,7 +182,7 @@ impl Controller {
     }
 
     /// Any `If-Match` that is not the present tag is refused.
-    fn check_generation(&self, if_match: Option<&str>) -> Result<(), Refusal> {
+    pub(super) fn check_generation(&self, if_match: Option<&str>) -> Result<(), Refusal> {
         let generation = self.publisher.generation();
         match if_match.map(str::trim) {
             Some(tag) if tag != "*" && tag != format!("\"{generation}\"") => Err(Refusal::Stale { generation }),
@@ -299,7 +321,7 @@ impl Controller {
 
 impl<'a> Wish<'a> {
     /// What somebody outside says.
-    fn of(by: &'a str, reason: &'a str) -> Self {
+    pub(super) fn of(by: &'a str, reason: &'a str) -> Self {
         Self {
             by: words(by),
             reason: words(reason),
@@ -308,6 +330,6 @@ impl<'a> Wish<'a> {
 }
 
 /// The first characters of a text from outside.
-fn words(text: &str) -> &str {
+pub(super) fn words(text: &str) -> &str {
     text.char_indices().nth(WORDS_MAX).map_or(text, |(end, _)| &text[..end])
 }

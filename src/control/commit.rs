@@ -9,7 +9,6 @@ use super::audit_log::Mark;
 use super::controller::{Controller, unix_ms};
 use super::ground::{Changed, Ground};
 use super::journal::Happening;
-use super::publisher::recorders;
 use crate::analysis::Verdict;
 use crate::audit::Record;
 use crate::name::Name;
@@ -131,7 +130,7 @@ impl Controller {
         let now = self.moment();
         let table = self.publisher.table();
         self.court.follow(&self.ground, table, now);
-        self.windows.follow(recorders(table), now.ms);
+        self.windows.follow(self.publisher.recorders(), now.ms);
         let rollouts = &self.ground.standing.rollouts;
         self.teller.follow(Roster::of(&self.ground.spec));
         self.journal.retain(|name| rollouts.contains_key(name));

@@ -19,7 +19,7 @@ use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
 use super::outside::Outside;
-use super::publisher::{Publisher, recorders};
+use super::publisher::Publisher;
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
 use super::reload::Changes;
 use super::saver::Saver;
@@ -301,6 +301,7 @@ impl Controller {
             let ticked = self.ground.tick(index, &verdict, elapsed, drained, unix_ms());
             self.follow_tick(index, ticked);
         }
+        self.switch_by_clock();
         if now.duration_since(self.caught_up) >= CATCH_UP {
             self.caught_up = now;
             self.catch_up();
@@ -311,6 +312,15 @@ impl Controller {
         self.publisher.sweep();
         self.keep_up(now);
         self.tell_outside();
+    }
+
+    /// Flags whose time has come. What is switched off is so at once, and written down after.
+    fn switch_by_clock(&mut self) {
+        match self.ground.switch_due(unix_ms()) {
+            Some((changed, false)) => self.commit_at_once(changed),
+            Some((changed, true)) => self.commit_when_durable(changed),
+            None => {}
+        }
     }
 
     /// What waited, and may begin now.
@@ -377,7 +387,7 @@ impl Controller {
         let [judged, all] = &mut self.moved;
         if now.duration_since(*all) >= WINDOW_ALL {
             (*judged, *all) = (now, now);
-            self.windows.take(recorders(self.publisher.table()), now_ms);
+            self.windows.take(self.publisher.recorders(), now_ms);
         } else if now.duration_since(*judged) >= WINDOW_JUDGED {
             *judged = now;
             self.windows.take(self.court.recorders(), now_ms);

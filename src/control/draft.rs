@@ -1,6 +1,7 @@
 //! A ground in the making: the steps of one event, their order, and what each must bring with it.
 //! Pure.
 
+mod flags;
 mod meet;
 mod notes;
 
@@ -165,6 +166,9 @@ impl<'a> Draft<'a> {
         standing.returning = returning;
         standing.answered = false;
         let before = std::mem::replace(&mut standing.state, moved.state);
+        if before.phase() != Phase::Aborted && standing.state.phase() == Phase::Aborted {
+            standing.aborts = standing.aborts.wrapping_add(1);
+        }
         standing.aborted_in = match (before.phase(), standing.state.phase()) {
             (Phase::Aborted, Phase::Aborted) => standing.aborted_in,
             (Phase::Succeeded, Phase::Aborted) => Some(standing.plan.steps().len()),

@@ -64,6 +64,7 @@ pub(super) fn spec(change: impl FnOnce(&mut Spec)) -> Arc<Spec> {
         }],
         flags: Vec::new(),
         issuers: Vec::new(),
+        jwks: Vec::new(),
         key_files: Vec::new(),
     };
     change(&mut spec);

@@ -5,6 +5,7 @@
 //! dropped when that fails. A start, a restart and a reload are one event: a file meets what stands.
 
 mod course;
+mod flags;
 mod people;
 mod rotation;
 
@@ -99,6 +100,7 @@ impl Ground {
         for route in 0..spec.routes.len() {
             draft.settle(route);
         }
+        draft.meet_flags(&mut known);
         draft.finish()
     }
 
@@ -117,6 +119,13 @@ impl Ground {
                 happenings.push(next.weights_happening(index, from, "changed in the file".to_owned(), Wish::FILE));
             }
         }
+        let switched_off = self.switched_off_in(&next);
+        let mut draft = Draft::new(next, Wish::FILE, now_ms);
+        for flag in switched_off {
+            draft.tell_switch(flag, [true, false], "the file says so");
+        }
+        let (next, more) = draft.finish();
+        happenings.extend(more);
         (next, happenings)
     }
 
@@ -250,13 +259,19 @@ impl Ground {
 
     /// What is in force on each route of the file, in order.
     pub(super) fn in_force(&self) -> Vec<InForce> {
-        let on = |route| InForce {
-            enabled: true,
+        let on = |route: usize| InForce {
+            enabled: self.is_on(&self.spec.routes[route].rules.flag),
             weights: self.in_force_on(route),
             epoch: self.epoch(route),
             trial: self.trials[route].map(|index| self.trial(index)),
         };
-        (0..self.spec.routes.len()).map(on).collect()
+        let own = self.spec.flags.iter().map(|flag| InForce {
+            weights: self.flag_weights(flag),
+            epoch: 0,
+            trial: None,
+            enabled: self.is_on(&flag.rules.flag),
+        });
+        (0..self.spec.routes.len()).map(on).chain(own).collect()
     }
 
     /// The file's weights that wait for a rollout's phase to allow them, in words.
@@ -297,7 +312,7 @@ impl Ground {
             rotation: self.rotation(index),
             // What was aborted is shown to nobody.
             idle: idle.filter(|_| !aborted && rollout.preview.is_some()),
-            aborts: 0,
+            aborts: self.rollout(index).aborts,
         }
     }
 

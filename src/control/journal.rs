@@ -67,6 +67,8 @@ pub(super) enum Kind {
     Approval,
     /// Nothing moves forward, or may again.
     Freeze,
+    /// A flag was switched on or off.
+    Flag,
 }
 
 /// What happened, newest last.
@@ -155,6 +157,7 @@ impl Kind {
             Self::Return => "return",
             Self::Approval => "approval",
             Self::Freeze => "freeze",
+            Self::Flag => "flag",
         }
     }
 }

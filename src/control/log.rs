@@ -98,6 +98,7 @@ impl Happening {
             Kind::Return => tracing::info!(rollout, route, from, to, generation, reason, "endpoints are back"),
             Kind::Approval => tracing::info!(rollout, route, by, from, to, generation, reason, "approved"),
             Kind::Freeze => tracing::warn!(by, from, to, generation, reason, "freeze"),
+            Kind::Flag => tracing::warn!(route, by, from, to, generation, reason, "flag"),
             Kind::Rollout => line!(
                 info,
                 figures,

@@ -7,6 +7,7 @@ mod answers;
 mod audit_log;
 mod commit;
 mod controller;
+mod cookie_secret;
 mod court;
 mod directory;
 mod draft;
@@ -14,6 +15,7 @@ mod errands;
 mod evidence;
 #[cfg(test)]
 mod fixture;
+mod flags;
 mod ground;
 mod handle;
 mod journal;

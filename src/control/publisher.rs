@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
+use super::cookie_secret::cookie_secret;
 use super::ground::Ground;
 use crate::compile::{Book, InForce, compile};
 use crate::config::{Rollout, Spec};
 use crate::live::Live;
-use crate::measure::{AT_P90, AT_P99, LIMITS, NO_LIMIT, Recorder};
+use crate::measure::{AT_P90, AT_P99, LIMITS, NO_LIMIT, Recorder, RecorderKey};
 use crate::name::Name;
 use crate::rollout::Phase;
 use crate::route::{Bounds, Table};
@@ -20,8 +21,19 @@ pub(super) struct Publisher {
     spec: Arc<Spec>,
     in_force: Vec<InForce>,
     table: Arc<Table>,
+    /// Whether the book has a secret for sticky cookies.
+    can_sign: bool,
     /// Replaced, but perhaps still read.
     retired: Vec<Arc<Table>>,
+}
+
+/// Where those whom a cohort placed are counted.
+#[derive(Clone, Debug)]
+pub(super) struct CohortRecorders<'p> {
+    /// The cohort's.
+    pub(super) name: &'p Name,
+    /// By index of the variant, as far as its members may go there.
+    pub(super) recorders: Vec<(usize, &'p Arc<Recorder>)>,
 }
 
 impl Publisher {
@@ -29,6 +41,10 @@ impl Publisher {
     pub(super) fn new(ground: &Ground, generation: u64, workers: usize) -> Self {
         let mut book = Book::new(workers);
         let in_force = ground.in_force();
+        let can_sign = must_sign(&ground.spec);
+        if can_sign {
+            book.set_cookie_secret(cookie_secret(&ground.spec.state_directory));
+        }
         let table = Arc::new(compile(&ground.spec, &in_force, generation, &mut book, None));
         set_breakers(&mut book, ground);
         set_limits(&ground.spec, &table);
@@ -38,6 +54,7 @@ impl Publisher {
             spec: Arc::clone(&ground.spec),
             in_force,
             table,
+            can_sign,
             retired: Vec::new(),
         }
     }
@@ -46,6 +63,10 @@ impl Publisher {
     /// nothing meets its breaker first: compiling takes its time.
     pub(super) fn publish(&mut self, ground: &Ground) {
         self.stop_aborted(ground);
+        if !self.can_sign && must_sign(&ground.spec) {
+            self.can_sign = true;
+            self.book.set_cookie_secret(cookie_secret(&ground.spec.state_directory));
+        }
         let in_force = ground.in_force();
         let last = Some((&self.spec, self.in_force.as_slice(), &*self.table));
         let generation = self.table.generation + 1;
@@ -75,6 +96,46 @@ impl Publisher {
     /// The published table.
     pub(super) fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    /// The recorders of all variants, and of all cohorts.
+    pub(super) fn recorders(&self) -> impl Iterator<Item = &Arc<Recorder>> + Clone {
+        let variants = self.table.routes.iter().flat_map(|route| &route.variants);
+        let cohorts = (0..self.table.routes.len()).flat_map(|route| self.cohorts(route));
+        let cohorts = cohorts.flat_map(|cohort| cohort.recorders);
+        let cohorts = cohorts.map(|(_, recorder)| recorder);
+        variants.map(|variant| &variant.recorder).chain(cohorts)
+    }
+
+    /// The cohorts of the route with this index, in their order; also those that an abort or a switch has taken
+    /// away, for what they did is what people ask for then.
+    pub(super) fn cohorts(&self, route: usize) -> Vec<CohortRecorders<'_>> {
+        let (written, served) = (&self.spec.routes[route], &self.table.routes[route]);
+        let written_names = written.rules.cohorts.iter().map(|cohort| &cohort.name);
+        // Those of a preview stand in no list of cohorts; it has one for its hosts and one for its header.
+        let served_names = served.flag.cohorts.iter().map(|cohort| &cohort.name);
+        let mut previews: Vec<_> = served_names
+            .filter(|name| written_names.clone().all(|written| written != *name))
+            .collect();
+        previews.dedup();
+        let names = previews.into_iter().chain(written_names);
+        let recorders = |cohort: &Name| {
+            let variants = served.variants.iter().enumerate();
+            let known = variants.filter_map(|(index, variant)| {
+                let key = RecorderKey {
+                    cohort: Some(cohort.clone()),
+                    ..variant.recorder.key().clone()
+                };
+                Some((index, self.book.known_recorder(&key)?))
+            });
+            known.collect()
+        };
+        names
+            .map(|name| CohortRecorders {
+                name,
+                recorders: recorders(name),
+            })
+            .collect()
     }
 
     /// Its generation.
@@ -111,10 +172,10 @@ impl Publisher {
     }
 }
 
-/// The recorders of all variants of `table`.
-pub(super) fn recorders(table: &Table) -> impl Iterator<Item = &Arc<Recorder>> + Clone {
-    let variants = table.routes.iter().flat_map(|route| &route.variants);
-    variants.map(|variant| &variant.recorder)
+/// Whether sticky cookies of `spec` are signed with a secret of our own.
+fn must_sign(spec: &Spec) -> bool {
+    let mut sticky = spec.routes.iter().filter_map(|route| route.rules.sticky.as_ref());
+    sticky.any(|sticky| sticky.secret.is_none())
 }
 
 fn aborted(ground: &Ground) -> impl Iterator<Item = &Name> {

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::weights::Weights;
 use crate::name::Name;
-use crate::rollout::{Approval, Plan, State};
+use crate::rollout::{Approval, ByHand, Plan, Schedule, State};
 
 /// All of it, by name, each with the part of the file that it was made under: "changed" means
 /// different from that by value, over reloads and restarts alike.
@@ -18,8 +18,42 @@ pub(super) struct Standing {
     pub(super) routes: BTreeMap<Name, RouteStanding>,
     /// Every rollout of the file.
     pub(super) rollouts: BTreeMap<Name, RolloutStanding>,
+    /// Flags that are off, that a person switched, or that the file has more to say of than that they are on; by
+    /// their keys. All others are on.
+    pub(super) switches: BTreeMap<Name, Switch>,
+    /// Flags without a route whose weights a person set.
+    pub(super) flag_weights: BTreeMap<Name, FlagWeights>,
     /// Nothing moves forward.
     pub(super) frozen: Option<Freeze>,
+}
+
+/// Whether one flag is on, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Switch {
+    /// What the file said when a person switched it, else what it says.
+    pub(super) declared: Schedule,
+    /// What a person said since.
+    pub(super) by_hand: Option<SwitchedByHand>,
+    /// What is in force.
+    pub(super) on: bool,
+}
+
+/// A person's word on a flag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SwitchedByHand {
+    pub(super) enabled: bool,
+    pub(super) by: String,
+    pub(super) reason: String,
+    /// Unix milliseconds.
+    pub(super) at_ms: u64,
+}
+
+/// Weights of a flag without a route, by a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FlagWeights {
+    /// What the file declared then.
+    pub(super) declared: Weights,
+    pub(super) weights: Weights,
 }
 
 /// By whom, why and since when nothing moves forward.
@@ -79,6 +113,8 @@ pub(super) struct RolloutStanding {
     pub(super) commit_ms: Option<u64>,
     /// What the trial has spent of its budget: failures that stable's rate does not explain.
     pub(super) spent: f64,
+    /// How often it was aborted: what was drawn for clients before is void.
+    pub(super) aborts: u32,
 }
 
 /// The variants between which a rollout moves weight, by name, in the direction of its present trial.
@@ -110,6 +146,22 @@ pub(super) fn marks(plan: &Plan) -> Marks {
         hex
     };
     plan.marks().iter().map(hex).collect()
+}
+
+impl Switch {
+    /// Whether the flag should be on at `now_ms`.
+    pub(super) fn wants(&self, now_ms: u64) -> bool {
+        let by_hand = self.by_hand.as_ref().map(|said| ByHand {
+            enabled: said.enabled,
+            at_ms: said.at_ms,
+        });
+        self.declared.is_on(by_hand, now_ms)
+    }
+
+    /// Whether there is nothing to remember: the file says that it is on, nothing else, and it is.
+    pub(super) fn is_plain(&self) -> bool {
+        self.on && self.by_hand.is_none() && self.declared == Schedule::default()
+    }
 }
 
 impl RouteStanding {

@@ -336,6 +336,8 @@ pub struct MetricsView {
     pub generation: u64,
     /// Every (route, variant, backend) of the live table; a removed one is gone from the page.
     pub variants: Vec<VariantMetrics>,
+    /// Every (route, cohort, variant) whose exchanges are counted.
+    pub cohorts: Vec<Arc<Recorder>>,
     /// Every endpoint of the live table.
     pub endpoints: Vec<Arc<Endpoint>>,
     /// Every rollout.

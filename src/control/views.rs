@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::controller::{Controller, unix_ms};
 use super::ground::Ground;
+use super::publisher::CohortRecorders;
 use super::view::{
-    BackendView, Course, EndpointView, FreezeView, MetricsView, RolloutMetrics, RolloutView, RouteView, StatusView,
-    VariantMetrics, VariantView,
+    BackendView, CohortView, Course, EndpointView, FreezeView, MetricsView, RolloutMetrics, RolloutView, RouteView,
+    StatusView, VariantMetrics, VariantView,
 };
 use crate::config::Strategy;
 use crate::rollout::{Errand, Needs, Step};
@@ -70,12 +71,27 @@ impl Controller {
                     }
                 })
                 .collect(),
-            cohorts: Vec::new(),
+            cohorts: self.cohorts(index, now_ms),
             rollout: ground.rollout_on(index).map(|index| {
                 let name = ground.spec.rollouts[index].name.clone();
                 (name, ground.rollout(index).state.phase())
             }),
         }
+    }
+
+    /// What became of those whom cohorts placed.
+    fn cohorts(&self, route: usize, now_ms: u64) -> Vec<CohortView> {
+        let cohorts = self.publisher.cohorts(route).into_iter();
+        let variants = &self.publisher.table().routes[route].variants;
+        let view = |cohort: CohortRecorders<'_>| CohortView {
+            name: cohort.name.clone(),
+            variants: cohort
+                .recorders
+                .iter()
+                .map(|&(index, recorder)| (variants[index].name.clone(), self.windows.stats(recorder, now_ms)))
+                .collect(),
+        };
+        cohorts.map(view).collect()
     }
 
     pub(super) fn backends(&self) -> Vec<BackendView> {
@@ -199,6 +215,11 @@ impl Controller {
         MetricsView {
             generation: table.generation,
             variants: variants.collect(),
+            cohorts: (0..table.routes.len())
+                .flat_map(|route| self.publisher.cohorts(route))
+                .flat_map(|cohort| cohort.recorders)
+                .map(|(_, recorder)| Arc::clone(recorder))
+                .collect(),
             endpoints: endpoints.cloned().collect(),
             rollouts: rollouts
                 .map(|(index, rollout)| RolloutMetrics {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::view::Entry;
-use crate::config::Variant;
+use crate::config::{FlagVariant, Variant};
 use crate::name::Name;
 use crate::share::WEIGHT_MAX;
 
@@ -15,35 +15,61 @@ pub(super) type Weights = BTreeMap<Name, u32>;
 /// The longest name that a configuration may give.
 const NAME_MAX: usize = 63;
 
+/// What has a name and a weight in the file: a variant of a route, or of a flag without one.
+pub(super) trait Weighed {
+    fn name(&self) -> &Name;
+    fn weight(&self) -> u32;
+}
+
+impl Weighed for Variant {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
+impl Weighed for FlagVariant {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
 /// The weights that the file declares.
-pub(super) fn declared(variants: &[Variant]) -> Weights {
-    by_name(variants, variants.iter().map(|variant| variant.weight))
+pub(super) fn declared(variants: &[impl Weighed]) -> Weights {
+    by_name(variants, variants.iter().map(Weighed::weight))
 }
 
 /// `weights`, which are in file order, by name.
-pub(super) fn by_name(variants: &[Variant], weights: impl IntoIterator<Item = u32>) -> Weights {
-    let names = variants.iter().map(|variant| variant.name.clone());
+pub(super) fn by_name(variants: &[impl Weighed], weights: impl IntoIterator<Item = u32>) -> Weights {
+    let names = variants.iter().map(|variant| variant.name().clone());
     names.zip(weights).collect()
 }
 
 /// `weights` in file order. A variant that they do not name gets 0; when nothing is left, the file's.
-pub(super) fn in_file_order(variants: &[Variant], weights: &Weights) -> Vec<u32> {
+pub(super) fn in_file_order(variants: &[impl Weighed], weights: &Weights) -> Vec<u32> {
     let ordered: Vec<u32> = variants
         .iter()
-        .map(|variant| weights.get(&variant.name).copied().unwrap_or(0))
+        .map(|variant| weights.get(variant.name()).copied().unwrap_or(0))
         .collect();
     if ordered.iter().all(|&weight| weight == 0) {
-        return variants.iter().map(|variant| variant.weight).collect();
+        return variants.iter().map(Weighed::weight).collect();
     }
     ordered
 }
 
 /// In words: `stable=90 canary=10`.
-pub(super) fn in_words(variants: &[Variant], weights: &[u32]) -> String {
+pub(super) fn in_words(variants: &[impl Weighed], weights: &[u32]) -> String {
     let parts: Vec<String> = variants
         .iter()
         .zip(weights)
-        .map(|(variant, weight)| format!("{}={weight}", variant.name))
+        .map(|(variant, weight)| format!("{}={weight}", variant.name()))
         .collect();
     parts.join(" ")
 }
@@ -53,9 +79,9 @@ pub(super) fn in_words(variants: &[Variant], weights: &[u32]) -> String {
 ///
 /// # Errors
 /// Every problem, each with its field.
-pub(super) fn check_posted(variants: &[Variant], posted: &[(String, Value)]) -> Result<Vec<u32>, Vec<Entry>> {
+pub(super) fn check_posted(variants: &[impl Weighed], posted: &[(String, Value)]) -> Result<Vec<u32>, Vec<Entry>> {
     let mut problems = Vec::new();
-    let names = || variants.iter().map(|variant| variant.name.as_str());
+    let names = || variants.iter().map(|variant| variant.name().as_str());
     let list = || names().collect::<Vec<_>>().join(", ");
     let mut found: BTreeMap<&str, Option<u32>> = BTreeMap::new();
     for (name, value) in posted {

@@ -1,55 +1,22 @@
 //! Tokens that identity providers sign (RFC 7519): whose keys are believed, and what a good token says. Pure.
+//!
+//! The signatures themselves are checked by aws-lc-rs. What stands around them is read here and not by a library for
+//! tokens, since those that there are read the clock by themselves, prepare a key anew for each token, and let pass
+//! what we refuse: names that are there twice, `crit`, tokens that were made for another purpose.
 
-use std::path::PathBuf;
-use std::time::Duration;
+mod budget;
+mod cache;
+mod issuer;
+mod json;
+mod jwks;
+mod place;
+mod token;
 
-/// Whose tokens are believed, and where they stand in a request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IssuerSpec {
-    /// The `iss` that a token must have; unique among issuers.
-    pub issuer: String,
-    /// One of them must be among a token's `aud`; empty: any.
-    pub audiences: Vec<String>,
-    /// Where its keys are.
-    pub keys: KeysAt,
-    /// The request header that carries a token, lower case; after `Bearer ` in `authorization`.
-    pub header: String,
-    /// The cookie that carries one where the header does not.
-    pub cookie: Option<String>,
-    /// How far clocks may be apart. Default 60 s.
-    pub leeway: Duration,
-}
+pub use cache::{Asked, Cache};
+pub use issuer::{Issuer, IssuerSpec, KeysAt};
+pub use jwks::{BadJwks, JWKS_BYTES_MAX, Keys};
+pub use place::find;
+pub use token::{Refused, TOKEN_BYTES_MAX, Unverified, Verified};
 
-/// Where the public keys of an issuer are (JWKS, RFC 7517).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum KeysAt {
-    /// A file; watched like the configuration.
-    File(PathBuf),
-    /// An address that is asked again after `refresh`, and when a token names a key that is not known.
-    Url {
-        /// `https://`, or `http://` for loopback addresses alone.
-        url: String,
-        /// Default 5 min.
-        refresh: Duration,
-    },
-}
-
-/// One issuer, and its keys of this moment. It outlives swaps of the table.
-#[derive(Debug)]
-pub struct Issuer {
-    spec: IssuerSpec,
-}
-
-impl Issuer {
-    /// Without keys it believes nobody.
-    #[must_use]
-    pub const fn new(spec: IssuerSpec) -> Self {
-        Self { spec }
-    }
-
-    /// What the file says of it.
-    #[must_use]
-    pub const fn spec(&self) -> &IssuerSpec {
-        &self.spec
-    }
-}
+#[cfg(test)]
+pub(crate) mod fixture;

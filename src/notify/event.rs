@@ -52,6 +52,8 @@ pub enum What {
     Approved,
     Frozen,
     Unfrozen,
+    SwitchedOff,
+    SwitchedOn,
 }
 
 impl What {
@@ -73,6 +75,8 @@ impl What {
             Self::Approved => "approved",
             Self::Frozen => "frozen",
             Self::Unfrozen => "unfrozen",
+            Self::SwitchedOff => "switchedOff",
+            Self::SwitchedOn => "switchedOn",
         }
     }
 
@@ -82,6 +86,8 @@ impl What {
             Self::Aborted | Self::RolledBack => Some(Severity::Critical),
             Self::WouldAbort | Self::Held | Self::Waiting => Some(Severity::Warn),
             Self::Paused => matches!(by, "serin" | "file").then_some(Severity::Warn),
+            // What the file and the clock do was planned.
+            Self::SwitchedOff => (!matches!(by, "serin" | "file")).then_some(Severity::Warn),
             Self::Started
             | Self::Moved
             | Self::Succeeded
@@ -89,7 +95,8 @@ impl What {
             | Self::Watched
             | Self::Approved
             | Self::Frozen
-            | Self::Unfrozen => None,
+            | Self::Unfrozen
+            | Self::SwitchedOn => None,
         }
     }
 }
@@ -105,11 +112,15 @@ pub fn event_of(record: &Record) -> Option<Event> {
         ("approval", _) => What::Approved,
         ("freeze", "frozen") => What::Frozen,
         ("freeze", _) => What::Unfrozen,
+        // A word that changes nothing is in the audit log alone.
+        ("flag", to) if to == record.from => return None,
+        ("flag", "disabled") => What::SwitchedOff,
+        ("flag", _) => What::SwitchedOn,
         _ => return None,
     };
     let title = match &record.rollout {
-        Some(rollout) => format!("{rollout}: {}", words(what, record)),
-        None => words(what, record),
+        Some(rollout) if record.kind != "flag" => format!("{rollout}: {}", words(what, record)),
+        Some(_) | None => words(what, record),
     };
     Some(Event {
         seq: record.seq,
@@ -167,7 +178,13 @@ fn words(what: What, record: &Record) -> String {
         What::Approved => format!("approved by {}", record.by),
         What::Frozen => "frozen, nothing moves forward".to_owned(),
         What::Unfrozen => "not frozen any more".to_owned(),
+        What::SwitchedOff => format!("flag {} switched off", flag(record)),
+        What::SwitchedOn => format!("flag {} switched on", flag(record)),
     }
+}
+
+fn flag(record: &Record) -> &str {
+    record.facts.get("flag").map_or("", String::as_str)
 }
 
 impl Event {
@@ -285,6 +302,10 @@ mod tests {
         check("approval", "ana", "", "1 of 2", Some((What::Approved, None)));
         check("freeze", "ana", "not frozen", "frozen", Some((What::Frozen, None)));
         check("freeze", "ana", "frozen", "not frozen", Some((What::Unfrozen, None)));
+        check("flag", "ana", "enabled", "disabled", Some((What::SwitchedOff, warn)));
+        check("flag", "serin", "enabled", "disabled", Some((What::SwitchedOff, None)));
+        check("flag", "ana", "disabled", "enabled", Some((What::SwitchedOn, None)));
+        check("flag", "ana", "disabled", "disabled", None);
         for kind in ["weights", "reload", "start", "stop", "audit", "something new"] {
             check(kind, "serin", "progressing", "aborted", None);
         }

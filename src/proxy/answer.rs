@@ -58,20 +58,20 @@ impl Sending {
         self.keep_alive &= self.upload.as_ref().is_none_or(|upload| upload.is_complete());
         conversation.wire().begin_answer();
         let worker = conversation.worker();
-        let mut kept_stamp = None;
+        let mut kept_stamp = Stamp::default();
         let (body, delimited) = match answer {
             Answer::Own(fault, stamp) => {
-                self.put_own(conversation, fault, stamp.as_ref());
+                self.put_own(conversation, fault, &stamp);
                 (AnswerBody::Own(None), Delimited::Length)
             }
             Answer::Backend { head, body, stamp } => {
-                let delimited = self.put_head(&mut conversation.wire(), worker, &head, &body, stamp.as_ref());
+                let delimited = self.put_head(&mut conversation.wire(), worker, &head, &body, &stamp);
                 worker.buffers.borrow_mut().give_head(head);
                 kept_stamp = stamp;
                 (body, delimited)
             }
             Answer::Switched { head, tunnel, stamp } => {
-                put_switch(&mut conversation.wire().output, &head, stamp.as_ref());
+                put_switch(&mut conversation.wire().output, &head, &stamp);
                 worker.buffers.borrow_mut().give_head(head);
                 let mut passing = Passing::new(AnswerBody::Own(None), Delimited::Length);
                 return match std::future::poll_fn(|cx| passing.poll(conversation, cx)).await {
@@ -88,7 +88,7 @@ impl Sending {
                 let by_client = self.upload.as_ref().and_then(|upload| upload.fault());
                 let fault = passing.body.retract(by_client);
                 self.keep_alive = false;
-                self.put_own(conversation, fault, kept_stamp.as_ref());
+                self.put_own(conversation, fault, &kept_stamp);
                 let mut passing = Passing::new(AnswerBody::Own(None), Delimited::Length);
                 match std::future::poll_fn(|cx| passing.poll(conversation, cx)).await {
                     Ok(()) => Sent::Close,
@@ -104,7 +104,7 @@ impl Sending {
         }
     }
 
-    fn put_own(&mut self, conversation: &Conversation, fault: Fault, stamp: Option<&Stamp>) {
+    fn put_own(&mut self, conversation: &Conversation, fault: Fault, stamp: &Stamp) {
         self.keep_alive &= !fault.closes();
         let out = &mut conversation.wire().output;
         put_problem_head(out, conversation.worker(), fault);
@@ -122,7 +122,7 @@ impl Sending {
         worker: &Worker,
         head: &ResponseHead,
         body: &AnswerBody,
-        stamp: Option<&Stamp>,
+        stamp: &Stamp,
     ) -> Delimited {
         let out = &mut wire.output;
         put_status_line(out, head.status);
@@ -177,15 +177,18 @@ pub(super) fn put_problem_head(out: &mut Vec<u8>, worker: &Worker, fault: Fault)
     put_field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
 }
 
-fn put_stamp(out: &mut Vec<u8>, stamp: Option<&Stamp>) {
-    if let Some(stamp) = stamp {
-        put_field(out, b"x-serin-variant", &stamp.variant);
-        put_field(out, b"x-serin-generation", &stamp.generation);
+fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
+    if let Some(served) = &stamp.served {
+        put_field(out, b"x-serin-variant", &served.variant);
+        put_field(out, b"x-serin-generation", &served.generation);
+    }
+    if let Some(cookie) = &stamp.cookie {
+        put_field(out, b"set-cookie", cookie);
     }
 }
 
 /// The head of a granted upgrade.
-fn put_switch(out: &mut Vec<u8>, head: &ResponseHead, stamp: Option<&Stamp>) {
+fn put_switch(out: &mut Vec<u8>, head: &ResponseHead, stamp: &Stamp) {
     put_status_line(out, head.status);
     put_response_fields(head, out);
     put_stamp(out, stamp);

@@ -332,6 +332,7 @@ pub(super) mod tests {
                 route: &self.name,
                 variant: &self.name,
                 cohort: None,
+                secret: &[],
                 made: &self.made,
             }
         }

@@ -18,7 +18,7 @@ use super::buffers::SMALL;
 use super::connection::{ConnectionClock, Phase};
 use super::fault::Fault;
 use super::forward::BackendBody;
-use super::handle::{Answer, Client, handle};
+use super::handle::{Answer, Client, Stamp, handle};
 use super::stream::Stream;
 use super::wire::Wire;
 use super::worker::{Stage, Worker};
@@ -174,7 +174,7 @@ impl Conversation {
             Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
             Poll::Ready(Err(_)) => {
                 self.worker.cells().reject(RejectReason::Panic);
-                Poll::Ready(Some(Answer::Own(Fault::Panic, None)))
+                Poll::Ready(Some(Answer::Own(Fault::Panic, Stamp::default())))
             }
             Poll::Pending => self.poll_left(cx).map(|()| None),
         })

@@ -25,7 +25,7 @@ use super::body::{AnswerBody, Broken, ClientBody, Frame, Length, Outgoing, Sourc
 use super::client_io::ClientIo;
 use super::connection::{ConnectionClock, Offer, Phase, Watched};
 use super::fault::Fault;
-use super::handle::{Answer, Client, handle};
+use super::handle::{Answer, Client, Stamp, handle};
 use super::headers;
 use super::stream::Stream;
 use super::worker::{Stage, Worker};
@@ -115,7 +115,7 @@ async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Inc
             if let Some(reason) = fault.reject_reason() {
                 worker.cells().reject(reason);
             }
-            return Answer::Own(fault, None);
+            return Answer::Own(fault, Stamp::default());
         }
     };
     let (body, upload) = if incoming.is_end_stream() {
@@ -130,7 +130,7 @@ async fn answer(worker: &Rc<Worker>, client: &Client, request: http::Request<Inc
         .await;
     handled.unwrap_or_else(|_| {
         worker.cells().reject(RejectReason::Panic);
-        Answer::Own(Fault::Panic, None)
+        Answer::Own(Fault::Panic, Stamp::default())
     })
 }
 
@@ -265,13 +265,16 @@ fn to_response(answer: Answer, head_only: bool) -> http::Response<Responding> {
         }
         Answer::Switched { .. } => unreachable!("HTTP/2 requests are not passed on as upgrades"),
     };
-    if let Some(stamp) = stamp {
-        let map = response.headers_mut();
-        let value = |bytes| HeaderValue::from_maybe_shared(bytes).ok();
-        if let (Some(variant), Some(generation)) = (value(stamp.variant), value(stamp.generation)) {
-            map.insert(VARIANT, variant);
-            map.insert(GENERATION, generation);
-        }
+    let map = response.headers_mut();
+    let value = |bytes| HeaderValue::from_maybe_shared(bytes).ok();
+    if let Some(served) = stamp.served
+        && let (Some(variant), Some(generation)) = (value(served.variant), value(served.generation))
+    {
+        map.insert(VARIANT, variant);
+        map.insert(GENERATION, generation);
+    }
+    if let Some(cookie) = stamp.cookie.and_then(value) {
+        map.append(header::SET_COOKIE, cookie);
     }
     response
 }

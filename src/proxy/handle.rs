@@ -25,6 +25,8 @@ pub(super) struct Client {
     /// `peer` as text.
     pub(super) peer_text: String,
     pub(super) https: bool,
+    /// Who its verified certificate says it is.
+    pub(super) certificate: Option<Box<str>>,
     pub(super) settings: ListenerSettings,
     /// When it ended its side of the connection, in worker microseconds; 0: it has not.
     pub(super) left_us: Rc<Cell<u64>>,
@@ -36,20 +38,29 @@ pub(super) enum Answer {
     Backend {
         head: Box<ResponseHead>,
         body: AnswerBody,
-        stamp: Option<Stamp>,
+        stamp: Stamp,
     },
     /// A backend has switched protocols: from here on bytes pass both ways.
     Switched {
         head: Box<ResponseHead>,
         tunnel: BackendBody,
-        stamp: Option<Stamp>,
+        stamp: Stamp,
     },
     /// Ours.
-    Own(Fault, Option<Stamp>),
+    Own(Fault, Stamp),
+}
+
+/// What we add to an answer.
+#[derive(Default)]
+pub(super) struct Stamp {
+    /// Unless the route hides it.
+    pub(super) served: Option<Served>,
+    /// The value of a `set-cookie` field.
+    pub(super) cookie: Option<Bytes>,
 }
 
 /// Which variant of which generation answered.
-pub(super) struct Stamp {
+pub(super) struct Served {
     pub(super) variant: Bytes,
     pub(super) generation: Bytes,
 }
@@ -61,6 +72,8 @@ struct Course {
     cohort: Option<usize>,
     track: Track,
     key: Option<u32>,
+    /// The sticky cookie that the answer sets.
+    cookie: Option<Bytes>,
     generation: Bytes,
     peer_trusted: bool,
     client: IpAddr,
@@ -76,7 +89,7 @@ pub(super) async fn handle(
     upload: Option<Rc<Upload>>,
 ) -> Answer {
     let start_us = worker.now_us();
-    let course = match check(&head, client).and_then(|()| choose(worker, &head, client)) {
+    let course = match check(&head, client).and_then(|()| choose(worker, &head, client, start_us)) {
         Ok(course) => course,
         Err(fault) => return refuse(worker, client, &head, fault),
     };
@@ -99,10 +112,13 @@ pub(super) async fn handle(
         }
         answered => (variant, answered),
     };
-    let stamp = course.route.expose_variant.then(|| Stamp {
-        variant: course.route.variants[variant].name.header().clone(),
-        generation: course.generation.clone(),
-    });
+    let stamp = Stamp {
+        served: course.route.expose_variant.then(|| Served {
+            variant: course.route.variants[variant].name.header().clone(),
+            generation: course.generation.clone(),
+        }),
+        cookie: course.cookie.clone(),
+    };
     match answered {
         Ok(response) if response.head.status == 101 => Answer::Switched {
             head: response.head,
@@ -159,6 +175,7 @@ impl Attempted<'_> {
             route: Arc::clone(&course.route),
             placed,
             key: course.key,
+            cohort: course.cohort,
             upload: upload.clone(),
             start_us,
             body_timeout: client.settings.body,
@@ -180,6 +197,7 @@ impl Attempted<'_> {
             cohort: course
                 .cohort
                 .map(|index| course.route.flag.cohorts[index].name.header()),
+            secret: &course.route.secret_headers,
             made,
         };
         let ledger = Ledger::open(worker, opening);
@@ -199,7 +217,7 @@ fn check(head: &RequestHead, client: &Client) -> Result<(), Fault> {
 }
 
 /// One look at the table. Its guard ends here, before anything is awaited.
-fn choose(worker: &Worker, head: &RequestHead, client: &Client) -> Result<Course, Fault> {
+fn choose(worker: &Worker, head: &RequestHead, client: &Client, now_us: u64) -> Result<Course, Fault> {
     let draw = worker.draw();
     worker.with_table(|table| {
         let route = table.find(head).ok_or(Fault::NoRoute)?;
@@ -209,13 +227,27 @@ fn choose(worker: &Worker, head: &RequestHead, client: &Client) -> Result<Course
         } else {
             client.peer
         };
-        let choice = table.choose(route, &Request::of(head, origin), draw);
+        let now_s = worker.unix_s(now_us);
+        let request = Request {
+            head,
+            client: origin,
+            certificate: client.certificate.as_deref(),
+            claims: None,
+            now_s,
+        };
+        let choice = table.choose(route, &request, draw);
+        let cookie = choice.cookie.and_then(|draw| {
+            let https = client.https || (peer_trusted && came_encrypted(head));
+            let field = choice.route.flag.sticky.as_ref()?.seal(draw, now_s, https);
+            Some(Bytes::from(field))
+        });
         Ok(Course {
             route: Arc::clone(choice.route),
             variant: choice.variant,
             cohort: choice.cohort,
             track: choice.track,
             key: choice.key,
+            cookie,
             generation: table.generation_text.clone(),
             peer_trusted,
             client: origin,
@@ -242,6 +274,12 @@ fn origin(table: &Table, head: &RequestHead, peer: IpAddr) -> IpAddr {
         }
     }
     origin
+}
+
+/// Whether a proxy that is believed says that its client came over TLS.
+fn came_encrypted(head: &RequestHead) -> bool {
+    let proto = head.fields().get("x-forwarded-proto");
+    proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
 }
 
 /// Asks the breaker, and whether the key may vote once more. Both before anything is known of how the
@@ -299,5 +337,5 @@ fn refuse(worker: &Worker, client: &Client, head: &RequestHead, fault: Fault) ->
         line.finish(Outcome::NoEvidence, fault.status(), None, 0);
         worker.log_access(line);
     }
-    Answer::Own(fault, None)
+    Answer::Own(fault, Stamp::default())
 }

@@ -25,6 +25,8 @@ pub(super) struct Forwarding<'r> {
     pub(super) variant: &'r Bytes,
     /// Goes out as `x-serin-cohort`.
     pub(super) cohort: Option<&'r Bytes>,
+    /// Headers that stop here: they hold secrets of cohorts. In lower case.
+    pub(super) secret: &'r [Box<str>],
     /// Values made for this request.
     pub(super) made: &'r Made,
 }
@@ -38,7 +40,9 @@ pub(super) fn put_request_fields(forwarding: &Forwarding<'_>, out: &mut Vec<u8>)
     put_fields(out, fields, |name, value| {
         // Written once, below.
         trailers |= name == b"te" && value.eq_ignore_ascii_case(b"trailers");
-        passes_up(name, forwarding.peer_trusted) && !is_named(&named, name)
+        passes_up(name, forwarding.peer_trusted)
+            && !is_named(&named, name)
+            && !forwarding.secret.iter().any(|secret| secret.as_bytes() == name)
     });
     if forwarding.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
@@ -196,6 +200,7 @@ mod tests {
             route: &word,
             variant: &word,
             cohort: None,
+            secret: &["x-override".into()],
             made: &made,
         };
         let mut out = Vec::new();
@@ -246,6 +251,16 @@ mod tests {
             &["upgrade: websocket"],
             &[],
         );
+    }
+
+    #[test]
+    fn what_a_cohort_keeps_secret_is_not_passed_on() {
+        let fields = [
+            ("x-override", "s3cret"),
+            ("X-Override", "again"),
+            ("x-overridden", "no"),
+        ];
+        check(&fields, true, &["x-overridden: no"], &["x-override:"]);
     }
 
     #[test]

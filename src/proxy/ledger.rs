@@ -17,7 +17,7 @@ use super::fault::Fault;
 use super::outcome_log::OutcomeLine;
 use super::wheel::{Key, TICK_US};
 use super::worker::{Timed, Worker};
-use crate::measure::{CodeClass, Outcome, PATIENCE, Track};
+use crate::measure::{CodeClass, Outcome, PATIENCE, Recorder, Track};
 use crate::outcome::Vote;
 use crate::route::{Endpoint, Place, Route, Variant};
 
@@ -27,6 +27,8 @@ pub(super) struct Exchange {
     placed: Placed,
     /// Hash of the request's key.
     key: Option<u32>,
+    /// Index of the cohort that placed it; it counts there, too.
+    cohort: Option<usize>,
     endpoint: Option<Arc<Endpoint>>,
     start_us: u64,
     left_us: Rc<Cell<u64>>,
@@ -90,6 +92,8 @@ pub(super) struct Opening {
     pub(super) placed: Placed,
     /// Hash of the request's key.
     pub(super) key: Option<u32>,
+    /// Index of the cohort that placed it.
+    pub(super) cohort: Option<usize>,
     pub(super) upload: Option<Rc<Upload>>,
     /// When the request's head was complete, in worker microseconds.
     pub(super) start_us: u64,
@@ -108,14 +112,12 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Opens an entry: the request counts as dispatched from here on.
     pub(super) fn open(worker: &Rc<Worker>, opening: Opening) -> Self {
-        let Placed { variant, track, .. } = opening.placed;
-        let recorder = &opening.route.variants[variant].recorder;
-        recorder.cell(worker.id).dispatched(track);
         let exchange = Exchange {
             timeout_us: micros(opening.route.timeout),
             route: opening.route,
             placed: opening.placed,
             key: opening.key,
+            cohort: opening.cohort,
             endpoint: None,
             start_us: opening.start_us,
             left_us: opening.left_us,
@@ -133,6 +135,14 @@ impl Ledger {
             access: opening.access,
             diverted: false,
         };
+        exchange
+            .variant()
+            .recorder
+            .cell(worker.id)
+            .dispatched(exchange.placed.track);
+        if let Some(cohort) = exchange.cohort_recorder() {
+            cohort.cell(worker.id).dispatched(COHORTS);
+        }
         let due = exchange.due_us(opening.start_us) / TICK_US + 1;
         let key = worker.begin_exchange(due, Timed::Exchange(exchange));
         Self {
@@ -221,6 +231,13 @@ impl Ledger {
             } else {
                 cell.headed(track, recorder, exchange.latency_us, exchange.slow);
             }
+            let cohort = exchange.cohort_recorder();
+            if let Some(cohort) = cohort {
+                // Everybody's latency is shown, also a cold endpoint's; nobody is judged by it.
+                cohort
+                    .cell(self.worker.id)
+                    .headed(COHORTS, cohort, exchange.latency_us, 0);
+            }
             let statuses = &exchange.route.failure_statuses;
             let outcome = statuses.outcome_of(status);
             if outcome == Outcome::Success || exchange.outcome.is_some() {
@@ -229,6 +246,9 @@ impl Ledger {
             // What a broken upload is answered is this client's doing, whoever served it.
             if statuses.is_client_error(status) && !exchange.upload_is_broken() {
                 cell.client_error(track);
+                if let Some(cohort) = cohort {
+                    cohort.cell(self.worker.id).client_error(COHORTS);
+                }
             }
             exchange.outcome = Some(outcome);
         });
@@ -403,6 +423,12 @@ impl Exchange {
         &self.route.variants[self.placed.variant]
     }
 
+    /// Where the cohort that placed it counts, if one did and counts what goes to this variant.
+    fn cohort_recorder(&self) -> Option<&Recorder> {
+        let cohort = &self.route.flag.cohorts[self.cohort?];
+        cohort.recorder(self.placed.variant).map(Arc::as_ref)
+    }
+
     fn upload_is_broken(&self) -> bool {
         self.upload.as_ref().is_some_and(|upload| upload.is_broken())
     }
@@ -452,6 +478,16 @@ impl Exchange {
         }
         if !self.diverted {
             cell.answered(outcome, CodeClass::of(self.status));
+        }
+        if let Some(cohort) = self.cohort_recorder() {
+            let cell = cohort.cell(worker.id);
+            if self.stage == Stage::Head {
+                cell.headless(COHORTS, 0);
+            }
+            cell.resolved(COHORTS, outcome);
+            if !self.diverted {
+                cell.answered(outcome, CodeClass::of(self.status));
+            }
         }
         if let Some(endpoint) = &self.endpoint {
             let cell = endpoint.cell(worker.id);
@@ -521,6 +557,9 @@ impl Exchange {
         }
     }
 }
+
+/// The book of a cohort's recorders: theirs are no evidence, so votes and others stand in one.
+const COHORTS: Track = Track::Draw { slot: 0 };
 
 /// So many failures in a row wake control before its next tick.
 const STREAK: u32 = 4;

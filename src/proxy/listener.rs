@@ -101,6 +101,7 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
         peer,
         peer_text: peer.to_string(),
         https: acceptor.is_some(),
+        certificate: None,
         settings,
         left_us: Rc::default(),
     });

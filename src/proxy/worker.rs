@@ -99,8 +99,10 @@ pub(super) struct Worker {
     random: RefCell<fastrand::Rng>,
     access_log: AccessLogWriter,
     outcome_log: Option<OutcomeLogWriter>,
-    /// What worker microseconds must be added to for Unix time.
-    unix_epoch_us: u64,
+    /// What worker microseconds must be added to for Unix time; looked at once a second.
+    unix_epoch_us: Cell<u64>,
+    /// The same at the start: the times of logged outcomes stay in order when the system's clock is set.
+    log_epoch_us: u64,
     date: RefCell<Date>,
     /// When an endpoint's answer was last warned of; 0: never.
     warned_us: Cell<u64>,
@@ -116,8 +118,7 @@ impl Worker {
         seed: u64,
     ) -> Self {
         let now_us = live.now_us();
-        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_us = u64::try_from(unix_us.as_micros()).unwrap_or(0);
+        let epoch_us = unix_us().saturating_sub(now_us);
         Self {
             id,
             reader: RefCell::new(live.reader()),
@@ -135,7 +136,8 @@ impl Worker {
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
             access_log,
             outcome_log,
-            unix_epoch_us: unix_us.saturating_sub(now_us),
+            unix_epoch_us: Cell::new(epoch_us),
+            log_epoch_us: epoch_us,
             date: RefCell::default(),
             warned_us: Cell::new(0),
         }
@@ -146,6 +148,11 @@ impl Worker {
         let now_us = self.live.now_us();
         self.recent_us.set(now_us);
         now_us
+    }
+
+    /// The Unix second of a moment of this worker's clock.
+    pub(super) fn unix_s(&self, now_us: u64) -> u64 {
+        (self.unix_epoch_us.get() + now_us) / 1_000_000
     }
 
     /// The last answer of [`Worker::now_us`]: at most 100 ms old while a
@@ -227,7 +234,7 @@ impl Worker {
 
     /// Logs an outcome; `line` has its time in worker microseconds.
     pub(super) fn log_outcome(&self, mut line: OutcomeLine) {
-        line.at_us += self.unix_epoch_us;
+        line.at_us += self.log_epoch_us;
         if self.outcome_log.as_ref().is_some_and(|log| !log.put(line)) {
             self.cells().reject(RejectReason::OutcomeLine);
         }
@@ -235,8 +242,7 @@ impl Worker {
 
     /// Writes the `date` of this second (RFC 9110 §6.6.1).
     pub(super) fn put_date(&self, out: &mut Vec<u8>) {
-        let second = (self.unix_epoch_us + self.recent_us()) / 1_000_000;
-        self.date.borrow_mut().put(second, out);
+        self.date.borrow_mut().put(self.unix_s(self.recent_us()), out);
     }
 
     /// Logs which rule an endpoint's answer has broken, at most once a second: the client is told no more
@@ -288,6 +294,7 @@ impl Worker {
             });
             if now_us >= next_sweep_us {
                 next_sweep_us = now_us + 1_000_000;
+                self.unix_epoch_us.set(unix_us().saturating_sub(now_us));
                 self.pools.borrow_mut().sweep(now_us);
                 self.buffers.borrow_mut().sweep();
             }
@@ -305,4 +312,10 @@ impl Worker {
             }
         }
     }
+}
+
+/// Microseconds of Unix time, by the system's clock.
+fn unix_us() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(0)
 }

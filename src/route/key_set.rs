@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 /// Keys of one set.
 pub(super) const KEYS_MAX: usize = 1_000_000;
 /// Bytes of one key.
-pub(super) const KEY_BYTES_MAX: usize = 1_024;
+pub const KEY_BYTES_MAX: usize = 1_024;
 /// Bytes of a file of keys.
 pub const KEY_FILE_BYTES_MAX: usize = 64 << 20;
 

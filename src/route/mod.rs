@@ -30,7 +30,7 @@ pub use field::{Comparison, FieldMatch, FieldTest, VersionPart};
 pub use flag::{Decision, Flag, FlagId, Prerequisite, Why};
 pub use index::Index;
 pub use key::{Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bucket_of_hash, bucket_of_key};
-pub use key_set::{BadKeys, KEY_FILE_BYTES_MAX, KeySet};
+pub use key_set::{BadKeys, KEY_BYTES_MAX, KEY_FILE_BYTES_MAX, KeySet};
 pub use matcher::{HostMatch, Match, PathMatch, RankKey};
 pub use murmur::murmur3;
 pub use request::Request;

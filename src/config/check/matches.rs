@@ -89,15 +89,20 @@ fn field_test<T>(
         return Some(FieldTest::Prefix(text.0.clone()));
     }
     if let Some(text) = regex.get() {
-        return match whole(&text.0, bytes_regex) {
-            Ok(regex) => Some(FieldTest::Regex(regex)),
-            Err(why) => {
-                reader.refuse_text(regex.at, &why);
-                None
-            }
-        };
+        return value_regex(regex.at, text, reader);
     }
     present.value.map(FieldTest::Present)
+}
+
+/// The expression at `at`, for whole values.
+pub(super) fn value_regex(at: NodeId, pattern: &Text, reader: &mut Reader<'_>) -> Option<FieldTest> {
+    match whole(&pattern.0, bytes_regex) {
+        Ok(regex) => Some(FieldTest::Regex(regex)),
+        Err(why) => {
+            reader.refuse_text(at, &why);
+            None
+        }
+    }
 }
 
 fn path_match(written: &file::Match, paths: PathPolicy, reader: &mut Reader<'_>) -> Option<PathMatch> {

@@ -5,19 +5,29 @@ mod ambiguity;
 mod analysis;
 mod batches;
 mod channels;
+mod cohorts;
+mod conditions;
+mod flags;
 mod gates;
+mod issuers;
+mod keys;
 mod matches;
 mod names;
+mod prerequisites;
 mod preview;
 mod ramp;
 mod rolling;
 mod rollouts;
 mod routes;
+mod rules;
+mod shadows;
 mod smoke;
 mod steps;
+mod sticky;
 mod strategy;
 mod weave;
 mod webhooks;
+mod whole;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -64,8 +74,12 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         file.backends.items().map(|b| b.get().map(|b| &b.name)),
     );
 
-    let routes = routes::check(file, &backend_names, reader);
-    let rollouts = rollouts::check(file, reader);
+    let issuers = issuers::check(file, directory, reader);
+    let mut whole = whole::Whole::of(file, directory, reader);
+    let routes = routes::check(file, &backend_names, &mut whole, reader);
+    let flags = flags::check(file, &mut whole, reader);
+    prerequisites::check(&whole, reader);
+    let rollouts = rollouts::check(file, routes.as_deref(), reader);
     if let (Some(rollouts), Some(routes)) = (&rollouts, &routes) {
         preview::check_hosts(file, rollouts, routes, reader);
     }
@@ -90,9 +104,10 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         backends: backends?,
         routes: routes?,
         rollouts: rollouts?,
-        flags: Vec::new(),
-        issuers: Vec::new(),
-        key_files: Vec::new(),
+        flags: flags?,
+        issuers: issuers?,
+        key_files: whole.key_files.into_iter().map(|path| (path, None)).collect(),
+        jwks: Vec::new(),
     })
 }
 
@@ -125,7 +140,7 @@ fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>)
             Paths::Strict => PathPolicy::Strict,
             Paths::Normalize => PathPolicy::Normalize,
         },
-        ofrep: false,
+        ofrep: written.ofrep.known_or(false)?,
     })
 }
 
@@ -140,7 +155,10 @@ fn tls(written: &file::Tls, directory: &Path, reader: &mut Reader<'_>) -> Option
         certificate: directory.join(&first.certificate.get()?.0),
         key: directory.join(&first.key.get()?.0),
         only_1_3: written.min_version.or(TlsVersion::Tls12) == TlsVersion::Tls13,
-        client_ca: None,
+        client_ca: match written.client_ca.left_out {
+            true => None,
+            false => Some(directory.join(&written.client_ca.get()?.0)),
+        },
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::config::read::{Reader, Slot};
+use crate::config::tree::NodeId;
 use crate::name::Name;
 
 /// Reports names that stand in their list more than once.
@@ -24,6 +25,7 @@ pub(super) struct Names<'f> {
     by_name: HashMap<&'f str, usize>,
     /// Those that may be shown: not from variables.
     plain: Vec<&'f str>,
+    len: usize,
 }
 
 impl<'f> Names<'f> {
@@ -35,7 +37,9 @@ impl<'f> Names<'f> {
     ) -> Self {
         let mut by_name = HashMap::new();
         let mut plain = Vec::new();
+        let mut len = 0;
         for (i, slot) in names.into_iter().enumerate() {
+            len = i + 1;
             let Some(slot) = slot else { continue };
             let Some(name) = slot.get() else { continue };
             by_name.entry(name.as_str()).or_insert(i);
@@ -43,7 +47,12 @@ impl<'f> Names<'f> {
                 plain.push(name.as_str());
             }
         }
-        Self { kind, by_name, plain }
+        Self {
+            kind,
+            by_name,
+            plain,
+            len,
+        }
     }
 
     /// The position of the item that `slot` names; a name that does not exist is reported.
@@ -52,17 +61,33 @@ impl<'f> Names<'f> {
         let found = self.by_name.get(name).copied();
         if found.is_none() {
             let hidden = reader.tree.is_expanded(slot.at);
-            let mut hint = if hidden {
-                String::new()
-            } else {
-                reader.suggest(name, self.plain.iter().copied())
-            };
-            if hint.is_empty() && (1..=FEW).contains(&self.plain.len()) {
-                hint = format!("; there are: {}", self.plain.join(", "));
-            }
-            reader.refuse_text(slot.at, &format!("names no {}{hint}", self.kind));
+            let unknown = self.unknown((!hidden).then_some(name), reader);
+            reader.refuse_text(slot.at, &unknown);
         }
         found
+    }
+
+    /// As [`Names::find`], for a `name` that is a key of a mapping; its value stands at `at`.
+    pub(super) fn find_key(&self, name: &Name, at: NodeId, reader: &mut Reader<'_>) -> Option<usize> {
+        let found = self.by_name.get(name.as_str()).copied();
+        if found.is_none() {
+            let unknown = self.unknown(Some(name.as_str()), reader);
+            reader.refuse(at, unknown);
+        }
+        found
+    }
+
+    /// How many items there are, those without a good name too.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn unknown(&self, name: Option<&str>, reader: &Reader<'_>) -> String {
+        let mut hint = name.map_or_else(String::new, |name| reader.suggest(name, self.plain.iter().copied()));
+        if hint.is_empty() && (1..=FEW).contains(&self.plain.len()) {
+            hint = format!("; there are: {}", self.plain.join(", "));
+        }
+        format!("names no {}{hint}", self.kind)
     }
 }
 

@@ -7,10 +7,11 @@ use super::{analysis, preview, strategy};
 use crate::analysis::AnalysisSpec;
 use crate::config::file::{self, AutoStart, File, Mode};
 use crate::config::read::{Reader, Slot};
-use crate::config::spec::{Rollout, Strategy};
+use crate::config::spec::{Rollout, Route, Strategy};
 
-/// All rollouts; `None` when one does not come about, which is then reported.
-pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Rollout>> {
+/// All rollouts; `None` when one does not come about, which is then reported. `checked` are the routes of `file`,
+/// where all came about: they know the weights of this environment.
+pub(super) fn check(file: &File, checked: Option<&[Route]>, reader: &mut Reader<'_>) -> Option<Vec<Rollout>> {
     check_unique(
         reader,
         "rollout",
@@ -37,6 +38,7 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Rollout>
         let mut ground = Ground {
             file,
             split,
+            checked: route.and_then(|route| checked?.get(route)),
             pair: None,
         };
         rollouts.push(rollout(written, route, &mut ground, reader));
@@ -50,6 +52,8 @@ pub(super) struct Ground<'f> {
     pub(super) file: &'f File,
     /// The split of its route.
     pub(super) split: Option<&'f file::Split>,
+    /// Its route, where all routes came about.
+    pub(super) checked: Option<&'f Route>,
     /// `from` and `to` in the split.
     pub(super) pair: Option<(usize, usize)>,
 }
@@ -61,7 +65,7 @@ fn rollout<'f>(
     reader: &mut Reader<'_>,
 ) -> Option<Rollout> {
     let split = ground.split;
-    ground.pair = split.and_then(|split| pair(written, split, reader));
+    ground.pair = split.and_then(|split| pair(written, split, ground.checked, reader));
     let judged = analysis::check(&written.analysis, split, reader);
     let (failed_requests, in_flight_max) = budget(&written.budget, reader);
     let course = strategy::course(written, ground, reader);
@@ -105,7 +109,12 @@ fn rollout<'f>(
 
 /// `from` and `to` of one split: two neighbours, so that moving weight between them moves no other
 /// variant's users, and with some weight to move.
-fn pair(written: &file::Rollout, split: &file::Split, reader: &mut Reader<'_>) -> Option<(usize, usize)> {
+fn pair(
+    written: &file::Rollout,
+    split: &file::Split,
+    checked: Option<&Route>,
+    reader: &mut Reader<'_>,
+) -> Option<(usize, usize)> {
     let names = Names::of(
         reader,
         "variant",
@@ -117,7 +126,10 @@ fn pair(written: &file::Rollout, split: &file::Split, reader: &mut Reader<'_>) -
     match from.abs_diff(to) {
         0 => reader.refuse(written.to.at, "is the same variant as `from`; name the canary"),
         1 => {
-            let weight = |i: usize| Some(split.variants.items().nth(i)?.get()?.weight.get()?.0);
+            let weight = |i: usize| match checked {
+                Some(route) => Some(route.variants[i].weight),
+                None => Some(split.variants.items().nth(i)?.get()?.weight.get()?.0),
+            };
             if weight(from) == Some(0) && weight(to) == Some(0) {
                 reader.refuse(
                     written.from.at,
@@ -129,6 +141,13 @@ fn pair(written: &file::Rollout, split: &file::Split, reader: &mut Reader<'_>) -
             written.to.at,
             "must stand beside `from` in the split, or its users would change sides; move the two together",
         ),
+    }
+    if split.default_variant.get().is_some() && split.default_variant.get() == written.to.get() {
+        let line = reader.tree.get(written.to.at).place.0;
+        let message = format!(
+            "is on trial by the rollout on line {line}, and a kill switch must not lead to it; name another variant"
+        );
+        reader.refuse_text(split.default_variant.at, &message);
     }
     Some((from, to))
 }

@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
-use super::matches::{headers, route_match};
+use super::matches::route_match;
 use super::names::{Names, check_unique};
-use super::{ambiguity, duration_or};
-use crate::config::file::{self, Fallback, File, Paths};
+use super::whole::{Whole, flag_of_route};
+use super::{ambiguity, cohorts, duration_or, keys, rules, sticky};
+use crate::config::file::{self, File, Paths};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::{Route, Rules, Variant};
 use crate::measure::FailureStatuses;
 use crate::path::PathPolicy;
-use crate::route::{CohortSpec, Condition, Destination, KeyFallback, KeySource, KeySpec, KeysSpec, Match, Origin};
+use crate::route::Match;
 
 /// All routes; `None` when one does not come about, which is then reported.
-pub(super) fn check(file: &File, backends: &Names<'_>, reader: &mut Reader<'_>) -> Option<Vec<Route>> {
+pub(super) fn check(
+    file: &File,
+    backends: &Names<'_>,
+    whole: &mut Whole<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Vec<Route>> {
     check_unique(
         reader,
         "route",
@@ -22,7 +28,7 @@ pub(super) fn check(file: &File, backends: &Names<'_>, reader: &mut Reader<'_>) 
     let paths = widest_policy(file);
     let mut routes = Vec::new();
     let mut matches = Vec::new();
-    for slot in file.routes.items() {
+    for (index, slot) in file.routes.items().enumerate() {
         let Some(written) = slot.get() else {
             routes.push(None);
             continue;
@@ -35,9 +41,16 @@ pub(super) fn check(file: &File, backends: &Names<'_>, reader: &mut Reader<'_>) 
         if let Some(matched) = &matched {
             matches.push((slot.at, &written.name, matched.clone()));
         }
-        routes.push(route(written, matched, backends, reader));
+        let parts = Parts {
+            index,
+            written,
+            matched,
+            backends,
+        };
+        routes.push(route(parts, whole, reader));
     }
     ambiguity::check(&matches, reader);
+    sticky::check_unique(file, reader);
     routes.into_iter().collect()
 }
 
@@ -53,12 +66,17 @@ fn widest_policy(file: &File) -> PathPolicy {
     }
 }
 
-fn route(
-    written: &file::Route,
-    matches: Option<Match>,
-    backends: &Names<'_>,
-    reader: &mut Reader<'_>,
-) -> Option<Route> {
+/// What a route is made of.
+struct Parts<'f> {
+    index: usize,
+    written: &'f file::Route,
+    /// `None`: it does not come about.
+    matched: Option<Match>,
+    backends: &'f Names<'f>,
+}
+
+fn route(parts: Parts<'_>, whole: &mut Whole<'_>, reader: &mut Reader<'_>) -> Option<Route> {
+    let written = parts.written;
     let split = written.split.get()?;
     let variant_names = || split.variants.items().map(|v| v.get().map(|v| &v.name));
     check_unique(reader, "variant", variant_names().flatten());
@@ -66,24 +84,37 @@ fn route(
     let variants: Vec<_> = split
         .variants
         .items()
-        .map(|v| variant(v.get()?, backends, reader))
+        .map(|v| variant(v.get()?, parts.backends, reader))
         .collect();
-    check_weights(split, reader);
+    let weights = split.variants.items().map(|v| Some(v.get()?.weight.get()?.0));
+    rules::check_weights(split.variants.at, weights, reader);
+    let values = rules::values(split.variants.items().filter_map(|v| Some(&v.get()?.value)), reader);
 
     let key = match split.key.get() {
-        Some(key) => key_spec(split.key.at, key, reader).map(Some),
+        Some(key) => keys::of_split(split.key.at, key, whole, reader).map(Some),
         None => split.key.left_out.then_some(None),
     };
+    let flag = Whole::of_route(parts.index);
+    whole.flags[flag].draws_anew = split.key.left_out;
+    let own_key = key.as_ref().and_then(Option::as_ref);
+    let sticky = match split.sticky.left_out {
+        true => Some(None),
+        false => sticky::check(&split.sticky, own_key, reader).map(Some),
+    };
+    let ruled = rules::check(flag, &split.into(), &names, whole, reader);
     check_unique(
         reader,
         "cohort",
         split.cohorts.items().filter_map(Slot::get).map(|c| &c.name),
     );
-    let cohorts: Vec<_> = split
-        .cohorts
-        .items()
-        .map(|slot| cohort(slot, split, &names, reader))
-        .collect();
+    let owner = cohorts::Owner {
+        flag,
+        variants: &names,
+        has_key: !split.key.left_out,
+        key: own_key,
+        asked: ruled.as_ref().map_or(&[], |ruled| &ruled.prerequisites),
+    };
+    let cohorts = cohorts::of_split(&split.cohorts, owner, whole, reader);
     let failure_statuses = match written.failure_statuses.get() {
         Some(_) => {
             let statuses: Option<Vec<_>> = written.failure_statuses.items().map(|slot| slot.get()).collect();
@@ -91,16 +122,27 @@ fn route(
         }
         None => written.failure_statuses.left_out.then(FailureStatuses::default),
     };
+    let (ruled, values) = (ruled?, values?);
+    let mut variants: Vec<Variant> = variants.into_iter().collect::<Option<_>>()?;
+    for (at, (variant, value)) in variants.iter_mut().zip(values).enumerate() {
+        variant.value = value;
+        variant.weight = ruled.weights.as_ref().map_or(variant.weight, |weights| weights[at]);
+    }
     Some(Route {
         name: written.name.get()?.clone(),
-        matches: matches?,
+        matches: parts.matched?,
         timeout: duration_or(Some(&written.timeout), Duration::from_secs(5)),
-        variants: variants.into_iter().collect::<Option<_>>()?,
+        variants,
         rules: Rules {
-            listed: !split.key.left_out,
+            flag: flag_of_route(written).get()?.clone(),
+            listed: !split.key.left_out || !split.flag.left_out,
             key: key?,
-            cohorts: cohorts.into_iter().collect::<Option<_>>()?,
-            ..Rules::of(written.name.get()?.clone())
+            salt: ruled.salt,
+            schedule: ruled.schedule,
+            default: ruled.default,
+            prerequisites: ruled.prerequisites,
+            cohorts: cohorts?,
+            sticky: sticky?,
         },
         failure_statuses: failure_statuses?,
         expose_variant: written.expose_variant.or(true),
@@ -114,101 +156,5 @@ fn variant(written: &file::Variant, backends: &Names<'_>, reader: &mut Reader<'_
         backend: backend?,
         weight: written.weight.get()?.0,
         value: None,
-    })
-}
-
-fn check_weights(split: &file::Split, reader: &mut Reader<'_>) {
-    let weights: Option<Vec<u32>> = split
-        .variants
-        .items()
-        .map(|variant| Some(variant.get()?.weight.get()?.0))
-        .collect();
-    if weights.is_some_and(|weights| !weights.is_empty() && weights.iter().all(|&weight| weight == 0)) {
-        reader.refuse(
-            split.variants.at,
-            "the weights add up to 0; give at least one variant a weight above 0",
-        );
-    }
-}
-
-fn key_spec(at: crate::config::tree::NodeId, written: &file::Key, reader: &mut Reader<'_>) -> Option<KeySpec> {
-    match (written.header.left_out, written.client_ip.left_out) {
-        (false, true) => Some(KeySpec {
-            source: KeySource::Header(written.header.get()?.0.clone()),
-            fallback: match (written.fallback.value, written.fallback.left_out) {
-                (Some(Fallback::ClientIp), _) => KeyFallback::ClientIp,
-                (None, true) => KeyFallback::FreshDraw,
-                (None, false) => return None,
-            },
-        }),
-        (true, false) => {
-            if written.client_ip.value == Some(false) {
-                reader.refuse(
-                    written.client_ip.at,
-                    "can only be true; leave `key` out to draw anew for each request",
-                );
-            }
-            if !written.fallback.left_out {
-                reader.refuse(
-                    written.fallback.at,
-                    "every client has an address, so there is nothing to fall back from; leave it out",
-                );
-            }
-            written.client_ip.value.map(|_| KeySpec {
-                source: KeySource::ClientIp,
-                fallback: KeyFallback::FreshDraw,
-            })
-        }
-        (true, true) => {
-            reader.refuse(at, "names no key; give `header: x-user-id` or `clientIp: true`");
-            None
-        }
-        (false, false) => {
-            reader.refuse(
-                at,
-                "names two keys; keep `header`, and write `fallback: clientIp` for requests without it",
-            );
-            None
-        }
-    }
-}
-
-fn cohort(
-    slot: &Slot<file::Cohort>,
-    split: &file::Split,
-    variants: &Names<'_>,
-    reader: &mut Reader<'_>,
-) -> Option<CohortSpec> {
-    let written = slot.get()?;
-    let variant = variants.find(&written.variant, reader);
-    let headers = headers(written.headers.items(), reader);
-    let keys: Option<Vec<String>> = written
-        .keys
-        .items()
-        .map(|slot| slot.get().map(|text| text.0.clone()))
-        .collect();
-    let is_empty = |left_out: bool, length: Option<usize>| left_out || length == Some(0);
-    let no_headers = is_empty(written.headers.left_out, written.headers.get().map(Vec::len));
-    let no_keys = is_empty(written.keys.left_out, written.keys.get().map(Vec::len));
-    if no_headers && no_keys {
-        reader.refuse(slot.at, "takes everyone; give it `headers` or `keys`");
-    }
-    if !no_keys && split.key.left_out {
-        reader.refuse(
-            written.keys.at,
-            "the split has no key to compare these with; give it `key: { header: x-user-id }`",
-        );
-    }
-    let conditions = headers?.into_iter().map(|header| Condition {
-        origin: Origin::Header,
-        name: header.name,
-        test: header.test,
-        negated: false,
-    });
-    Some(CohortSpec {
-        conditions: conditions.collect(),
-        keys: keys.map(|inline| (!no_keys).then_some(KeysSpec { inline, file: None }))?,
-        evidence: written.evidence.or(false),
-        ..CohortSpec::of(written.name.get()?.clone(), Destination::Variant(variant?))
     })
 }

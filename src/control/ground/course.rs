@@ -85,11 +85,19 @@ impl Ground {
     /// Whether the rollout cannot move forward at `now_ms`; asked ten times a second.
     pub(in crate::control) fn is_held(&self, rollout: usize, now_ms: u64) -> bool {
         let window = self.spec.rollouts[rollout].window.as_ref();
-        self.standing.frozen.is_some() || window.is_some_and(|window| !window.is_open(now_ms))
+        let is_shut = window.is_some_and(|window| !window.is_open(now_ms));
+        self.standing.frozen.is_some() || is_shut || !self.is_on(self.flag_of(rollout))
     }
 
     /// Why the rollout cannot move forward at `now_ms`; `None`: it can.
     pub(in crate::control) fn held(&self, rollout: usize, now_ms: u64) -> Option<String> {
+        let flag = self.flag_of(rollout);
+        let off = (!self.is_on(flag)).then(|| format!("flag {flag} is off"));
+        self.shut(rollout, now_ms).or(off)
+    }
+
+    /// Why nobody may give the canary more at `now_ms`, be its flag on or off; `None`: it may get more.
+    pub(in crate::control) fn shut(&self, rollout: usize, now_ms: u64) -> Option<String> {
         if let Some(Freeze { by, reason, .. }) = &self.standing.frozen {
             let why = if reason.trim().is_empty() {
                 String::new()

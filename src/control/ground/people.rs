@@ -187,7 +187,7 @@ impl Ground {
         let RolloutStanding { state, plan, .. } = self.rollout(rollout);
         let is_gated = state.phase() != Phase::Succeeded && plan.has_gate_from(state.step().unwrap_or(0));
         let gate = || "people have to approve before the canary gets more".to_owned();
-        let Some(why) = self.held(rollout, now_ms).or_else(|| is_gated.then(gate)) else {
+        let Some(why) = self.shut(rollout, now_ms).or_else(|| is_gated.then(gate)) else {
             return Ok(());
         };
         let possible = self.possible(rollout, now_ms);

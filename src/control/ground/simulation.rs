@@ -15,11 +15,13 @@ use crate::control::fixture::{self, weigh};
 use crate::control::standing::Standing;
 use crate::control::store::{self, Saved};
 use crate::rollout::{
-    After, Approval, Approvals, Errand, Moment, Needs, OnFailure, Phase, Plan, Smoke, Step, Verb, Webhook, Window,
+    After, Approval, Approvals, Errand, Moment, Needs, OnFailure, Phase, Plan, Schedule, Smoke, Step, Verb, Webhook,
+    Window,
 };
+use crate::route::FlagId;
 use crate::share::MILLION;
 
-const LIVES: u64 = 400;
+const LIVES: u64 = 800;
 const EVENTS: usize = 150;
 /// A Monday at noon, UTC.
 const MONDAY_MS: u64 = 1_795_435_200_000;
@@ -47,11 +49,14 @@ fn no_life_breaks_a_rule() {
     }
     // A simulation that never gets anywhere finds nothing.
     if seeds.end - seeds.start > 1 {
-        for what in Phase::ALL
-            .map(Phase::as_str)
-            .into_iter()
-            .chain(["crash", "approved", "held", "swapped", "undone"])
-        {
+        for what in Phase::ALL.map(Phase::as_str).into_iter().chain([
+            "crash",
+            "approved",
+            "held",
+            "swapped",
+            "undone",
+            "switched by the clock",
+        ]) {
             assert!(met.get(what).is_some_and(|count| *count > 20), "{what} in {met:?}");
         }
     }
@@ -83,6 +88,10 @@ enum Event {
     Reload,
     Release,
     CatchUp,
+    /// By a person: on or off.
+    Switch(bool),
+    /// What was due by the clock.
+    Clock,
     Crash,
     Refused,
 }
@@ -117,7 +126,7 @@ impl Life {
     fn live(&mut self) -> String {
         self.before = self.ground.clone();
         self.now_ms += self.rng.u64(0..20_000);
-        self.event = match self.rng.u32(0..40) {
+        self.event = match self.rng.u32(0..44) {
             0..18 => self.tick(),
             18..21 => self.errand(),
             21..28 => self.verb(),
@@ -132,6 +141,9 @@ impl Life {
                 self.now_ms = (self.now_ms + self.rng.u64(0..12) * HOUR_MS).saturating_sub(6 * HOUR_MS);
                 Event::Reload
             }
+            38 => self.switch(),
+            39 if !self.ground.in_force()[0].enabled => self.switch(),
+            39..42 => self.clock(),
             _ => self.crash(),
         };
         let phase = self.ground.rollout(0).state.phase().as_str();
@@ -251,9 +263,10 @@ impl Life {
 
     fn reload(&mut self) -> Event {
         let mut spec = Spec::clone(&self.ground.spec);
-        match self.rng.u32(0..3) {
-            0 => spec.rollouts[0].plan = some_plan(&mut self.rng),
-            1 => weigh(&mut spec, 0, [[100, 0], [99, 1], [80, 20]][self.rng.usize(0..3)]),
+        match self.rng.u32(0..8) {
+            0 | 1 => spec.rollouts[0].plan = some_plan(&mut self.rng),
+            2 => spec.routes[0].rules.schedule = some_schedule(&mut self.rng, self.now_ms),
+            3 | 4 => weigh(&mut spec, 0, [[100, 0], [99, 1], [80, 20]][self.rng.usize(0..3)]),
             _ => {}
         }
         let changed = self.ground.reload(Arc::new(spec), self.now_ms);
@@ -268,6 +281,29 @@ impl Life {
         let changed = self.ground.reload(Arc::new(spec), self.now_ms);
         self.put(changed);
         Event::Release
+    }
+
+    fn switch(&mut self) -> Event {
+        // What is off for long teaches little about the rest.
+        let enabled = !self.ground.in_force()[0].enabled || self.rng.u32(0..3) > 0;
+        match self.ground.switch(FLAG, enabled, PERSON, self.now_ms) {
+            Ok(changed) => {
+                self.put(changed);
+                Event::Switch(enabled)
+            }
+            Err(_) => Event::Refused,
+        }
+    }
+
+    fn clock(&mut self) -> Event {
+        match self.ground.switch_due(self.now_ms) {
+            Some((changed, _)) => {
+                self.meet("switched by the clock");
+                self.put(changed);
+                Event::Clock
+            }
+            None => Event::Refused,
+        }
     }
 
     fn catch_up(&mut self) -> Event {
@@ -369,6 +405,29 @@ impl Life {
             )?;
             ensure(new.state.baked() <= old.state.baked(), "a crash baked")?;
         }
+        // A flag that is off is off: for the canary, and for the rollout.
+        let (was_on, on) = (self.before.in_force()[0].enabled, self.ground.in_force()[0].enabled);
+        let switches = match self.event {
+            Event::Switch(enabled) => on == enabled,
+            Event::Clock | Event::Reload | Event::Release => true,
+            // The clock went on while nobody was there.
+            Event::Crash => true,
+            _ => was_on == on,
+        };
+        ensure(switches, "a flag was switched by nobody")?;
+        let rose = on && !was_on;
+        ensure(
+            !rose || self.before.standing.frozen.is_none(),
+            "a flag was switched on while all was frozen",
+        )?;
+        let killed = self.before.standing.switches.values().any(|switch| {
+            let said = switch.by_hand.as_ref();
+            said.is_some_and(|said| !said.enabled) && switch.declared == self.ground.spec.routes[0].rules.schedule
+        });
+        ensure(
+            !rose || !killed || self.event == Event::Switch(true),
+            "what a person switched off came back",
+        )?;
         // Rule 8, and what may hold: the canary only gets more when all that the step needs has come about.
         let same_side = self.before.pair(0) == self.ground.pair(0);
         let rises = same_side && part > Self::part(&self.before, to);
@@ -422,6 +481,18 @@ const PERSON: Wish<'static> = Wish {
     by: "ann",
     reason: "because",
 };
+
+/// The flag of the route with the rollout.
+const FLAG: FlagId = FlagId::Route(0);
+
+fn some_schedule(rng: &mut Rng, now_ms: u64) -> Schedule {
+    let mut time = || rng.bool().then(|| now_ms + rng.u64(0..200_000) - 50_000);
+    Schedule {
+        enable_at_ms: time(),
+        disable_at_ms: time(),
+        enabled: rng.u32(0..8) > 0,
+    }
+}
 
 fn some_plan(rng: &mut Rng) -> Plan {
     let mut steps = Vec::new();

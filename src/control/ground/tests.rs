@@ -1,5 +1,6 @@
 //! Rule 4 and its neighbours as facts about one small configuration.
 
+mod flags;
 mod releases;
 mod rotation;
 

@@ -52,7 +52,7 @@ impl Story {
         Ok(self)
     }
 
-    fn freeze(mut self, frozen: bool) -> Self {
+    pub(super) fn freeze(mut self, frozen: bool) -> Self {
         let changed = self.ground.freeze(frozen, ALICE, self.now_ms);
         self.take(changed);
         self

@@ -1,0 +1,162 @@
+//! Tables for tests, compiled as those of a file are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::compile::{Book, InForce, Trial, compile};
+use crate::config::{self, Rules, Spec};
+use crate::measure::FailureStatuses;
+use crate::name::Name;
+use crate::route::{
+    AccessLog, CohortSpec, Condition, Destination, FieldTest, KeyFallback, KeySource, KeySpec, LoadBalancing, Match,
+    Origin, PathMatch, Prerequisite, Table,
+};
+
+pub(crate) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A route below `/NAME` that divides between stable and canary.
+pub(crate) fn route(text: &str, weights: [u32; 2], rules: Rules) -> config::Route {
+    let variant = |(at, text): (usize, &str)| config::Variant {
+        name: name(text),
+        backend: at,
+        weight: weights[at],
+        value: None,
+    };
+    config::Route {
+        name: name(text),
+        matches: Match {
+            path: PathMatch::Prefix(format!("/{text}")),
+            ..Match::default()
+        },
+        timeout: Duration::from_secs(5),
+        variants: ["stable", "canary"].into_iter().enumerate().map(variant).collect(),
+        rules,
+        failure_statuses: FailureStatuses::default(),
+        expose_variant: true,
+    }
+}
+
+/// A flag without a route, with these variants: name, weight and value.
+pub(crate) fn flag(text: &str, variants: &[(&str, u32, Option<Json>)], rules: Rules) -> config::Flag {
+    let variant = |(text, weight, value): &(&str, u32, Option<Json>)| config::FlagVariant {
+        name: name(text),
+        weight: *weight,
+        value: value.clone(),
+    };
+    config::Flag {
+        name: name(text),
+        variants: variants.iter().map(variant).collect(),
+        rules,
+    }
+}
+
+/// Rules of a flag that is listed and goes by `source`.
+pub(crate) fn keyed(text: &str, source: KeySource) -> Rules {
+    Rules {
+        listed: true,
+        key: Some(KeySpec {
+            source,
+            fallback: KeyFallback::FreshDraw,
+        }),
+        ..Rules::of(name(text))
+    }
+}
+
+/// A cohort of those with this value at `place`, on the way to the variant with index `to`.
+pub(crate) fn cohort(text: &str, origin: Origin, place: &str, value: &str, to: usize) -> CohortSpec {
+    CohortSpec {
+        conditions: vec![Condition {
+            origin,
+            name: place.to_owned(),
+            test: FieldTest::Exact(value.to_owned()),
+            negated: false,
+        }],
+        ..CohortSpec::of(name(text), Destination::Variant(to))
+    }
+}
+
+pub(crate) fn prerequisite(flag: crate::route::FlagId, variant: usize) -> Prerequisite {
+    Prerequisite { flag, variant }
+}
+
+pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec {
+    let backend = |text: &str| config::Backend {
+        name: name(text),
+        release: None,
+        commit_ms: None,
+        endpoints: vec![config::Endpoint {
+            host: "10.0.0.1".to_owned(),
+            port: 80,
+        }],
+        load_balancing: LoadBalancing::LeastRequest,
+        limits: config::BackendLimits {
+            max_in_flight: 100,
+            max_connections: 100,
+            connect_timeout: Duration::from_secs(1),
+        },
+    };
+    Spec {
+        environment: None,
+        listeners: Vec::new(),
+        trusted_proxies: Vec::new(),
+        admin: "127.0.0.1:9901".parse().unwrap(),
+        log: config::Log {
+            level: "info".to_owned(),
+            json: true,
+            access: AccessLog::Off,
+        },
+        outcome_log: None,
+        tokens_file: None,
+        audit: config::Audit::default(),
+        notifications: Vec::new(),
+        state_directory: PathBuf::from("state"),
+        backends: ["v1", "v2"].map(backend).into(),
+        routes,
+        rollouts: Vec::new(),
+        flags,
+        issuers: Vec::new(),
+        key_files: Vec::new(),
+        jwks: Vec::new(),
+    }
+}
+
+/// As the file has them.
+pub(crate) fn by_file(spec: &Spec) -> Vec<InForce> {
+    let in_force = |weights: Vec<u32>| InForce {
+        weights,
+        epoch: 0,
+        trial: None,
+        enabled: true,
+    };
+    let routes = spec
+        .routes
+        .iter()
+        .map(|route| route.variants.iter().map(|variant| variant.weight).collect());
+    let flags = spec
+        .flags
+        .iter()
+        .map(|flag| flag.variants.iter().map(|variant| variant.weight).collect());
+    routes.chain(flags).map(in_force).collect()
+}
+
+/// A canary that was aborted.
+pub(crate) fn aborted(rollout: &Name) -> Trial {
+    Trial {
+        rollout: rollout.clone(),
+        from: 0,
+        to: 1,
+        aborted: true,
+        rotation: None,
+        idle: None,
+        aborts: 1,
+    }
+}
+
+pub(crate) fn table(spec: Spec, in_force: &[InForce]) -> Table {
+    compile(&Arc::new(spec), in_force, 42, &mut Book::new(1), None)
+}

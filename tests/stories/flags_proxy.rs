@@ -196,7 +196,7 @@ routes:
     defaultVariant: stable
     variants: [{{ name: canary, backend: app, weight: 1 }}, {{ name: stable, backend: app, weight: 0 }}]
     prerequisites: [{{ flag: new-search, variant: new }}]
-    cohorts: [{{ name: last, keys: [bob], prerequisites: [{{ flag: new-search, variant: old }}], variant: stable }}]
+    cohorts: [{{ name: last, keys: [bob, carol], prerequisites: [{{ flag: new-search, variant: new }}], variant: stable }}]
 "#,
         backend("app", app.address())
     );
@@ -209,7 +209,7 @@ routes:
     check("/search", "alice", "new");
     check("/search", "bob", "old");
     check("/", "alice", "canary");
-    check("/", "carol", "canary");
+    check("/", "carol", "stable");
     check("/", "bob", "stable");
     check("/", "dave", "stable");
 }

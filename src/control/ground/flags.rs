@@ -1,7 +1,7 @@
 //! Flags: whether each is on, by the file, its schedule and people; and the weights of those without a route. Pure.
 
 use super::{Changed, Ground};
-use crate::config::{self, Route};
+use crate::config::{self, Route, Rules};
 use crate::control::draft::{Draft, Wish};
 use crate::control::standing::{FlagWeights, Freeze, SwitchedByHand};
 use crate::control::weights::{by_name, declared, in_file_order};
@@ -106,6 +106,13 @@ impl Ground {
         if let Some(why) = self.frozen_words() {
             return Err(Refused(format!("{why}; unfreeze first")));
         }
+        let divides = weights.iter().filter(|&&weight| weight > 0).count() > 1;
+        if let Some(route) = self.leaning_on(own).filter(|_| divides) {
+            return Err(Refused(format!(
+                "the route {route} asks this flag, and requests have no targeting key that could divide them; give one \
+                 variant all the weight"
+            )));
+        }
         let flag = &self.spec.flags[own];
         let mut draft = Draft::new(self.clone(), wish, now_ms);
         draft.set_flag_weights(
@@ -116,6 +123,26 @@ impl Ground {
             },
         );
         Ok(draft.finish())
+    }
+
+    /// A route that asks the flag without a route at `own`, be it by way of other such flags.
+    fn leaning_on(&self, own: usize) -> Option<&Name> {
+        let asks = |rules: &Rules, reached: &[bool]| {
+            let in_cohorts = rules.cohorts.iter().flat_map(|cohort| &cohort.prerequisites);
+            let mut all = rules.prerequisites.iter().chain(in_cohorts);
+            all.any(|asked| matches!(asked.flag, FlagId::Own(other) if reached[other]))
+        };
+        let mut reached = vec![false; self.spec.flags.len()];
+        reached[own] = true;
+        // Each round reaches one flag more, or is the last.
+        while let Some(more) = (0..reached.len()).find(|&at| !reached[at] && asks(&self.spec.flags[at].rules, &reached))
+        {
+            reached[more] = true;
+        }
+        let mut routes = self.spec.routes.iter();
+        routes
+            .find(|route| asks(&route.rules, &reached))
+            .map(|route| &route.name)
     }
 
     /// Flags that the file alone switched off by being changed from this one to `next`.

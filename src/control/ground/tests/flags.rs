@@ -5,7 +5,7 @@ use crate::config::{Flag, FlagVariant, Rules, Spec};
 use crate::control::fixture::{name, spec};
 use crate::control::ground::Ground;
 use crate::rollout::{Phase, Schedule, Verb};
-use crate::route::FlagId;
+use crate::route::{FlagId, Prerequisite};
 
 /// The flag of the first route, which has the rollout.
 const ROUTE: FlagId = FlagId::Route(0);
@@ -218,4 +218,17 @@ fn a_flag_that_is_gone_is_forgotten() {
         .reload(|spec| spec.flags.clear());
     let story = story.reload(with_flag);
     story.serves(OWN, true);
+}
+
+#[test]
+fn a_flag_that_a_route_asks_is_not_divided_by_hand() {
+    let leaning = |spec: &mut Spec| {
+        with_flag(spec);
+        spec.routes[1].rules.prerequisites = vec![Prerequisite { flag: OWN, variant: 0 }];
+    };
+    let story = Story::begin(spec(leaning));
+    let set = |weights: [u32; 2]| story.ground.set_flag_weights(0, &weights, ALICE, 1).map(|_| ());
+    let refused = set([1, 1]).unwrap_err();
+    assert!(refused.0.contains("one variant all the weight"), "{refused}");
+    set([0, 1]).unwrap();
 }

@@ -1,25 +1,23 @@
 //! One flag of flagd: its parts read, and put together as cohorts and weights.
 
-use std::sync::LazyLock;
-
-use regex::bytes::Regex;
 use serde_json::Value as Json;
 
 use super::branches::{Branch, Outcome};
-use super::conditions::present;
-use super::division::{Bucketing, Division, Keyless};
-use super::dnf::{ALTERNATIVES_MAX, Dnf, TooLong, implies};
+use super::cohorts::{Gathered, gather, one_bucketing, one_order};
+use super::division::{Bucketing, Division};
+use super::dnf::Dnf;
 use super::flagd::{Gap, metadata};
 use super::json::{Node, Path};
-use super::order::common_order;
 use super::reader::Reader;
 use super::schedule::Times;
 use crate::name::Name;
-use crate::route::{Condition, FieldTest, KeySource, Origin};
+use crate::route::{Condition, KeySource};
 use crate::share::shares;
 
 /// Variants of one flag.
 const VARIANTS_MAX: usize = 100;
+/// Objects and lists in each other in a value: a configuration bounds how deep it is as a whole.
+const VALUE_DEPTH_MAX: usize = 20;
 
 /// A flag in the words of a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,15 +66,6 @@ pub(super) fn convert(key: &str, node: &Node, evaluators: Option<&Node>) -> (Opt
 struct Root<'f> {
     node: &'f Node,
     key: &'f str,
-}
-
-/// What was gathered of who gets what.
-#[derive(Default)]
-struct Gathered {
-    /// Conditions, and what who satisfies them gets; the first that holds decides.
-    rules: Vec<(Vec<Condition>, Outcome, Option<&'static str>)>,
-    /// What everybody else gets.
-    rest: Option<Outcome>,
 }
 
 impl<'f> Root<'f> {
@@ -157,23 +146,32 @@ fn check_names(root: &Root<'_>, reader: &mut Reader<'_>) -> bool {
     reader.gaps.is_empty()
 }
 
+/// What the variants mean, all of one type.
 fn read_values(root: &Root<'_>, reader: &mut Reader<'_>) -> Option<Vec<Json>> {
     let path = Path::root("variants", 0);
+    let first = root.variants().first().map(|(_, value)| std::mem::discriminant(value));
     let mut values = Some(Vec::new());
     for (name, value) in root.variants() {
-        match value {
-            Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Object(_) => {
-                if let Some(values) = &mut values {
-                    values.push(value.to_json());
-                }
-            }
-            Node::Null | Node::List(_) => {
-                values = reader.say(
-                    &path.member(name),
-                    "is not true or false, a text, a number or an object",
-                    "put it into an object",
-                );
-            }
+        let at = path.member(name);
+        let refused = match value {
+            Node::Null | Node::List(_) => Some((
+                "is not true or false, a text, a number or an object",
+                "put it into an object",
+            )),
+            _ if Some(std::mem::discriminant(value)) != first => Some((
+                "is of another type than the first variant",
+                "give all variants values of one type",
+            )),
+            _ if value.is_deeper_than(VALUE_DEPTH_MAX) => Some((
+                "has objects or lists in each other more than 20 deep",
+                "make it flatter",
+            )),
+            Node::Bool(_) | Node::Number(_) | Node::Text(_) | Node::Object(_) => None,
+        };
+        match (refused, &mut values) {
+            (Some((why, instead)), _) => values = reader.say(&at, why, instead),
+            (None, Some(values)) => values.push(value.to_json()),
+            (None, None) => {}
         }
     }
     values
@@ -204,124 +202,6 @@ fn check_members(root: &Root<'_>, reader: &mut Reader<'_>) {
                 let _: Option<()> = reader.say(&Path::root("flag", 0), why, "leave it out");
             }
         }
-    }
-}
-
-/// Cohorts in their order: those that no user can reach are dropped, and users without a key are told apart.
-fn gather(branches: Vec<Branch>, reader: &mut Reader<'_>, path: &Path<'_>) -> Option<Gathered> {
-    let mut gathered = Gathered::default();
-    'all: for branch in branches {
-        for alternative in branch.who.alternatives() {
-            if gathered.takes_all(alternative) {
-                continue;
-            }
-            if let Outcome::Divided(division) = &branch.outcome {
-                keyless(division, alternative, &mut gathered, reader, path)?;
-            }
-            if alternative.is_empty() {
-                gathered.rest = Some(branch.outcome);
-                break 'all;
-            }
-            gathered.rules.push((alternative.clone(), branch.outcome.clone(), None));
-        }
-    }
-    match gathered.rules.len() {
-        0..=ALTERNATIVES_MAX => Some(gathered),
-        _ => reader.bounded(path, Err(TooLong)),
-    }
-}
-
-/// flagd gives one variant to all users without a key, Serin draws lots: a cohort in front makes them agree.
-fn keyless(
-    division: &Division,
-    members: &[Condition],
-    gathered: &mut Gathered,
-    reader: &mut Reader<'_>,
-    path: &Path<'_>,
-) -> Option<()> {
-    let name = match &division.bucketing.source {
-        KeySource::Attribute(name) => name.as_str(),
-        _ => "targetingKey",
-    };
-    let (without, variant) = match division.bucketing.keyless {
-        Keyless::Default => (present(name, false), reader.default_variant(path)?),
-        Keyless::Hashed => (blank(name), division.variant_of_empty_key(reader.flag)?),
-    };
-    let has_key = |condition: &Condition| condition.name == name && !condition.negated && !condition.test.passes(b"");
-    if members.iter().any(has_key) {
-        return Some(());
-    }
-    let both = Dnf::all(members.iter().cloned().map(Dnf::of)).and_then(|members| members.and(&without));
-    for conditions in reader.bounded(path, both)?.alternatives() {
-        if !gathered.takes_all(conditions) {
-            let why = "without a key flagd gives all of them the same";
-            let rule = (conditions.clone(), Outcome::Variant(variant), Some(why));
-            gathered.rules.push(rule);
-        }
-    }
-    Some(())
-}
-
-/// Whoever has no such value, or an empty one.
-fn blank(name: &str) -> Dnf {
-    Dnf::of(Condition {
-        origin: Origin::Attribute,
-        name: name.to_owned(),
-        test: FieldTest::Regex(NOT_BLANK.clone()),
-        negated: true,
-    })
-}
-
-/// A text that is not blank.
-static NOT_BLANK: LazyLock<Regex> = LazyLock::new(|| Regex::new(NOT_BLANK_TEXT).expect("it is a regular expression"));
-
-/// As a configuration has it.
-pub(super) const NOT_BLANK_TEXT: &str = r"(?s).*\S.*";
-
-impl Gathered {
-    /// Whether a rule takes all whom these conditions would take.
-    fn takes_all(&self, conditions: &[Condition]) -> bool {
-        self.rules.iter().any(|(known, ..)| implies(conditions, known))
-    }
-
-    fn divisions(&self) -> impl Iterator<Item = &Division> {
-        let outcomes = self.rules.iter().map(|(_, outcome, _)| outcome).chain(&self.rest);
-        outcomes.filter_map(|outcome| match outcome {
-            Outcome::Divided(division) => Some(division),
-            Outcome::Variant(_) => None,
-        })
-    }
-}
-
-/// What all divisions hash; `None` inside: there is none.
-#[allow(clippy::option_option, reason = "the outer one: whether there is one for all")]
-fn one_bucketing(gathered: &Gathered, reader: &mut Reader<'_>, path: &Path<'_>) -> Option<Option<Bucketing>> {
-    let mut all = gathered.divisions().map(|division| &division.bucketing);
-    let first = all.next();
-    if all.all(|other| Some((&other.source, &other.salt)) == first.map(|first| (&first.source, &first.salt))) {
-        return Some(first.cloned());
-    }
-    reader.say(
-        path,
-        "not every `fractional` hashes the same, and a flag here has one key and one salt",
-        "make a flag of each",
-    )
-}
-
-fn one_order(gathered: &Gathered, reader: &mut Reader<'_>, path: &Path<'_>) -> Option<Vec<usize>> {
-    let mut orders: Vec<Vec<usize>> = gathered
-        .divisions()
-        .map(|division| division.weights.iter().map(|&(variant, _)| variant).collect())
-        .collect();
-    orders.sort();
-    orders.dedup();
-    match common_order(reader.variants.len(), &orders) {
-        Some(order) => Some(order),
-        None => reader.say(
-            path,
-            "one `fractional` has the variants in another order than another one",
-            "bring them into one order, or make a flag of each",
-        ),
     }
 }
 

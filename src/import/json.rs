@@ -54,6 +54,16 @@ impl Node {
         }
     }
 
+    /// Whether more than `depth` objects and lists are in each other.
+    pub(super) fn is_deeper_than(&self, depth: usize) -> bool {
+        let of = |inner: &Self| depth == 0 || inner.is_deeper_than(depth - 1);
+        match self {
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::Text(_) => false,
+            Self::List(items) => depth == 0 || items.iter().any(of),
+            Self::Object(members) => depth == 0 || members.iter().any(|(_, inner)| of(inner)),
+        }
+    }
+
     /// The same for who does not care for the order.
     pub(super) fn to_json(&self) -> Json {
         match self {
@@ -209,6 +219,19 @@ mod tests {
         assert_eq!(node.to_json().to_string(), r#"{"a":[null,true,-2,0.5,"x"],"b":1}"#);
         let twice = parse(b"{\"a\": 1,\n \"a\": 2}").unwrap_err().to_string();
         assert_eq!(twice, "the member \"a\" is written twice; keep one at line 2 column 4");
+    }
+
+    #[test]
+    fn depth_counts_what_is_in_each_other() {
+        let check = |json: &str, depth: usize| {
+            let node = parse(json.as_bytes()).unwrap();
+            assert!(!node.is_deeper_than(depth), "{json}");
+            assert!(depth == 0 || node.is_deeper_than(depth - 1), "{json}");
+        };
+        check("1", 0);
+        check("{}", 1);
+        check("[]", 1);
+        check("[1, {\"a\": [2]}]", 3);
     }
 
     #[test]

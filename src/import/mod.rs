@@ -2,10 +2,11 @@
 //!
 //! flagd's targeting is a program in JSON Logic that ends in the name of a variant; Serin has a list of cohorts,
 //! each a conjunction of conditions, and weights for everybody else. `branches` walks the program and gathers who
-//! gets what, `dnf` turns conditions into alternatives of conjunctions, `division` reads `fractional`, and `flag`
-//! puts the pieces together; `write` knows how a configuration is written.
+//! gets what, `dnf` turns conditions into alternatives of conjunctions, `division` reads `fractional`, `cohorts`
+//! lists who gets what, and `flag` puts the pieces together; `write` knows how a configuration is written.
 
 mod branches;
+mod cohorts;
 mod conditions;
 mod division;
 mod dnf;

@@ -93,3 +93,56 @@ fn seconds(node: &Node) -> Option<i64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::import::from_flagd;
+
+    /// The lines of the flag with its times, or what is said of them.
+    #[track_caller]
+    fn check(targeting: &str, expected: &[&str]) {
+        let targeting = targeting.replace("now", r#"{"var": "$flagd.timestamp"}"#);
+        let file = format!(
+            r#"{{"flags": {{"x": {{"state": "ENABLED", "variants": {{"a": 1, "b": 2}}, "defaultVariant": "a",
+                "targeting": {targeting}}}}}}}"#
+        );
+        let converted = from_flagd(file.as_bytes()).unwrap();
+        let times = converted
+            .flags
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.contains("At: "));
+        let gaps = converted.gaps.iter().map(|gap| gap.why.as_str());
+        assert_eq!(times.chain(gaps).collect::<Vec<_>>(), expected, "{targeting}");
+    }
+
+    #[test]
+    fn time_around_the_whole_targeting_is_a_schedule() {
+        let from = "enableAt: 2025-12-01T00:00:00Z";
+        let until = "disableAt: 2026-01-01T00:00:00Z";
+        check(r#"{"if": [{">=": [now, 1764547200]}, "b"]}"#, &[from]);
+        check(r#"{"if": [{">": [now, 1764547199]}, "b", null]}"#, &[from]);
+        check(r#"{"if": [{"<=": [1764547200, now]}, "b", "a"]}"#, &[from]);
+        check(r#"{"if": [{"<": [1764547199, now]}, "b"]}"#, &[from]);
+        check(r#"{"if": [{"<": [now, 1767225600]}, "b"]}"#, &[until]);
+        check(r#"{"if": [{"<=": [now, 1767225599]}, "b"]}"#, &[until]);
+        check(r#"{"if": [{">": [1767225600, now]}, "b"]}"#, &[until]);
+        check(r#"{"if": [{">=": [1767225599, now]}, "b"]}"#, &[until]);
+        check(r#"{"if": [{"<": [1764547199, now, 1767225600]}, "b"]}"#, &[from, until]);
+        check(
+            r#"{"if": [{"and": [{">=": [now, 1764547200]}, {">": [now, 5]}, {"<": [now, 1767225600]}]}, "b"]}"#,
+            &[from, until],
+        );
+    }
+
+    #[test]
+    fn other_times_are_said_to_be_lost() {
+        let midst = "time decides in the midst of the targeting";
+        check(r#"{"if": [{">=": [now, 1764547200]}, "b", "b"]}"#, &[midst]);
+        check(r#"{"if": [{"var": "x"}, "b", {"<": [now, 5]}, "b"]}"#, &[midst]);
+        let none = "the times are none that can be on a clock, or end before they begin";
+        check(r#"{"if": [{"<": [20, now, 10]}, "b"]}"#, &[none]);
+        check(r#"{"if": [{">=": [now, 9223372036854775807]}, "b"]}"#, &[none]);
+        check(r#"{"if": [{">=": [now, -5]}, "b"]}"#, &[none]);
+    }
+}

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value as Json;
 
-use super::flag::{Cohort, Flag, NOT_BLANK_TEXT, To};
+use super::cohorts::NOT_BLANK_TEXT;
+use super::flag::{Cohort, Flag, To};
 use crate::route::{Comparison, Condition, FieldTest, VersionPart};
 
 /// The section `flags:`; flags that were left out are named in comments.

@@ -122,7 +122,6 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
         issuers: Vec::new(),
         jwks: Vec::new(),
         key_files: Vec::new(),
-        jwks: Vec::new(),
     }
 }
 

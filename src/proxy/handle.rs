@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::access_log::{AccessLine, AccessNote};
 use super::body::{AnswerBody, Outgoing, Upload};
+use super::course::Course;
 use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
 use super::headers::{Forwarding, asks_for_websocket};
@@ -17,9 +18,8 @@ use super::ofrep;
 use super::trace::Made;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
-use crate::jwt;
-use crate::measure::{Outcome, Track};
-use crate::route::{AccessLog, Admission, ListenerSettings, Request, Route, Table, is_in};
+use crate::measure::Outcome;
+use crate::route::{AccessLog, ListenerSettings};
 
 /// What is known of the connection that a request came on.
 pub(super) struct Client {
@@ -69,21 +69,6 @@ pub(super) struct Served {
     pub(super) generation: Bytes,
 }
 
-/// Where a request goes: what it takes from the one table that it sees.
-struct Course {
-    route: Arc<Route>,
-    variant: usize,
-    cohort: Option<usize>,
-    track: Track,
-    key: Option<u32>,
-    /// The sticky cookie that the answer sets.
-    cookie: Option<Bytes>,
-    generation: Bytes,
-    peer_trusted: bool,
-    client: IpAddr,
-    access: AccessLog,
-}
-
 /// Serves one request: choose, ask the breaker, forward. The ledger records on drop.
 pub(super) async fn handle(
     worker: &Rc<Worker>,
@@ -99,7 +84,7 @@ pub(super) async fn handle(
     if client.settings.ofrep && ofrep::is_call(head.path()) {
         return Box::pin(answer_call(worker, client, &head, body, upload)).await;
     }
-    let course = match choose(worker, &head, client, start_us) {
+    let course = match Course::choose(worker, &head, client, start_us) {
         Ok(course) => course,
         Err(fault) => return refuse(worker, client, &head, fault),
     };
@@ -112,11 +97,11 @@ pub(super) async fn handle(
         made: &made,
         start_us,
     };
-    let placed = admit(worker, &course, start_us);
+    let placed = course.admit(worker, start_us);
     let variant = placed.variant;
     let (variant, answered) = match request.attempt(placed, body, upload.clone()).await {
         Err(Missed::Diverted(body)) => {
-            let placed = divert(&course);
+            let placed = course.divert();
             let stable = placed.variant;
             (stable, Box::pin(request.attempt(placed, body, upload)).await)
         }
@@ -224,111 +209,6 @@ fn check(head: &RequestHead, client: &Client) -> Result<(), Fault> {
         return Err(Fault::UriTooLong);
     }
     Ok(())
-}
-
-/// One look at the table. Its guard ends here, before anything is awaited.
-fn choose(worker: &Worker, head: &RequestHead, client: &Client, now_us: u64) -> Result<Course, Fault> {
-    let draw = worker.draw();
-    worker.with_table(|table| {
-        let route = table.find(head).ok_or(Fault::NoRoute)?;
-        let peer_trusted = is_in(&table.trusted_proxies, client.peer);
-        let origin = if peer_trusted {
-            origin(table, head, client.peer)
-        } else {
-            client.peer
-        };
-        let now_s = worker.unix_s(now_us);
-        let asked = jwt::Asked {
-            issuers: &table.issuers,
-            head,
-            client: origin,
-            now_s,
-        };
-        let asks_claims = table.routes[route].flag.asks_claims;
-        let claims = asks_claims.then(|| worker.claims(&asked)).flatten();
-        let request = Request {
-            head,
-            client: origin,
-            certificate: client.certificate.as_deref(),
-            claims: claims.as_deref(),
-            now_s,
-        };
-        let choice = table.choose(route, &request, draw);
-        let cookie = choice.cookie.and_then(|draw| {
-            let https = client.https || (peer_trusted && came_encrypted(head));
-            let field = choice.route.flag.sticky.as_ref()?.seal(draw, now_s, https);
-            Some(Bytes::from(field))
-        });
-        Ok(Course {
-            route: Arc::clone(choice.route),
-            variant: choice.variant,
-            cohort: choice.cohort,
-            track: choice.track,
-            key: choice.key,
-            cookie,
-            generation: table.generation_text.clone(),
-            peer_trusted,
-            client: origin,
-            access: table.access_log,
-        })
-    })
-}
-
-/// The rightmost address of `x-forwarded-for` that is no trusted proxy.
-fn origin(table: &Table, head: &RequestHead, peer: IpAddr) -> IpAddr {
-    let mut origin = peer;
-    let values: smallvec::SmallVec<[&[u8]; 4]> = head.fields().get_all("x-forwarded-for").collect();
-    let hops = values.iter().rev().flat_map(|value| value.rsplit(|&b| b == b','));
-    for hop in hops {
-        let Some(address) = std::str::from_utf8(hop)
-            .ok()
-            .and_then(|hop| hop.trim().parse::<IpAddr>().ok())
-        else {
-            break;
-        };
-        origin = address.to_canonical();
-        if !is_in(&table.trusted_proxies, origin) {
-            break;
-        }
-    }
-    origin
-}
-
-/// Whether a proxy that is believed says that its client came over TLS.
-fn came_encrypted(head: &RequestHead) -> bool {
-    let proto = head.fields().get("x-forwarded-proto");
-    proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
-}
-
-/// Asks the breaker, and whether the key may vote once more. Both before anything is known of how the
-/// request will end.
-fn admit(worker: &Worker, course: &Course, now_us: u64) -> Placed {
-    let variant = &course.route.variants[course.variant];
-    let place = match &variant.breaker {
-        None => None,
-        Some((breaker, _)) => match breaker.admit(course.track, now_us) {
-            Admission::Canary(place) => place,
-            Admission::Stable => return divert(course),
-        },
-    };
-    let votes = course.track != Track::Cohort && variant.hears(worker.id, course.key, now_us);
-    Placed {
-        variant: course.variant,
-        track: if votes { course.track } else { Track::Cohort },
-        chosen: course.track,
-        place,
-    }
-}
-
-/// What the breaker refuses goes to stable, and is no evidence for it.
-fn divert(course: &Course) -> Placed {
-    let breaker = course.route.variants[course.variant].breaker.as_ref();
-    Placed {
-        variant: breaker.map_or(course.variant, |&(_, stable)| stable),
-        track: Track::Cohort,
-        chosen: Track::Cohort,
-        place: None,
-    }
 }
 
 fn random(worker: &Worker) -> [u64; 4] {

@@ -7,6 +7,7 @@ mod body;
 mod buffers;
 mod client_io;
 mod connection;
+mod course;
 mod date;
 mod fault;
 mod forward;

@@ -95,6 +95,15 @@ impl Flag {
         Some(self.rule.as_ref()?.hash_of(key?))
     }
 
+    /// The draw of the cookie that is to be set: of one that grows old, or of who was drawn and has none.
+    fn cookie(&self, stuck: Option<Stuck>, is_drawn: bool, draw: u64) -> Option<u32> {
+        let cookie = match stuck {
+            Some(stuck) => stuck.is_old.then_some(stuck.draw),
+            None => is_drawn.then_some((draw >> 32) as u32),
+        };
+        cookie.filter(|_| self.sticky.is_some())
+    }
+
     fn stuck(&self, facts: &impl Facts) -> Option<Stuck> {
         let sticky = self.sticky.as_ref()?;
         let mut stuck = None;
@@ -149,24 +158,22 @@ impl Table {
         for (index, cohort) in flag.cohorts.iter().enumerate() {
             let holds = cohort.holds(facts, key.as_ref());
             if holds && self.unmet(&cohort.prerequisites, facts, draw, &mut by_chance).is_none() {
+                let is_drawn = hash.is_none() && cohort.divides();
                 return Decision {
                     variant: cohort.variant_of(bucket),
                     why: Why::Cohort(index),
-                    by_chance: by_chance || (hash.is_none() && cohort.divides()),
+                    by_chance: by_chance || is_drawn,
+                    cookie: flag.cookie(stuck, is_drawn, draw),
                     ..decision
                 };
             }
         }
         let is_drawn = hash.is_none() && !flag.split.is_whole();
-        let cookie = match stuck {
-            Some(stuck) => stuck.is_old.then_some(stuck.draw),
-            None => is_drawn.then_some((draw >> 32) as u32),
-        };
         Decision {
             variant: flag.split.variant_of(bucket),
             why: Why::Split,
             by_chance: by_chance || is_drawn,
-            cookie: cookie.filter(|_| flag.sticky.is_some()),
+            cookie: flag.cookie(stuck, is_drawn, draw),
             ..decision
         }
     }
@@ -186,3 +193,6 @@ impl Table {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use serin::cli::{self, Args, Command, Console, DemoArgs, Exit, RunArgs};
+use serin::cli::{self, Args, Command, Console, DemoArgs, Exit, FlagSystem, RunArgs};
 use serin::{demo, server};
 
 #[global_allocator]
@@ -30,7 +30,11 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
     match command {
         Command::Run(args) => Ok(run(args, console)),
         Command::Demo(args) => demo(&args),
-        Command::Check { files } => Ok(cli::check(&files, console)),
+        Command::Check { files, from: None } => Ok(cli::check(&files, console)),
+        Command::Check {
+            files,
+            from: Some(FlagSystem::Flagd),
+        } => Ok(cli::convert(&files, console)),
         Command::Rehearse(args) => Ok(cli::rehearse(&args, console)),
         Command::Audit(args) => Ok(cli::audit(&args, console)),
         Command::Schema => Ok(cli::schema(console)),
@@ -38,6 +42,7 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
         Command::Status(args) => ask(cli::status(&args, console)),
         Command::Weights(args) => ask(cli::weights(&args, console)),
         Command::Rollout(args) => ask(cli::rollout(&args, console)),
+        Command::Flag(args) => ask(cli::flag(&args, console)),
         Command::Freeze(args) => ask(cli::freeze(&args, true, console)),
         Command::Report(args) => Ok(cli::report(&args, console)),
         Command::Unfreeze(args) => ask(cli::freeze(&args, false, console)),

@@ -110,10 +110,13 @@ pub fn start(options: Options) -> Result<Server, StartError> {
     let (stop_control, stopped) = oneshot::channel();
     let config_file = options.config_file.clone();
     let (tokens, people) = watch::channel(loaded.tokens.clone());
-    let context = AdminContext {
-        ready: Arc::clone(&ready),
-        cells: Arc::clone(&cells),
-        listeners: listeners.iter().map(|listener| listener.name.clone()).collect(),
+    let (admin_ready, admin_cells) = (Arc::clone(&ready), Arc::clone(&cells));
+    let admin_listeners = listeners.iter().map(|listener| listener.name.clone()).collect();
+    let context = move |live| AdminContext {
+        live,
+        ready: admin_ready,
+        cells: admin_cells,
+        listeners: admin_listeners,
         check: Arc::new(move |text| control::check_config(text, &config_file).map(|_| ())),
         tokens: people,
     };
@@ -404,7 +407,7 @@ fn start_outcome_log(
 fn start_control(
     begin: Start,
     admin_socket: TcpListener,
-    context: AdminContext,
+    context: impl FnOnce(Arc<Live>) -> AdminContext + Send + 'static,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(JoinHandle<()>, Handle, Arc<Live>), StartError> {
     let (started, starting) = mpsc::channel();
@@ -424,6 +427,7 @@ fn start_control(
                     return;
                 }
             };
+            let context = context(Arc::clone(&live));
             let _ = started.send(Ok((handle.clone(), live)));
             let notifier = controller.notifier();
             let telling = tokio::task::spawn_local(async {

@@ -3,6 +3,9 @@
 //!
 //! `UPDATE_EXPECTED=1 cargo test --test config_files` writes the answers anew; read what changed.
 
+#[path = "config_files/flags.rs"]
+mod flags;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,10 +4,13 @@
 //! Units: latencies and durations in seconds, shares and rates 0 to 1, instants as RFC 3339 in
 //! UTC. What is unknown is `null`; a number is always finite.
 
+mod flag;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub(super) use self::flag::{Evaluation, Flag, Flags};
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{

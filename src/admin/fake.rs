@@ -11,14 +11,16 @@ use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::audit::{Chain, Record};
 use crate::control::{
-    Afterwards, Asked, AuditView, BackendView, CohortView, Course, EndpointView, Entry, EventRecord, FreezeView,
-    Handle, IssuerView, ListenerView, MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView,
-    StatusView, VariantMetrics, VariantStats, VariantView,
+    Afterwards, Asked, AuditView, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord,
+    FlagVariantView, FlagView, FreezeView, Handle, IssuerView, ListenerView, MetricsView, Refusal, ReloadView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };
+use crate::live::Live;
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
 use crate::name::Name;
+use crate::ofrep::fixture::shop_table;
 use crate::people::Tokens;
-use crate::rollout::{Approval, Phase, Verb};
+use crate::rollout::{Approval, Phase, Schedule, Verb};
 use crate::route::{Endpoint, EndpointId};
 
 /// What the fake says and what it was told.
@@ -55,6 +57,7 @@ impl Fake {
                 ready: Arc::new(AtomicBool::new(true)),
                 cells: [cells].into(),
                 listeners: [name("public")].into(),
+                live: Arc::new(Live::new(Arc::new(shop_table()))),
                 check: Arc::new(|text| match text {
                     "panic" => panic!("asked to"),
                     "version: 1" => Ok(()),
@@ -94,9 +97,33 @@ impl Fake {
                 let phase = self.phase();
                 drop(reply.send(vec![rollout(phase)]));
             }
-            Asked::Flags(reply) => drop(reply.send(Vec::new())),
-            Asked::SwitchFlag { reply, .. } | Asked::SetFlagWeights(_, reply) => {
-                drop(reply.send(Err(Refusal::NotFound("no flag".to_owned()))));
+            Asked::Flags(reply) => drop(reply.send(vec![flag(42, true)])),
+            Asked::SwitchFlag {
+                flag: key,
+                enabled,
+                reason,
+                by,
+                if_match,
+                dry_run,
+                reply,
+            } => {
+                self.tell(format!("{key} {enabled} {reason:?} by {by} at {if_match:?}, {dry_run}"));
+                let stale = if_match.is_some_and(|tag| tag != "\"42\"");
+                let answer = match key.as_str() {
+                    "dark-mode" if stale => Err(Refusal::Stale { generation: 42 }),
+                    "dark-mode" if reason == "now" => Err(Refusal::Conflict("frozen".to_owned())),
+                    "dark-mode" => Ok(flag(43, enabled)),
+                    _ => Err(Refusal::NotFound("no flag of that name".to_owned())),
+                };
+                drop(reply.send(answer));
+            }
+            Asked::SetFlagWeights(question, reply) => {
+                self.tell(format!("{question:?}"));
+                let answer = match question.route.as_str() {
+                    "dark-mode" => Ok(flag(43, true)),
+                    _ => Err(Refusal::NotFound("no flag of that name".to_owned())),
+                };
+                drop(reply.send(answer));
             }
             Asked::Metrics(reply) => drop(reply.send(metrics())),
             Asked::Config(reply) => drop(reply.send("version: 1\n".to_owned())),
@@ -280,6 +307,35 @@ pub(crate) fn route(generation: u64) -> RouteView {
             name: name("beta"),
             variants: vec![(name("canary"), busy)],
         }],
+    }
+}
+
+pub(crate) fn flag(generation: u64, enabled: bool) -> FlagView {
+    let variant = |text: &str, value: bool, weight, share| FlagVariantView {
+        name: name(text),
+        value: Some(value.into()),
+        weight,
+        share,
+    };
+    FlagView {
+        key: name("dark-mode"),
+        route: None,
+        generation,
+        enabled,
+        schedule: Schedule {
+            disable_at_ms: Some(1_795_262_413_042),
+            ..Schedule::default()
+        },
+        by_hand: (!enabled).then(|| ByHandView {
+            enabled,
+            by: "ann".to_owned(),
+            reason: "two\nlines".to_owned(),
+            at_ms: 1_795_262_413_042,
+        }),
+        default: name("off"),
+        variants: vec![variant("off", false, 90, 0.9), variant("on", true, 10, 0.1)],
+        cohorts: vec![name("staff")],
+        rollout: None,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::people::Right;
 use crate::rollout::Verb;
 
 /// Names in the path. What is no UTF-8 names nothing here.
-pub(super) struct Segment<T>(T);
+pub(super) struct Segment<T>(pub(super) T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment<T> {
     type Rejection = Problem;
@@ -38,7 +38,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Segment
 
 pub(super) type Shared = State<Arc<Admin>>;
 pub(super) type Answer = Result<Response, Problem>;
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 pub(super) async fn livez() -> &'static str {
     "alive\n"
@@ -275,10 +275,6 @@ async fn set_frozen(admin: &Admin, caller: &Caller, body: &[u8], frozen: bool) -
     Ok(json(&api::Freeze::from(view.as_ref())))
 }
 
-pub(super) async fn not_supported_yet() -> Problem {
-    Problem::new(Kind::NotSupportedYet, "this call is not supported yet")
-}
-
 pub(super) async fn no_such_path() -> Problem {
     Problem::new(Kind::NotFound, "no such path; GET /v1/status is a good place to begin")
 }
@@ -314,7 +310,7 @@ const fn takes(verb: Verb) -> Takes {
 }
 
 /// `?dryRun=true`; nothing else is known, so that a misspelt dry run changes nothing.
-fn dry_run(query: Option<&str>) -> Result<bool, Problem> {
+pub(super) fn dry_run(query: Option<&str>) -> Result<bool, Problem> {
     let refuse = |name: &str, message: &str| {
         Err(Problem::invalid(vec![Entry {
             place: String::new(),
@@ -337,7 +333,7 @@ fn dry_run(query: Option<&str>) -> Result<bool, Problem> {
 }
 
 /// The header as sent. Several are one list (RFC 9110 §5.3), which never is the present tag.
-fn if_match(headers: &HeaderMap) -> Option<String> {
+pub(super) fn if_match(headers: &HeaderMap) -> Option<String> {
     let tags: Vec<_> = headers
         .get_all(header::IF_MATCH)
         .iter()
@@ -355,7 +351,7 @@ fn rollout_answer(view: &RolloutView, present: Present) -> Response {
     ([(header::ETAG, tag(present.generation))], json(&shape)).into_response()
 }
 
-fn tag(generation: u64) -> HeaderValue {
+pub(super) fn tag(generation: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{generation}\"")).expect("digits in quotes")
 }
 
@@ -378,14 +374,14 @@ async fn find_rollout(admin: &Admin, name: &str) -> Result<RolloutView, Problem>
     find(&views, name, "rollout", |view| &view.name).cloned()
 }
 
-fn find<'v, T>(views: &'v [T], name: &str, what: &str, name_of: fn(&T) -> &Name) -> Result<&'v T, Problem> {
+pub(super) fn find<'v, T>(views: &'v [T], name: &str, what: &str, name_of: fn(&T) -> &Name) -> Result<&'v T, Problem> {
     let mut views = views.iter();
     views
         .find(|view| name_of(view).as_str() == name)
         .ok_or_else(|| none_named(what, name))
 }
 
-fn none_named(what: &str, name: &str) -> Problem {
+pub(super) fn none_named(what: &str, name: &str) -> Problem {
     let name: String = name.chars().take(80).collect();
     Problem::new(Kind::NotFound, format!("no {what} {name:?}"))
 }
@@ -397,7 +393,7 @@ pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
         .map_err(|_| Problem::new(Kind::Internal, "a fault of ours; the log says more"))
 }
 
-fn json(shape: &impl Serialize) -> Response {
+pub(super) fn json(shape: &impl Serialize) -> Response {
     (StatusCode::OK, Json(shape)).into_response()
 }
 

@@ -6,6 +6,7 @@ mod audit;
 mod body;
 mod caller;
 mod events;
+mod flags;
 mod guard;
 mod handlers;
 mod instant;
@@ -47,8 +48,10 @@ pub(crate) use self::instant::rfc3339;
 use self::problem::{Kind, Problem};
 use self::seats::{Answering, Seat, Seats, Stays};
 use crate::control::{Asked, Entry, Handle};
+use crate::live::Live;
 use crate::measure::ProxyCells;
 use crate::name::Name;
+use crate::ofrep;
 use crate::people::Tokens;
 
 /// Bytes of a request's body. A configuration of 10,000 routes is larger, and is checked with
@@ -86,6 +89,8 @@ pub struct AdminContext {
     pub cells: Arc<[ProxyCells]>,
     /// Names of the listeners, by their index in the cells.
     pub listeners: Arc<[Name]>,
+    /// What applications ask flags of.
+    pub live: Arc<Live>,
     /// For `POST /v1/config/check`.
     pub check: Check,
     /// Who may come in; `None`: whoever reaches the address.
@@ -243,7 +248,16 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         )
         .route("/v1/events", get(events::events))
         .route("/v1/audit", get(audit::audit))
-        .route("/ofrep/{*rest}", any(handlers::not_supported_yet))
+        .route("/v1/flags", get(flags::flags))
+        .route("/v1/flags/{key}", get(flags::flag))
+        .route("/v1/flags/{key}/evaluate", get(flags::evaluate))
+        .route("/v1/flags/{key}/enable", post(flags::enable))
+        .route("/v1/flags/{key}/disable", post(flags::disable))
+        .route("/v1/flags/{key}/weights", put(flags::set_weights))
+        .route(
+            "/ofrep/{*rest}",
+            any(flags::ofrep).layer(DefaultBodyLimit::max(ofrep::BODY_BYTES_MAX)),
+        )
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::wrong_method)
         .layer(guard);

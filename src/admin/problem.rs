@@ -29,8 +29,6 @@ pub(super) enum Kind {
     ForeignOrigin,
     /// 404: no such path, route, rollout or backend.
     NotFound,
-    /// 404: in the contract, and not built yet.
-    NotSupportedYet,
     /// 405
     MethodNotAllowed,
     /// 409: not in this phase.
@@ -59,7 +57,6 @@ impl Kind {
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not with these roles"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin", "Foreign origin"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::NotSupportedYet => (StatusCode::NOT_FOUND, "not-supported-yet", "Not supported yet"),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
@@ -94,6 +91,11 @@ impl Problem {
             errors: Vec::new(),
             generation: None,
         }
+    }
+
+    /// Which of them it is.
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// 422 with each bad field of a body.

@@ -276,7 +276,17 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
     for (reason, count) in scrape.refused {
         refused.push(&[("reason", reason)], float(count));
     }
-    [upstream, healthy, downstream, rejected, refused]
+    let mut flags = Family::counter(
+        "serin_ofrep_requests_total",
+        "Calls for flags that listeners answered, by class of status.",
+    );
+    for class in CodeClass::ALL {
+        let calls = scrape.cells.iter().map(|cells| cells.flag_calls(class)).sum();
+        if calls > 0 || class == CodeClass::Success {
+            flags.push(&[("code_class", class.as_str())], float(calls));
+        }
+    }
+    [upstream, healthy, downstream, rejected, refused, flags]
         .map(Family::done)
         .into()
 }
@@ -483,6 +493,7 @@ mod tests {
             r#"serin_downstream_connections{listener="public"} 3"#,
             r#"serin_rejected_total{reason="no_route"} 1"#,
             r#"serin_rejected_total{reason="panic"} 0"#,
+            r#"serin_ofrep_requests_total{code_class="2xx"} 0"#,
             "# TYPE serin_request_duration_seconds histogram",
             "# TYPE serin_attempts_total counter",
             "# TYPE process_cpu_seconds_total counter",

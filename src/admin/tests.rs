@@ -31,7 +31,7 @@ fn app(fake: &Fake) -> Router {
     )
 }
 
-async fn send(fake: &Fake, line: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
+pub(super) async fn send(fake: &Fake, line: &str, fields: &[(&str, &str)], body: impl Into<Body>) -> Response<Body> {
     let (method, target) = line.split_once(' ').unwrap();
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in fields {
@@ -41,13 +41,13 @@ async fn send(fake: &Fake, line: &str, fields: &[(&str, &str)], body: impl Into<
     app(fake).oneshot(request).await.unwrap()
 }
 
-async fn text(response: Response<Body>) -> String {
+pub(super) async fn text(response: Response<Body>) -> String {
     let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
 /// The answer's JSON, which must be 200.
-async fn ok(fake: &Fake, line: &str, body: &str) -> Value {
+pub(super) async fn ok(fake: &Fake, line: &str, body: &str) -> Value {
     let response = send(fake, line, &[], body.to_owned()).await;
     let status = response.status();
     let text = text(response).await;
@@ -56,7 +56,7 @@ async fn ok(fake: &Fake, line: &str, body: &str) -> Value {
 }
 
 /// The problem's document, which must have `status`.
-async fn problem(fake: &Fake, line: &str, fields: &[(&str, &str)], body: &str, status: u16) -> Value {
+pub(super) async fn problem(fake: &Fake, line: &str, fields: &[(&str, &str)], body: &str, status: u16) -> Value {
     let response = send(fake, line, fields, body.to_owned()).await;
     assert_eq!(response.status(), status, "{line} {body}");
     assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
@@ -476,13 +476,6 @@ async fn what_is_not_there_is_a_problem_too() {
         "POST /v1/rollouts/%c3%28/abort",
     ] {
         assert_eq!(problem(&fake, line, &[], "", 404).await["title"], "Not found", "{line}");
-    }
-    for line in ["POST /ofrep/v1/evaluate/flags/a"] {
-        assert_eq!(
-            problem(&fake, line, &[], "", 404).await["title"],
-            "Not supported yet",
-            "{line}"
-        );
     }
     for (line, allow) in [
         ("POST /v1/status", "GET,HEAD"),

@@ -29,6 +29,10 @@ pub enum Command {
         /// The files
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// Convert the flags of another system instead: what can be converted goes to standard output as a section
+        /// of a configuration, the rest is listed on standard error, and then the exit code is 1
+        #[arg(long, value_enum, value_name = "SYSTEM")]
+        from: Option<FlagSystem>,
     },
     /// Replay a log of outcomes: when would each rollout have held, aborted or passed?
     Rehearse(RehearseArgs),
@@ -40,6 +44,8 @@ pub enum Command {
     Weights(WeightsArgs),
     /// Look at rollouts, and direct them
     Rollout(RolloutArgs),
+    /// Look at flags, and switch them
+    Flag(FlagArgs),
     /// Nothing moves forward from now on; aborts still work
     Freeze(FreezeArgs),
     /// Rollouts may move forward again
@@ -53,6 +59,13 @@ pub enum Command {
         /// Which shell
         shell: Shell,
     },
+}
+
+/// Whose flags can be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlagSystem {
+    /// flagd's JSON file.
+    Flagd,
 }
 
 /// `serin run`
@@ -272,6 +285,106 @@ pub struct CommandArgs {
     pub reason: String,
 }
 
+/// `serin flag`
+#[derive(Debug, clap::Args)]
+pub struct FlagArgs {
+    /// How to reach Serin.
+    #[command(flatten)]
+    pub client: ClientArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub action: FlagAction,
+}
+
+/// What to do with flags.
+#[derive(Debug, Subcommand)]
+pub enum FlagAction {
+    /// Show all flags, those of routes included
+    List,
+    /// Show one flag: whether it is on, its variants, what they mean and their weights
+    Get {
+        /// How applications call it
+        key: String,
+    },
+    /// Set the weights of a flag by hand; those of a route's flag are the route's
+    Set {
+        /// How applications call it
+        key: String,
+        /// Every variant of the flag with its weight, such as off=90 on=10
+        #[arg(value_name = "VARIANT=WEIGHT", required = true, value_parser = weight)]
+        weights: Vec<(String, u64)>,
+        /// Why, and on what condition.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Switch a flag on
+    Enable {
+        /// How applications call it
+        key: String,
+        /// Why, and on what condition.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Switch a flag off, at once: everybody gets the default variant
+    Disable {
+        /// How applications call it
+        key: String,
+        /// Why, and on what condition.
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// What would somebody get, and why?
+    Evaluate(EvaluateArgs),
+}
+
+/// How a change is asked for.
+#[derive(Debug, clap::Args)]
+pub struct ChangeArgs {
+    /// Why; it stands in the journal
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// Only if this is still the generation
+    #[arg(long, value_name = "GENERATION")]
+    pub if_match: Option<u64>,
+    /// Check and show, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `serin flag evaluate`
+#[derive(Debug, clap::Args)]
+pub struct EvaluateArgs {
+    /// The flag; how applications call it
+    pub flag: String,
+    /// Who: the targeting key
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
+    /// A header of their request
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = named)]
+    pub headers: Vec<(String, String)>,
+    /// A cookie of their request
+    #[arg(long = "cookie", value_name = "NAME=VALUE", value_parser = named)]
+    pub cookies: Vec<(String, String)>,
+    /// A parameter of their request's query
+    #[arg(long = "query", value_name = "NAME=VALUE", value_parser = named)]
+    pub query: Vec<(String, String)>,
+    /// A claim of their verified token
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = named)]
+    pub claims: Vec<(String, String)>,
+    /// An attribute that the application gives
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = named)]
+    pub attributes: Vec<(String, String)>,
+    /// The address that they come from
+    #[arg(long, value_name = "ADDRESS")]
+    pub client_ip: Option<std::net::IpAddr>,
+    /// Who their client certificate says they are
+    #[arg(long, value_name = "NAME")]
+    pub client_certificate: Option<String>,
+    /// The host that they ask for
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+}
+
 /// `serin audit`
 #[derive(Debug, clap::Args)]
 pub struct AuditArgs {
@@ -390,6 +503,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(sum_ms))
 }
 
+fn named(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = pair.ok_or("write NAME=VALUE, such as x-plan=gold")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
 fn weight(text: &str) -> Result<(String, u64), String> {
     let (name, number) = text
         .split_once('=')
@@ -407,7 +526,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Args, AuditAction, Command, DEFAULT_ADMIN, Output, RolloutAction, duration, weight};
+    use super::{Args, AuditAction, Command, DEFAULT_ADMIN, FlagSystem, Output, RolloutAction, duration, weight};
 
     fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
         let words = std::iter::once("serin").chain(line.split_whitespace());
@@ -510,7 +629,15 @@ mod tests {
 
     #[test]
     fn the_rest_of_the_contract_is_there() {
-        assert!(matches!(parse("check a.yaml b.yaml"), Ok(Command::Check { files }) if files.len() == 2));
+        assert!(matches!(parse("check a.yaml b.yaml"), Ok(Command::Check { files, from: None }) if files.len() == 2));
+        assert!(matches!(
+            parse("check --from flagd flags.json"),
+            Ok(Command::Check {
+                from: Some(FlagSystem::Flagd),
+                ..
+            })
+        ));
+        assert!(parse("check --from nobody flags.json").is_err());
         assert!(matches!(parse("schema"), Ok(Command::Schema)));
         let Ok(Command::Rehearse(args)) = parse("rehearse -c f --outcomes a b --outcomes c --rollout shop") else {
             panic!()

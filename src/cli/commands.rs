@@ -3,7 +3,10 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::args::{ClientArgs, CommandArgs, FreezeArgs, Output, RolloutAction, RolloutArgs, WeightsArgs};
+use super::args::{
+    ChangeArgs, ClientArgs, CommandArgs, EvaluateArgs, FlagAction, FlagArgs, FreezeArgs, Output, RolloutAction,
+    RolloutArgs, WeightsArgs,
+};
 use super::client::{Answer, Client, ClientError, Question, segment};
 use super::{Console, Exit, text, wait, watch};
 
@@ -30,13 +33,10 @@ pub async fn status(args: &ClientArgs, console: &mut Console<'_>) -> Exit {
 
 /// `serin weights`
 pub async fn weights(args: &WeightsArgs, console: &mut Console<'_>) -> Exit {
-    let mut weights = serde_json::Map::new();
-    for (name, weight) in &args.weights {
-        if weights.insert(name.clone(), Value::from(*weight)).is_some() {
-            console.complain(&format!("{name} is given twice"));
-            return Exit::Usage;
-        }
-    }
+    let weights = match weights_of(&args.weights, console) {
+        Ok(weights) => weights,
+        Err(exit) => return exit,
+    };
     let query = if args.dry_run { "?dryRun=true" } else { "" };
     let target = format!("/v1/routes/{}/weights{query}", segment(&args.route));
     let body = json!({"weights": weights, "reason": args.reason});
@@ -108,6 +108,90 @@ pub async fn rollout(args: &RolloutArgs, console: &mut Console<'_>) -> Exit {
         },
     };
     ask_and_show(client, question, console, text::rollout).await
+}
+
+/// `serin flag …`
+pub async fn flag(args: &FlagArgs, console: &mut Console<'_>) -> Exit {
+    let client = &args.client;
+    let of = |key: &str| format!("/v1/flags/{}", segment(key));
+    let change = |method: Method, key: &str, call: &str, mut body: Value, change: &ChangeArgs| {
+        let query = if change.dry_run { "?dryRun=true" } else { "" };
+        body["reason"] = Value::from(change.reason.as_str());
+        Question {
+            if_match: change.if_match,
+            ..Question::change(method, format!("{}/{call}{query}", of(key)), body)
+        }
+    };
+    let (question, dry_run) = match &args.action {
+        FlagAction::List => return ask_and_show(client, Question::get("/v1/flags"), console, text::flags).await,
+        FlagAction::Get { key } => return ask_and_show(client, Question::get(of(key)), console, text::flag).await,
+        FlagAction::Evaluate(who) => {
+            let question = Question::get(format!("{}/evaluate{}", of(&who.flag), query_of(who)));
+            return ask_and_show(client, question, console, text::evaluation).await;
+        }
+        FlagAction::Set {
+            key,
+            weights,
+            change: args,
+        } => match weights_of(weights, console) {
+            Ok(weights) => (
+                change(Method::PUT, key, "weights", json!({ "weights": weights }), args),
+                args.dry_run,
+            ),
+            Err(exit) => return exit,
+        },
+        FlagAction::Enable { key, change: args } => {
+            (change(Method::POST, key, "enable", json!({}), args), args.dry_run)
+        }
+        FlagAction::Disable { key, change: args } => {
+            (change(Method::POST, key, "disable", json!({}), args), args.dry_run)
+        }
+    };
+    let show = |flag: &Value| text::flag_changed(flag, dry_run);
+    ask_and_show(client, question, console, show).await
+}
+
+/// Who is meant, as a query.
+fn query_of(who: &EvaluateArgs) -> String {
+    let single = [
+        ("key", who.key.clone()),
+        ("clientIp", who.client_ip.map(|address| address.to_string())),
+        ("clientCertificate", who.client_certificate.clone()),
+        ("host", who.host.clone()),
+    ];
+    let single = single
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    let named = [
+        ("header", &who.headers),
+        ("cookie", &who.cookies),
+        ("query", &who.query),
+        ("claim", &who.claims),
+        ("attribute", &who.attributes),
+    ];
+    let named = named.into_iter().flat_map(|(kind, pairs)| {
+        let of_kind = move |(name, value): &(String, String)| (format!("{kind}.{name}"), value.clone());
+        pairs.iter().map(of_kind)
+    });
+    let pairs: Vec<_> = single
+        .chain(named)
+        .map(|(name, value)| format!("{}={}", segment(&name), segment(&value)))
+        .collect();
+    match pairs.is_empty() {
+        true => String::new(),
+        false => format!("?{}", pairs.join("&")),
+    }
+}
+
+fn weights_of(written: &[(String, u64)], console: &mut Console<'_>) -> Result<serde_json::Map<String, Value>, Exit> {
+    let mut weights = serde_json::Map::new();
+    for (name, weight) in written {
+        if weights.insert(name.clone(), Value::from(*weight)).is_some() {
+            console.complain(&format!("{name} is given twice"));
+            return Err(Exit::Usage);
+        }
+    }
+    Ok(weights)
 }
 
 /// `serin freeze` and `serin unfreeze`

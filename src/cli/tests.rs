@@ -52,6 +52,7 @@ async fn run(line: &str, admin: &str) -> Ended {
         Command::Status(args) => super::status(&args, console).await,
         Command::Weights(args) => super::weights(&args, console).await,
         Command::Rollout(args) => super::rollout(&args, console).await,
+        Command::Flag(args) => super::flag(&args, console).await,
         Command::Freeze(args) => super::freeze(&args, true, console).await,
         Command::Unfreeze(args) => super::freeze(&args, false, console).await,
         other => panic!("{other:?} is no client command"),
@@ -123,6 +124,61 @@ async fn weights_are_set_or_the_refusal_is_shown() {
     let json = serin.run("weights checkout a=1 --reason now --output json").await;
     assert_eq!((json.exit, json.err.as_str()), (Exit::Conflict, ""));
     assert_eq!(serde_json::from_str::<Value>(&json.out).unwrap()["status"], 409);
+}
+
+#[tokio::test]
+async fn flags_are_shown_switched_and_explained() {
+    let serin = Serin::start();
+    for (line, part) in [
+        (
+            "flag list",
+            "dark-mode  -      on     off      off 90 %, on 10 %  1        -",
+        ),
+        (
+            "flag get dark-mode",
+            "dark-mode: on, for applications alone\noff       at 2026-11-21T12:00:13.042Z\n",
+        ),
+        ("flag get dark-mode", "on           10   10 %  true"),
+        (
+            "flag disable dark-mode --reason smoke",
+            "generation 43\ndark-mode: OFF, for applications alone\nswitched  off by ann at",
+        ),
+        (
+            "flag enable dark-mode --dry-run --if-match 42",
+            "generation 43 (dry run: nothing was changed)\n",
+        ),
+        ("flag set dark-mode on=10 off=90", "generation 43\n"),
+        (
+            "flag evaluate dark-mode --key alice",
+            "dark-mode: off, value false\nreason    SPLIT: the targeting key has bucket",
+        ),
+        (
+            "flag evaluate new-checkout --header X-Staff=yes --attribute a=b&c --client-ip ::1",
+            "reason    TARGETING_MATCH: cohort staff: canary\ncohort    staff: matches",
+        ),
+        (
+            "flag evaluate beta --key alice",
+            "asked     flag dark-mode answers off and not on",
+        ),
+        ("flag evaluate theme", "value {\"colour\":\"dark\",\"sizes\":[1,2.5]}"),
+    ] {
+        let ended = serin.run(line).await;
+        assert_eq!((ended.exit, ended.err.as_str()), (Exit::Done, ""), "{line}");
+        assert!(ended.out.contains(part), "{line}: {}", ended.out);
+    }
+    let told = serin.fake.told.lock().unwrap().clone();
+    assert_eq!(told[1], r#"dark-mode true "" by api at Some("\"42\""), true"#);
+    for (line, exit) in [
+        ("flag get no", Exit::Failed),
+        ("flag evaluate no", Exit::Failed),
+        ("flag disable dark-mode --if-match 41", Exit::Conflict),
+        ("flag enable dark-mode --reason now", Exit::Conflict),
+        ("flag set dark-mode on=1 on=2", Exit::Usage),
+    ] {
+        assert_eq!(serin.run(line).await.exit, exit, "{line}");
+    }
+    let json = serin.run("flag get dark-mode --output json").await;
+    assert_eq!(serde_json::from_str::<Value>(&json.out).unwrap()["generation"], 42);
 }
 
 #[tokio::test]

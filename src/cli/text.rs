@@ -311,6 +311,145 @@ pub(super) fn history(rollout: &Value) -> String {
     table.render()
 }
 
+/// `GET /v1/flags`
+pub(super) fn flags(list: &Value) -> String {
+    let mut table = Table::new(&["FLAG", "ROUTE", "STATE", "DEFAULT", "VARIANTS", "COHORTS", "ROLLOUT"]);
+    for flag in items(&list["flags"]) {
+        let variants = items(&flag["variants"]).iter();
+        let variants: Vec<_> = variants
+            .take(FLAG_VARIANTS_SHOWN)
+            .map(|variant| format!("{} {}", word(&variant["name"]), percent(&variant["share"])))
+            .collect();
+        let more = match items(&flag["variants"]).len().saturating_sub(FLAG_VARIANTS_SHOWN) {
+            0 => String::new(),
+            more => format!(", {more} more"),
+        };
+        table.row(vec![
+            word(&flag["key"]),
+            word(&flag["route"]),
+            on_or_off(flag).to_owned(),
+            word(&flag["defaultVariant"]),
+            variants.join(", ") + &more,
+            items(&flag["cohorts"]).len().to_string(),
+            word(&flag["rollout"]["name"]),
+        ]);
+    }
+    table.render()
+}
+
+/// Variants of one flag in the list of all.
+const FLAG_VARIANTS_SHOWN: usize = 4;
+
+/// `GET /v1/flags/{key}`
+pub(super) fn flag(flag: &Value) -> String {
+    let place = match flag["route"].as_str() {
+        Some(_) => format!("route {}", word(&flag["route"])),
+        None => "for applications alone".to_owned(),
+    };
+    let mut text = format!("{}: {}, {place}", word(&flag["key"]), on_or_off(flag));
+    let by_hand = &flag["byHand"];
+    if by_hand.is_object() {
+        let did = if by_hand["enabled"] == true { "on" } else { "off" };
+        let reason = match by_hand["reason"].as_str() {
+            None | Some("") => String::new(),
+            Some(_) => format!(": {}", one_line(&by_hand["reason"])),
+        };
+        text.push_str(&format!(
+            "\nswitched  {did} by {} at {}{reason}",
+            one_line(&by_hand["by"]),
+            word(&by_hand["at"])
+        ));
+    }
+    let schedule = &flag["schedule"];
+    if schedule["enabled"] == false {
+        text.push_str("\nfile      enabled: false");
+    }
+    for (name, what) in [("enableAt", "on "), ("disableAt", "off")] {
+        if schedule[name].is_string() {
+            text.push_str(&format!("\n{what}       at {}", word(&schedule[name])));
+        }
+    }
+    text.push_str(&format!("\ndefault   {}", word(&flag["defaultVariant"])));
+    let cohorts: Vec<_> = items(&flag["cohorts"]).iter().map(word).collect();
+    if !cohorts.is_empty() {
+        text.push_str(&format!("\ncohorts   {}", cohorts.join(", ")));
+    }
+    if flag["rollout"].is_object() {
+        let (name, phase) = (word(&flag["rollout"]["name"]), word(&flag["rollout"]["phase"]));
+        text.push_str(&format!("\nrollout   {name}, {phase}"));
+    }
+    let mut table = Table::new(&["VARIANT", ">WEIGHT", ">SHARE", "VALUE"]);
+    for variant in items(&flag["variants"]).iter().take(VARIANTS_SHOWN) {
+        table.row(vec![
+            word(&variant["name"]),
+            word(&variant["weight"]),
+            percent(&variant["share"]),
+            json_in_line(&variant["value"]),
+        ]);
+    }
+    format!("{text}\n\n{}", table.render())
+}
+
+/// A flag after it was changed.
+pub(super) fn flag_changed(flag: &Value, dry_run: bool) -> String {
+    let note = if dry_run { " (dry run: nothing was changed)" } else { "" };
+    format!("generation {}{note}\n{}", word(&flag["generation"]), self::flag(flag))
+}
+
+/// `GET /v1/flags/{key}/evaluate`
+pub(super) fn evaluation(evaluation: &Value) -> String {
+    let mut text = format!(
+        "{}: {}, value {}\nreason    {}: {}",
+        word(&evaluation["key"]),
+        word(&evaluation["variant"]),
+        json_in_line(&evaluation["value"]),
+        word(&evaluation["reason"]),
+        one_line(&evaluation["why"]),
+    );
+    if evaluation["seenKey"].is_string() {
+        text.push_str(&format!("\nkey       {}", one_line(&evaluation["seenKey"])));
+    }
+    if evaluation["byChance"] == true {
+        text.push_str("\nchance    decided: the next answer may be another one");
+    }
+    for asked in items(&evaluation["prerequisites"]) {
+        text.push_str(&format!("\nasked     {}", asked_flag(asked)));
+    }
+    for cohort in items(&evaluation["cohorts"]) {
+        let outcome = match (&cohort["matched"], &cohort["unmet"]) {
+            (Value::Bool(true), _) => "matches".to_owned(),
+            (_, Value::Null) => "a condition does not hold".to_owned(),
+            (_, unmet) => asked_flag(unmet),
+        };
+        text.push_str(&format!("\ncohort    {}: {outcome}", word(&cohort["name"])));
+    }
+    text
+}
+
+fn asked_flag(asked: &Value) -> String {
+    let (flag, answered) = (word(&asked["flag"]), word(&asked["answered"]));
+    match asked["wanted"] == asked["answered"] {
+        true => format!("flag {flag} answers {answered}"),
+        false => format!("flag {flag} answers {answered} and not {}", word(&asked["wanted"])),
+    }
+}
+
+fn on_or_off(flag: &Value) -> &'static str {
+    if flag["enabled"] == true { "on" } else { "OFF" }
+}
+
+/// JSON in one line; strings in it escape what would move the cursor.
+fn json_in_line(value: &Value) -> String {
+    let text = value.to_string();
+    match text.char_indices().nth(JSON_CHARS_SHOWN) {
+        Some((end, _)) => format!("{}…", one_line(&Value::from(&text[..end]))),
+        None => one_line(&Value::from(text)),
+    }
+}
+
+/// Characters of a value in a table; all of it is in the JSON.
+const JSON_CHARS_SHOWN: usize = 80;
+
 /// `GET /v1/freeze`
 pub(super) fn freeze(freeze: &Value) -> String {
     match freeze["frozen"] == true {

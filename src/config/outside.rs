@@ -30,7 +30,7 @@ impl Scalar for Url {
             .map_err(|_| "is no URL; write it as https://gate.example.com/check")?;
         let authority = uri.authority().ok_or("names no host")?;
         if authority.as_str().contains('@') {
-            return Err("carries a name or a password; send them in `headers`".into());
+            return Err("carries a name or a password; leave them out, or send them in `headers`".into());
         }
         let host = authority.host();
         if host.is_empty() {

@@ -7,8 +7,8 @@ use super::tree::{NodeId, Scalar, Tree, Value};
 use super::yaml;
 
 /// What `text` says, as JSON with keys in alphabetical order. `${VAR}` stays as written, so that
-/// nothing of the environment shows. Hidden are values that a credential header must have, headers that we send, the
-/// addresses and keys of those who are told or asked, and queries of smoke tests.
+/// nothing of the environment shows. Hidden are values that a credential must have, secrets of cohorts and cookies,
+/// headers that we send, the addresses and keys of those who are told or asked, and queries of smoke tests.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let mut report = Report::new(String::new());
@@ -32,6 +32,8 @@ enum Place {
     Sent,
     /// In a mapping of a person's own keys.
     Own,
+    /// In the secret of a cohort.
+    Secret,
 }
 
 fn to_json(tree: &Tree, id: NodeId, place: Place) -> Json {
@@ -48,17 +50,21 @@ fn to_json(tree: &Tree, id: NodeId, place: Place) -> Json {
                 let key = entry.key.as_str();
                 let hide = match place {
                     Place::Elsewhere | Place::Smoke => {
-                        key == "url" || (is_secret && matches!(key, "exact" | "prefix" | "regex"))
+                        let signs = key == "secret" && is_scalar(tree, entry.value);
+                        key == "url" || signs || (is_secret && TESTS.contains(&key))
                     }
                     Place::Channel => matches!(key, "url" | "routingKey"),
                     Place::Sent => true,
+                    Place::Secret => key == "value",
                     Place::Own => is_credential(key),
                 };
                 let within = match (key, &tree.get(entry.value).value) {
+                    _ if place == Place::Own => place,
+                    ("secret", _) => Place::Secret,
                     ("notifications", _) => Place::Channel,
                     ("smoke", Value::Map(_)) => Place::Smoke,
                     ("headers", Value::Map(_)) => Place::Sent,
-                    ("metadata" | "expectHeaders", Value::Map(_)) => Place::Own,
+                    ("metadata" | "expectHeaders" | "value", Value::Map(_)) => Place::Own,
                     _ => place,
                 };
                 let value = match &tree.get(entry.value).value {
@@ -74,6 +80,10 @@ fn to_json(tree: &Tree, id: NodeId, place: Place) -> Json {
         }
         Value::Bad => Json::Null,
     }
+}
+
+fn is_scalar(tree: &Tree, id: NodeId) -> bool {
+    matches!(tree.get(id).value, Value::Scalar(_))
 }
 
 /// A path whose query, if it has one, does not show.
@@ -123,6 +133,8 @@ fn is_credential(name: &str) -> bool {
 }
 
 const HIDDEN: &str = "<hidden>";
+/// What tests a value in a way that says something of it.
+const TESTS: [&str; 6] = ["exact", "prefix", "suffix", "contains", "regex", "oneOf"];
 
 #[cfg(test)]
 mod tests {
@@ -146,6 +158,21 @@ mod tests {
                 ],
             })
         );
+    }
+
+    #[test]
+    fn secrets_of_flags_do_not_show() {
+        let text = "routes:\n- split:\n    sticky: { cookie: c, secret: s3cr3t }\n\
+                    \x20   variants: [{ name: a, value: { url: 'http://a/', apiKey: s3cr3t, secret: { value: s3cr3t } } }]\n\
+                    \x20   cohorts:\n    - { name: a, secret: { header: x-a, value: s3cr3t } }\n\
+                    \x20   - { name: b, cookies: [{ name: token, oneOf: [s3cr3t], contains: s3cr3t, suffix: s3cr3t }] }\n";
+        let shown = shown(text);
+        assert!(!shown.contains("s3cr3t"), "{shown}");
+        let json: serde_json::Value = serde_json::from_str(&shown).expect("it is JSON");
+        let split = &json["routes"][0]["split"];
+        assert_eq!(split["cohorts"][0]["secret"]["header"], "x-a");
+        assert_eq!(split["variants"][0]["value"]["url"], "http://a/");
+        assert_eq!(split["sticky"]["cookie"], "c");
     }
 
     #[test]

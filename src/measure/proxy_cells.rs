@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
+use super::outcome::CodeClass;
+
 /// Why we ourselves refused something. The label values of `serin_rejected_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectReason {
@@ -78,6 +80,8 @@ impl RejectReason {
 pub struct ProxyCells {
     rejected: [AtomicU64; RejectReason::ALL.len()],
     connections: Box<[AtomicI64]>,
+    /// Calls for flags, by the class of their answer.
+    flag_calls: [AtomicU64; CodeClass::ALL.len()],
 }
 
 impl ProxyCells {
@@ -87,6 +91,7 @@ impl ProxyCells {
         Self {
             rejected: Default::default(),
             connections: (0..listeners).map(|_| AtomicI64::new(0)).collect(),
+            flag_calls: Default::default(),
         }
     }
 
@@ -100,6 +105,18 @@ impl ProxyCells {
     #[must_use]
     pub fn rejected(&self, reason: RejectReason) -> u64 {
         self.rejected[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// An application's call for flags was answered so.
+    pub fn asked_for_flags(&self, class: CodeClass) {
+        let counter = &self.flag_calls[class as usize];
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Calls for flags that were answered so.
+    #[must_use]
+    pub fn flag_calls(&self, class: CodeClass) -> u64 {
+        self.flag_calls[class as usize].load(Ordering::Relaxed)
     }
 
     /// A connection on `listener` came (+1) or went (-1).
@@ -130,6 +147,17 @@ mod tests {
             assert_eq!(cells.rejected(reason), index as u64 + 1);
             assert!(labels.insert(reason.as_str()));
         }
+    }
+
+    #[test]
+    fn calls_for_flags_are_counted_by_class() {
+        let cells = ProxyCells::new(0);
+        [200, 304, 304, 404]
+            .into_iter()
+            .for_each(|status| cells.asked_for_flags(CodeClass::of(status)));
+        let counts = CodeClass::ALL.map(|class| (class.as_str(), cells.flag_calls(class)));
+        let counted: Vec<_> = counts.into_iter().filter(|(_, n)| *n > 0).collect();
+        assert_eq!(counted, [("2xx", 1), ("3xx", 2), ("4xx", 1)]);
     }
 
     #[test]

@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::compile::{Book, InForce, Trial, compile};
 use crate::config::{self, Rules, Spec};
 use crate::measure::FailureStatuses;
 use crate::name::Name;
 use crate::route::{
-    AccessLog, CohortSpec, Condition, Destination, FieldTest, KeyFallback, KeySource, KeySpec, LoadBalancing, Match,
-    Origin, PathMatch, Prerequisite, Table,
+    AccessLog, CohortSpec, Condition, Destination, FieldTest, FlagId, KeyFallback, KeySource, KeySpec, LoadBalancing,
+    Match, Origin, PathMatch, Prerequisite, Table,
 };
 
 pub(crate) fn name(text: &str) -> Name {
@@ -80,7 +80,7 @@ pub(crate) fn cohort(text: &str, origin: Origin, place: &str, value: &str, to: u
     }
 }
 
-pub(crate) fn prerequisite(flag: crate::route::FlagId, variant: usize) -> Prerequisite {
+pub(crate) fn prerequisite(flag: FlagId, variant: usize) -> Prerequisite {
     Prerequisite { flag, variant }
 }
 
@@ -121,7 +121,6 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
         flags,
         issuers: Vec::new(),
         key_files: Vec::new(),
-        jwks: Vec::new(),
     }
 }
 
@@ -159,4 +158,45 @@ pub(crate) fn aborted(rollout: &Name) -> Trial {
 
 pub(crate) fn table(spec: Spec, in_force: &[InForce]) -> Table {
     compile(&Arc::new(spec), in_force, 42, &mut Book::new(1), None)
+}
+
+/// A route `checkout`, called `new-checkout`; and flags for applications alone.
+pub(crate) fn shop() -> Spec {
+    let checkout = Rules {
+        flag: name("new-checkout"),
+        cohorts: vec![cohort("staff", Origin::Header, "x-staff", "yes", 1)],
+        ..keyed("new-checkout", KeySource::Header("x-user-id".to_owned()))
+    };
+    let by_key = |text: &str| keyed(text, KeySource::TargetingKey);
+    let object = json!({"colour": "dark", "sizes": [1, 2.5]});
+    let beta = Rules {
+        prerequisites: vec![prerequisite(FlagId::Own(0), 1)],
+        ..by_key("beta")
+    };
+    spec(
+        vec![
+            route("checkout", [50, 50], checkout),
+            route("plain", [1, 1], Rules::of(name("plain"))),
+        ],
+        vec![
+            flag(
+                "dark-mode",
+                &[("off", 90, Some(json!(false))), ("on", 10, Some(json!(true)))],
+                by_key("dark-mode"),
+            ),
+            flag(
+                "theme",
+                &[("day", 0, Some(json!({}))), ("night", 1, Some(object))],
+                by_key("theme"),
+            ),
+            flag("limit", &[("low", 1, Some(json!(3)))], by_key("limit")),
+            flag("beta", &[("no", 0, None), ("yes", 1, None)], beta),
+        ],
+    )
+}
+
+pub(crate) fn shop_table() -> Table {
+    let spec = shop();
+    let in_force = by_file(&spec);
+    table(spec, &in_force)
 }

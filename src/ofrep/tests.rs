@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use super::fixture::{aborted, by_file, cohort, flag, keyed, name, prerequisite, route, spec, table};
+use super::fixture::{aborted, by_file, cohort, name, prerequisite, route, shop, shop_table, spec, table};
 use super::{Answer, BODY_BYTES_MAX, Call, Context, Outcome, answer, explain, is_call};
-use crate::config::{Rules, Spec};
+use crate::config::Rules;
 use crate::head::{HeadBuilder, Method, Version};
+use crate::name::Name;
 use crate::route::{
     CohortSpec, Condition, Destination, FieldTest, FlagId, KeyFallback, KeySource, KeySpec, KeysSpec, Origin, Request,
     Secret, StickySpec, Table, Why, bucket_of_key,
@@ -14,47 +15,6 @@ use crate::route::{
 use crate::values::Values;
 
 const FLAGS: &str = "/ofrep/v1/evaluate/flags";
-
-/// A route `checkout`, called `new-checkout`; and flags for applications alone.
-fn shop() -> Spec {
-    let checkout = Rules {
-        flag: name("new-checkout"),
-        cohorts: vec![cohort("staff", Origin::Header, "x-staff", "yes", 1)],
-        ..keyed("new-checkout", KeySource::Header("x-user-id".to_owned()))
-    };
-    let by_key = |text: &str| keyed(text, KeySource::TargetingKey);
-    let object = json!({"colour": "dark", "sizes": [1, 2.5]});
-    let beta = Rules {
-        prerequisites: vec![prerequisite(FlagId::Own(0), 1)],
-        ..by_key("beta")
-    };
-    spec(
-        vec![
-            route("checkout", [50, 50], checkout),
-            route("plain", [1, 1], Rules::of(name("plain"))),
-        ],
-        vec![
-            flag(
-                "dark-mode",
-                &[("off", 90, Some(json!(false))), ("on", 10, Some(json!(true)))],
-                by_key("dark-mode"),
-            ),
-            flag(
-                "theme",
-                &[("day", 0, Some(json!({}))), ("night", 1, Some(object))],
-                by_key("theme"),
-            ),
-            flag("limit", &[("low", 1, Some(json!(3)))], by_key("limit")),
-            flag("beta", &[("no", 0, None), ("yes", 1, None)], beta),
-        ],
-    )
-}
-
-fn shop_table() -> Table {
-    let spec = shop();
-    let in_force = by_file(&spec);
-    table(spec, &in_force)
-}
 
 fn post(table: &Table, path: &str, body: &[u8], if_none_match: Option<&str>) -> Answer {
     let call = Call {
@@ -347,7 +307,7 @@ fn an_explanation_lists_what_was_tried() {
     assert!(matches!(tried[1], ("picky", Outcome::Unmet(asked)) if asked.flag.as_str() == "dark-mode"));
     assert_eq!(tried[2..], [("staff", Outcome::Matched)]);
     assert_eq!(explanation.key.as_deref(), Some("alice"));
-    assert_eq!(explanation.cohort.map(crate::name::Name::as_str), Some("staff"));
+    assert_eq!(explanation.cohort.map(Name::as_str), Some("staff"));
 }
 
 /// A request, in the words of both sides.

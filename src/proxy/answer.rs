@@ -11,11 +11,12 @@ use super::fault::Fault;
 use super::forward::BackendBody;
 use super::h1_server::Conversation;
 use super::handle::{Answer, Stamp};
-use super::headers::put_response_fields;
+use super::headers::{ofrep_fields, put_response_fields};
 use super::wire::Wire;
 use super::worker::Worker;
 use crate::h1::{put_chunk_size, put_end_of_head, put_field, put_last_chunk, put_status_line};
 use crate::head::ResponseHead;
+use crate::ofrep;
 
 /// What an answer depends on besides itself.
 pub(super) struct Sending {
@@ -63,6 +64,10 @@ impl Sending {
             Answer::Own(fault, stamp) => {
                 self.put_own(conversation, fault, &stamp);
                 (AnswerBody::Own(None), Delimited::Length)
+            }
+            Answer::Flags(answer) => {
+                let own = self.put_flags(conversation, answer);
+                (own, Delimited::Length)
             }
             Answer::Backend { head, body, stamp } => {
                 let delimited = self.put_head(&mut conversation.wire(), worker, &head, &body, &stamp);
@@ -114,6 +119,27 @@ impl Sending {
         if !self.head_only {
             out.extend_from_slice(&fault.problem());
         }
+    }
+
+    /// Writes the head of an answer to a call for flags; hands its body back.
+    fn put_flags(&self, conversation: &Conversation, answer: ofrep::Answer) -> AnswerBody {
+        let out = &mut conversation.wire().output;
+        put_status_line(out, answer.status);
+        for (name, value) in ofrep_fields(&answer) {
+            put_field(out, name.as_bytes(), value.as_bytes());
+        }
+        conversation.worker().put_date(out);
+        // A 304 would have to say how long the body is that it does not send (RFC 9110 §8.6).
+        if answer.status != 304 {
+            put_field(
+                out,
+                b"content-length",
+                itoa::Buffer::new().format(answer.body.len()).as_bytes(),
+            );
+        }
+        self.put_connection(out);
+        put_end_of_head(out);
+        AnswerBody::Own((!self.head_only && !answer.body.is_empty()).then(|| answer.body.into()))
     }
 
     fn put_head(

@@ -32,7 +32,7 @@ pub(super) enum Fault {
     ClientBodyTimeout,
     /// The backend bears all the requests or connections that its limits allow.
     BackendFull,
-    /// This process or host has no descriptor, port or memory for one more connection.
+    /// This process or host has no descriptor, port or memory for one more connection or body.
     Exhausted,
     /// No connection could be made.
     Connect,
@@ -166,7 +166,7 @@ impl Fault {
             Self::ClientBody => "the request body ended early or broke its framing",
             Self::ClientBodyTimeout => "the request body did not come in time",
             Self::BackendFull => "the backend has all the requests it may; try again",
-            Self::Exhausted => "no connection can be made for want of resources; try again",
+            Self::Exhausted => "this cannot be served for want of resources; try again",
             Self::Connect => "no connection to the backend",
             Self::ConnectTimeout => "no connection to the backend in time",
             Self::Closed => "the backend closed the connection before its answer was complete",

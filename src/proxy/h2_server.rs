@@ -247,6 +247,23 @@ fn to_response(answer: Answer, head_only: bool) -> http::Response<Responding> {
             }
             (response, stamp)
         }
+        Answer::Flags(answer) => {
+            let mut response = http::Response::new(Responding::new(AnswerBody::Own(None)));
+            *response.status_mut() = http::StatusCode::from_u16(answer.status).unwrap_or_default();
+            let map = response.headers_mut();
+            for (name, value) in headers::ofrep_fields(&answer) {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    map.insert(HeaderName::from_static(name), value);
+                }
+            }
+            if answer.status != 304 {
+                map.insert(header::CONTENT_LENGTH, answer.body.len().into());
+            }
+            if !head_only && !answer.body.is_empty() {
+                response.body_mut().body = AnswerBody::Own(Some(answer.body.into()));
+            }
+            (response, Stamp::default())
+        }
         Answer::Own(fault, stamp) => {
             let problem = fault.problem();
             let length = problem.len();

@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
 use super::headers::{Forwarding, asks_for_websocket};
 use super::ledger::{Ledger, Opening, Placed};
+use super::ofrep;
 use super::trace::Made;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
@@ -47,6 +48,8 @@ pub(super) enum Answer {
         tunnel: BackendBody,
         stamp: Stamp,
     },
+    /// Ours, to an application that asked for flags.
+    Flags(crate::ofrep::Answer),
     /// Ours.
     Own(Fault, Stamp),
 }
@@ -90,7 +93,13 @@ pub(super) async fn handle(
     upload: Option<Rc<Upload>>,
 ) -> Answer {
     let start_us = worker.now_us();
-    let course = match check(&head, client).and_then(|()| choose(worker, &head, client, start_us)) {
+    if let Err(fault) = check(&head, client) {
+        return refuse(worker, client, &head, fault);
+    }
+    if client.settings.ofrep && ofrep::is_call(head.path()) {
+        return Box::pin(answer_call(worker, client, &head, body, upload)).await;
+    }
+    let course = match choose(worker, &head, client, start_us) {
         Ok(course) => course,
         Err(fault) => return refuse(worker, client, &head, fault),
     };
@@ -336,15 +345,39 @@ fn access_note(course: &Course, head: &Rc<RequestHead>, made: &Made) -> Option<A
     })
 }
 
+/// Answers an application that asks for flags.
+async fn answer_call(
+    worker: &Worker,
+    client: &Client,
+    head: &RequestHead,
+    body: Outgoing,
+    upload: Option<Rc<Upload>>,
+) -> Answer {
+    match ofrep::serve(worker, client, head, body, upload).await {
+        Ok(answer) => {
+            if worker.with_table(|table| table.access_log) == AccessLog::All || answer.status >= 400 {
+                log_own(worker, client, head, answer.status);
+            }
+            Answer::Flags(answer)
+        }
+        Err(fault) => refuse(worker, client, head, fault),
+    }
+}
+
 /// An answer of ours to a request that has no course.
 fn refuse(worker: &Worker, client: &Client, head: &RequestHead, fault: Fault) -> Answer {
     if let Some(reason) = fault.reject_reason() {
         worker.cells().reject(reason);
     }
+    log_own(worker, client, head, fault.status());
+    Answer::Own(fault, Stamp::default())
+}
+
+/// The access line of an answer that no backend had part in.
+fn log_own(worker: &Worker, client: &Client, head: &RequestHead, status: u16) {
     if worker.with_table(|table| table.access_log) != AccessLog::Off {
         let mut line = AccessLine::new(head, client.peer, Bytes::new());
-        line.finish(Outcome::NoEvidence, fault.status(), None, 0);
+        line.finish(Outcome::NoEvidence, status, None, 0);
         worker.log_access(line);
     }
-    Answer::Own(fault, Stamp::default())
 }

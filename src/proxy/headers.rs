@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use super::trace::Made;
 use crate::h1::{put_field, put_fields};
 use crate::head::{Fields, RequestHead, ResponseHead};
+use crate::ofrep;
 
 /// What a request is sent on with.
 pub(super) struct Forwarding<'r> {
@@ -118,6 +119,14 @@ pub(super) fn put_response_fields(head: &ResponseHead, out: &mut Vec<u8>) -> boo
 /// Whether a backend's field goes on to the client, unless `Connection` names it.
 fn passes_down(name: &[u8]) -> bool {
     !(is_hop_by_hop(name) || name.starts_with(b"x-serin-"))
+}
+
+/// The fields of an answer to a call for flags, but for what follows from its length.
+pub(super) fn ofrep_fields(answer: &ofrep::Answer) -> impl Iterator<Item = (&'static str, &str)> {
+    let kind = (!answer.body.is_empty()).then_some(("content-type", ofrep::CONTENT_TYPE));
+    let allow = (answer.status == 405).then_some(("allow", ofrep::ALLOW));
+    let etag = answer.etag.as_deref().map(|etag| ("etag", etag));
+    [kind, Some(("server", "serin")), allow, etag].into_iter().flatten()
 }
 
 /// Whether a request asks for a WebSocket (RFC 6455 §4.1).

@@ -21,6 +21,7 @@ mod identity;
 mod ledger;
 mod listener;
 mod log_file;
+mod ofrep;
 mod outcome_log;
 mod pool;
 mod stream;

@@ -88,6 +88,8 @@ pub(super) struct Worker {
     pub(super) drain: Arc<Drain>,
     /// Its clones are the connections that are being turned away.
     pub(super) turned_away: Rc<()>,
+    /// Bodies of calls for flags that are being gathered.
+    pub(super) gathering: Cell<usize>,
     reader: RefCell<Reader>,
     all_cells: Arc<[ProxyCells]>,
     /// The last reading of the clock.
@@ -130,6 +132,7 @@ impl Worker {
             buffers: RefCell::default(),
             drain,
             turned_away: Rc::new(()),
+            gathering: Cell::new(0),
             all_cells,
             recent_us: Cell::new(now_us),
             wheel: RefCell::new(Wheel::new(now_us / TICK_US)),

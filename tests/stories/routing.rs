@@ -140,7 +140,7 @@ fn weight_zero_gets_nothing() {
 }
 
 /// murmur3_x86_32 with seed 0 (Austin Appleby, public domain), written apart from Serin's own.
-fn murmur3(data: &[u8]) -> u32 {
+pub fn murmur3(data: &[u8]) -> u32 {
     let scramble = |k: u32| k.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
     let mut chunks = data.chunks_exact(4);
     let mut h: u32 = 0;

@@ -1,6 +1,6 @@
 //! TLS from clients in its simplest form: one certificate, and the protocol that both sides choose.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;
 
-use crate::common::{Backend, Client, H2, Metrics, Options, PATIENCE, Serin, Wire, one, wait_until};
+use crate::common::{Backend, Client, H2, Head, Metrics, Options, PATIENCE, Serin, Wire, one, pair_with, wait_until};
 
 struct Site {
     serin: Serin,
@@ -21,6 +21,11 @@ struct Site {
 
 /// A Serin with a certificate for `serin.test`.
 fn site(more: &str) -> Site {
+    site_of(more, one)
+}
+
+/// The same with a configuration of its own for the backend's address.
+fn site_of(more: &str, body: impl FnOnce(SocketAddr) -> String) -> Site {
     let signed = rcgen::generate_simple_self_signed(["serin.test".to_owned()]).expect("a certificate");
     let dir = TempDir::new().expect("a temporary directory");
     std::fs::write(dir.path().join("cert.pem"), signed.cert.pem()).expect("it can be written");
@@ -31,7 +36,7 @@ fn site(more: &str) -> Site {
         listener: tls,
         ..Options::default()
     };
-    let serin = Serin::in_dir(dir, options, &one(app.address()));
+    let serin = Serin::in_dir(dir, options, &body(app.address()));
     Site {
         serin,
         app,
@@ -64,6 +69,11 @@ type Secure = Wire<StreamOwned<ClientConnection, TcpStream>>;
 
 /// One exchange in HTTP/1.1, and the protocol that was agreed on.
 fn exchange(site: &Site, config: Arc<ClientConfig>) -> std::io::Result<(String, Option<Vec<u8>>)> {
+    exchange_whole(site, config).map(|(_, body, protocol)| (body, protocol))
+}
+
+/// The same with the head of the answer.
+fn exchange_whole(site: &Site, config: Arc<ClientConfig>) -> std::io::Result<(Head, String, Option<Vec<u8>>)> {
     let stream = TcpStream::connect(site.serin.address())?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let connection = ClientConnection::new(config, name()).expect("a sound configuration");
@@ -73,7 +83,7 @@ fn exchange(site: &Site, config: Arc<ClientConfig>) -> std::io::Result<(String, 
     let (body, _) = wire.body(head.framing())?;
     assert_eq!(head.status()?, 200);
     let protocol = wire.stream().conn.alpn_protocol().map(<[u8]>::to_vec);
-    Ok((String::from_utf8_lossy(&body).into_owned(), protocol))
+    Ok((head, String::from_utf8_lossy(&body).into_owned(), protocol))
 }
 
 #[test]
@@ -88,6 +98,14 @@ fn http_1_is_served_with_and_without_alpn() {
     assert_eq!((body.as_str(), protocol), ("in secret", None));
     let seen = site.app.seen().pop().expect("it was asked");
     assert_eq!(seen.head.get("x-forwarded-proto"), Some("https"));
+}
+
+#[test]
+fn a_sticky_cookie_that_was_set_over_tls_is_for_tls_alone() {
+    let site = site_of("", |app| pair_with(app, app, (50, 50), "", "    sticky: {}\n"));
+    let (head, ..) = exchange_whole(&site, config(&site, &[], rustls::ALL_VERSIONS)).expect("an exchange");
+    let cookie = head.get("set-cookie").expect("a cookie is set");
+    assert!(cookie.ends_with("; HttpOnly; SameSite=Lax; Secure"), "{cookie}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use crate::config::shapes::Fields;
 use crate::config::spec::Network;
 use crate::config::tree::NodeId;
 use crate::name::Name;
-use crate::route::{CohortSpec, Destination, FieldTest, KeySource, KeySpec, KeysSpec, Origin, Secret};
+use crate::route::{CohortSpec, Destination, FieldTest, KeySource, KeySpec, KeysSpec, Origin, Prerequisite, Secret};
 
 /// The flag that cohorts belong to.
 #[derive(Clone, Copy)]
@@ -29,6 +29,8 @@ pub(super) struct Owner<'a> {
     pub(super) has_key: bool,
     /// Its key, where that came about.
     pub(super) key: Option<&'a KeySpec>,
+    /// What it asks of others itself, as far as that came about.
+    pub(super) asked: &'a [Prerequisite],
 }
 
 /// A cohort, and what its spec does not say.
@@ -165,6 +167,14 @@ fn check(written: Common<'_>, owner: Owner<'_>, whole: &mut Whole<'_>, reader: &
         .is_some_and(|environment| environment.as_ref().is_none_or(|environment| whole.serves(environment)));
     let known_leans = whole.leans.len();
     let prerequisites = prerequisites(owner.flag, written.prerequisites, whole, reader);
+    let differs = |one: &Prerequisite, other: &Prerequisite| one.flag == other.flag && one.variant != other.variant;
+    let mut asked = prerequisites.iter().flatten();
+    if asked.any(|asked| owner.asked.iter().any(|other| differs(asked, other))) {
+        reader.refuse(
+            written.prerequisites.at,
+            "contradict those of the flag itself, so that nobody can belong; remove one of them",
+        );
+    }
     if !is_in_force {
         // Elsewhere nobody is asked for it.
         whole.leans.truncate(known_leans);

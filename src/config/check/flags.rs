@@ -42,6 +42,7 @@ fn flag(index: usize, written: &file::Flag, whole: &mut Whole<'_>, reader: &mut 
         variants: &names,
         has_key: true,
         key: key.as_ref(),
+        asked: ruled.as_ref().map_or(&[], |ruled| &ruled.prerequisites),
     };
     let cohorts = cohorts::of_flag(&written.cohorts, owner, whole, reader);
     let (ruled, values) = (ruled?, values?);

@@ -112,6 +112,7 @@ fn route(parts: Parts<'_>, whole: &mut Whole<'_>, reader: &mut Reader<'_>) -> Op
         variants: &names,
         has_key: !split.key.left_out,
         key: own_key,
+        asked: ruled.as_ref().map_or(&[], |ruled| &ruled.prerequisites),
     };
     let cohorts = cohorts::of_split(&split.cohorts, owner, whole, reader);
     let failure_statuses = match written.failure_statuses.get() {

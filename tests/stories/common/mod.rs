@@ -16,7 +16,7 @@ pub use h2::H2;
 pub use load::Load;
 pub use metrics::Metrics;
 pub use serin::{Options, Serin, binary, free_address};
-pub use wire::Wire;
+pub use wire::{Head, Wire};
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -1,0 +1,281 @@
+//! Flags: what applications ask of them (OFREP), what people see of them, and how people change them. The first two
+//! are answered from the live table, by the code that places requests.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::body::Body as Content;
+use axum::extract::{Query, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use serde_json::{Map, Value as Json};
+
+use super::body::{self, Takes};
+use super::caller::Caller;
+use super::handlers::{Answer, Body, Segment, Shared, aside, dry_run, find, if_match, json, none_named, tag};
+use super::problem::{Kind, Problem};
+use super::{Admin, api};
+use crate::control::{Asked, Entry, FlagView, SetWeights};
+use crate::ofrep::{self, Call, Context};
+use crate::people::Right;
+
+/// `/ofrep/…`
+pub(super) async fn ofrep(
+    State(admin): Shared,
+    caller: Caller,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    admin.allow(&caller, Right::Read)?;
+    let body = match body.map_err(Problem::from) {
+        Ok(body) => body,
+        Err(problem) if problem.kind() == Kind::TooLarge => return Ok(response(ofrep::too_large())),
+        Err(problem) => return Err(problem),
+    };
+    let table = admin.context.live.table();
+    let answer = aside(move || {
+        let call = Call {
+            path: uri.path(),
+            is_post: method == Method::POST,
+            if_none_match: headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes),
+            body: &body,
+        };
+        ofrep::answer(&table, &call, fastrand::u64(..), now_s())
+    });
+    Ok(response(answer.await?))
+}
+
+/// `GET /v1/flags`
+pub(super) async fn flags(State(admin): Shared, caller: Caller) -> Answer {
+    admin.allow(&caller, Right::Read)?;
+    let views = admin.ask(Asked::Flags).await?;
+    Ok(json(&api::Flags {
+        flags: views.iter().map(api::Flag::from).collect(),
+    }))
+}
+
+/// `GET /v1/flags/{key}`
+pub(super) async fn flag(State(admin): Shared, caller: Caller, Segment(key): Segment<String>) -> Answer {
+    admin.allow(&caller, Right::Read)?;
+    Ok(flag_answer(&find_flag(&admin, &key).await?))
+}
+
+/// `GET /v1/flags/{key}/evaluate`
+pub(super) async fn evaluate(
+    State(admin): Shared,
+    caller: Caller,
+    Segment(key): Segment<String>,
+    query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
+) -> Answer {
+    admin.allow(&caller, Right::Read)?;
+    let table = admin.context.live.table();
+    let id = table.flag_keys.find(&key).ok_or_else(|| none_named("flag", &key))?;
+    let Query(parameters) = query.map_err(|_| Problem::new(Kind::Malformed, "the query is not well escaped"))?;
+    let context = context_of(parameters).map_err(Problem::invalid)?;
+    let explanation = ofrep::explain(&table, id, &context, fastrand::u64(..));
+    Ok(json(&api::Evaluation::new(&key, table.generation, &explanation)))
+}
+
+/// `POST /v1/flags/{key}/enable`
+pub(super) async fn enable(
+    shared: Shared,
+    caller: Caller,
+    key: Segment<String>,
+    query: RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let said = Said {
+        caller,
+        query,
+        headers,
+        body,
+    };
+    switch(&shared.0, key.0, true, said).await
+}
+
+/// `POST /v1/flags/{key}/disable`
+pub(super) async fn disable(
+    shared: Shared,
+    caller: Caller,
+    key: Segment<String>,
+    query: RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let said = Said {
+        caller,
+        query,
+        headers,
+        body,
+    };
+    switch(&shared.0, key.0, false, said).await
+}
+
+/// A change, as it was posted.
+struct Said {
+    caller: Caller,
+    query: RawQuery,
+    headers: HeaderMap,
+    body: Body,
+}
+
+async fn switch(admin: &Admin, flag: String, enabled: bool, said: Said) -> Answer {
+    let right = if enabled { Right::Direct } else { Right::Abort };
+    admin.allow(&said.caller, right)?;
+    let read = match (said.body, dry_run(said.query.0.as_deref())) {
+        (Ok(bytes), Ok(dry_run)) => body::Command::read(&bytes, Takes::Reason).map(|body| (body, dry_run)),
+        (Err(rejection), _) => Err(rejection.into()),
+        (_, Err(problem)) => Err(problem),
+    };
+    let (body, dry_run) = match read {
+        Ok(read) => read,
+        Err(problem) => {
+            // A flag that does not exist is said first, whatever else is wrong.
+            find_flag(admin, &flag).await?;
+            return Err(problem);
+        }
+    };
+    let view = admin
+        .ask(|reply| Asked::SwitchFlag {
+            flag,
+            enabled,
+            reason: body.reason,
+            by: said.caller.by(),
+            if_match: if_match(&said.headers),
+            dry_run,
+            reply,
+        })
+        .await??;
+    Ok(flag_answer(&view))
+}
+
+/// `PUT /v1/flags/{key}/weights`
+pub(super) async fn set_weights(
+    State(admin): Shared,
+    caller: Caller,
+    Segment(key): Segment<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    admin.allow(&caller, Right::Direct)?;
+    let read = match (body, dry_run(query.as_deref())) {
+        (Ok(bytes), Ok(dry_run)) => body::Weights::read(&bytes).map(|body| (body, dry_run)),
+        (Err(rejection), _) => Err(rejection.into()),
+        (_, Err(problem)) => Err(problem),
+    };
+    let (body, dry_run) = match read {
+        Ok(read) => read,
+        Err(problem) => {
+            find_flag(&admin, &key).await?;
+            return Err(problem);
+        }
+    };
+    let question = SetWeights {
+        route: key,
+        weights: body.weights,
+        reason: body.reason,
+        by: caller.by(),
+        if_match: if_match(&headers),
+        dry_run,
+    };
+    let view = admin.ask(|reply| Asked::SetFlagWeights(question, reply)).await??;
+    Ok(flag_answer(&view))
+}
+
+fn flag_answer(view: &FlagView) -> Response {
+    ([(header::ETAG, tag(view.generation))], json(&api::Flag::from(view))).into_response()
+}
+
+async fn find_flag(admin: &Admin, key: &str) -> Result<FlagView, Problem> {
+    let views = admin.ask(Asked::Flags).await?;
+    find(&views, key, "flag", |view| &view.key).cloned()
+}
+
+/// The context that a query describes: `key`, `clientIp`, `clientCertificate` and `host`, and `header.NAME`,
+/// `cookie.NAME`, `query.NAME`, `claim.NAME` and `attribute.NAME`, which may be given more than once.
+fn context_of(parameters: Vec<(String, String)>) -> Result<Context, Vec<Entry>> {
+    const OBJECTS: [(&str, &str); 4] = [
+        ("header", "headers"),
+        ("cookie", "cookies"),
+        ("query", "query"),
+        ("claim", "claims"),
+    ];
+    let mut context = Map::new();
+    let mut errors = Vec::new();
+    for (name, value) in parameters {
+        let single = match name.as_str() {
+            "key" => Some("targetingKey"),
+            "clientIp" | "clientCertificate" | "host" => Some(name.as_str()),
+            _ => None,
+        };
+        if let Some(single) = single {
+            if context.insert(single.to_owned(), value.into()).is_some() {
+                errors.push(entry(&name, "is given twice"));
+            }
+            continue;
+        }
+        let (kind, of) = name.split_once('.').unwrap_or((&name, ""));
+        let object = OBJECTS.iter().find(|(known, _)| *known == kind);
+        let values = match object {
+            _ if of.is_empty() => None,
+            Some((_, object)) => {
+                let object = context
+                    .entry(*object)
+                    .or_insert_with(|| Json::Object(Map::new()))
+                    .as_object_mut();
+                object.map(|object| object.entry(of).or_insert_with(|| Json::Array(Vec::new())))
+            }
+            None if kind == "attribute" => Some(context.entry(of).or_insert_with(|| Json::Array(Vec::new()))),
+            None => None,
+        };
+        match values.and_then(Json::as_array_mut) {
+            Some(values) => values.push(value.into()),
+            None => errors.push(entry(
+                &name,
+                "is no parameter of this call; known are key, clientIp, clientCertificate, host, header.NAME, \
+                 cookie.NAME, query.NAME, claim.NAME and attribute.NAME",
+            )),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Context::of(context, now_s()).map_err(|bad| vec![entry("", &bad.to_string())])
+}
+
+fn entry(path: &str, message: &str) -> Entry {
+    Entry {
+        place: String::new(),
+        path: path.chars().take(80).collect(),
+        message: message.to_owned(),
+    }
+}
+
+fn response(answer: ofrep::Answer) -> Response {
+    let mut response = Response::new(Content::from(answer.body));
+    *response.status_mut() = StatusCode::from_u16(answer.status).expect("a status of HTTP");
+    let headers = response.headers_mut();
+    if answer.status != 304 {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(ofrep::CONTENT_TYPE));
+    }
+    if answer.status == 405 {
+        headers.insert(header::ALLOW, HeaderValue::from_static(ofrep::ALLOW));
+    }
+    if let Some(tag) = answer.etag {
+        headers.insert(header::ETAG, HeaderValue::from_str(&tag).expect("digits in quotes"));
+    }
+    response
+}
+
+fn now_s() -> u64 {
+    // A clock before 1970 only makes cookies too young.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,9 @@ struct Bell {
 /// One reader's cheap view of [`Live`].
 #[derive(Debug)]
 pub struct Reader {
-    cache: Cache<Arc<ArcSwap<Table>>, Arc<Table>>,
+    table: Arc<ArcSwap<Table>>,
+    /// Holds the table that was read last; `None`: at rest.
+    cache: Option<Cache<Arc<ArcSwap<Table>>, Arc<Table>>>,
 }
 
 impl Live {
@@ -61,7 +63,8 @@ impl Live {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader {
-            cache: Cache::new(Arc::clone(&self.table)),
+            table: Arc::clone(&self.table),
+            cache: None,
         }
     }
 
@@ -103,7 +106,14 @@ impl Bell {
 impl Reader {
     /// The table of this moment. One relaxed load when nothing has changed.
     pub fn table(&mut self) -> &Arc<Table> {
-        self.cache.load()
+        let table = &self.table;
+        let cache = self.cache.get_or_insert_with(|| Cache::new(Arc::clone(table)));
+        cache.load()
+    }
+
+    /// Lets go of the table that was read last: it may have been replaced, and its lists are long.
+    pub fn rest(&mut self) {
+        self.cache = None;
     }
 }
 

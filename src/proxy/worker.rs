@@ -285,6 +285,7 @@ impl Worker {
                 self.tick_sleeps.set(true);
                 let wanted = self.tick_wanted.notified();
                 if idle {
+                    self.reader.borrow_mut().rest();
                     wanted.await;
                 } else {
                     let _ = tokio::time::timeout(Duration::from_millis(100), wanted).await;
@@ -309,6 +310,9 @@ impl Worker {
                 self.unix_epoch_us.set(unix_us().saturating_sub(now_us));
                 self.pools.borrow_mut().sweep(now_us);
                 self.buffers.borrow_mut().sweep();
+                if self.exchanges.get() == 0 {
+                    self.reader.borrow_mut().rest();
+                }
             }
         }
     }

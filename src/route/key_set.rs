@@ -170,7 +170,7 @@ impl fmt::Debug for KeySet {
 
 #[cfg(test)]
 mod tests {
-    use super::{BadKeys, KEY_BYTES_MAX, KEYS_MAX, KeySet};
+    use super::{BadKeys, KEY_BYTES_MAX, KEY_FILE_BYTES_MAX, KEYS_MAX, KeySet};
 
     #[track_caller]
     fn check(text: &str, holds: &[&str], lacks: &[&str]) {
@@ -216,6 +216,19 @@ mod tests {
         assert!(set.bytes() < 40 << 20, "{}", set.bytes());
         text.push_str("one-more\n");
         assert_eq!(KeySet::parse(text.into()).unwrap_err(), BadKeys::Many(KEYS_MAX + 1));
+    }
+
+    #[test]
+    fn the_largest_file_takes_less_than_100_mib() {
+        use std::io::Write;
+        let mut text = Vec::with_capacity(KEY_FILE_BYTES_MAX);
+        for user in 0..KEYS_MAX {
+            writeln!(text, "{user:066}").unwrap();
+        }
+        assert!(KEY_FILE_BYTES_MAX - text.len() < 1 << 20);
+        let set = KeySet::parse(text).unwrap();
+        assert_eq!(set.len(), KEYS_MAX);
+        assert!(set.bytes() < 80 << 20, "{}", set.bytes());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod allowlists;
 mod answers;
 mod audit;
 mod blame;
@@ -15,6 +16,7 @@ mod blue_green;
 mod bodies;
 mod breaker;
 mod cli;
+mod client_certificates;
 mod crash;
 mod damage;
 mod drain;
@@ -40,6 +42,7 @@ mod staleness;
 mod state;
 mod sticky;
 mod tls;
+mod tokens_jwt;
 mod verbs;
 mod verdict;
 mod votes;

@@ -7,13 +7,16 @@ SCENARIO ?= errors
 ARGS ?=
 
 # What the stories put behind and in front of Serin: program and Debian package.
-TEST_TOOLS := nginx:nginx-light curl:curl python3:python3 h2load:nghttp2-client
+TEST_TOOLS := nginx:nginx-light curl:curl python3:python3 h2load:nghttp2-client node:nodejs npm:npm
+
+# Where the stories find OpenFeature's SDKs.
+SDKS := target/openfeature
 
 # How long `make fuzz` spends on each target, and which ones it runs.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= request_head request_hyper response_head response_hyper body round_trip path
 
-.PHONY: build demo test tools lint fmt bench fuzz
+.PHONY: build demo test tools sdks lint fmt bench fuzz
 
 build:
 	cargo build --release
@@ -23,7 +26,7 @@ demo:
 	cargo run --release --bin serin -- demo --scenario $(SCENARIO) $(ARGS)
 
 # The tests come last, so that their summary is the end of the output.
-test: tools lint
+test: tools sdks lint
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo test --workspace --doc
 	cargo test --workspace --lib --bins --tests
@@ -60,3 +63,22 @@ tools:
 	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q && \
 	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	fi
+
+# OpenFeature's SDKs with their OFREP providers, from PyPI and npm; as tests/openfeature/ names them.
+sdks: $(SDKS)/python/installed $(SDKS)/web/installed
+
+$(SDKS)/python/installed: tests/openfeature/requirements.txt | tools
+	@echo "installing OpenFeature's Python SDK"
+	@python3 -c 'import ensurepip' 2>/dev/null || { \
+	  sudo=""; [ "$$(id -u)" = 0 ] || sudo="sudo"; \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get update -q && \
+	  $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends python3-venv; }
+	@rm -rf $(@D) && python3 -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(SDKS)/web/installed: tests/openfeature/package.json tests/openfeature/watch.js | tools
+	@echo "installing OpenFeature's web SDK"
+	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	@cd $(@D) && npm install --silent --no-package-lock --no-audit --no-fund
+	@touch $@

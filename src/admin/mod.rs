@@ -68,6 +68,9 @@ const REQUESTS_MAX: usize = 64;
 /// Pages of metrics at once. They need no token, so that they must not take the room of requests that do.
 const METRICS_MAX: usize = 8;
 
+/// Questions of applications for flags at once. They are many, and must not take the room of people.
+const QUESTIONS_MAX: usize = 64;
+
 /// For the answer's head, the request's body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -225,6 +228,10 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         .route("/metrics", get(handlers::metrics))
         .method_not_allowed_fallback(handlers::wrong_method)
         .layer(guard.clone());
+    let questions = Router::new()
+        .route("/ofrep/{*rest}", any(flags::ofrep))
+        .layer(DefaultBodyLimit::max(ofrep::BODY_BYTES_MAX))
+        .layer(guard.clone());
     let rest = Router::new()
         .route("/v1/status", get(handlers::status))
         .route("/v1/config", get(handlers::config))
@@ -254,15 +261,12 @@ fn router(handle: Handle, context: AdminContext, address: SocketAddr, shutdown: 
         .route("/v1/flags/{key}/enable", post(flags::enable))
         .route("/v1/flags/{key}/disable", post(flags::disable))
         .route("/v1/flags/{key}/weights", put(flags::set_weights))
-        .route(
-            "/ofrep/{*rest}",
-            any(flags::ofrep).layer(DefaultBodyLimit::max(ofrep::BODY_BYTES_MAX)),
-        )
         .fallback(handlers::no_such_path)
         .method_not_allowed_fallback(handlers::wrong_method)
         .layer(guard);
     coat(rest, REQUESTS_MAX)
         .merge(coat(metrics, METRICS_MAX))
+        .merge(coat(questions, QUESTIONS_MAX))
         .merge(probes)
         .with_state(admin)
 }

@@ -97,12 +97,6 @@ impl Context {
         })
     }
 
-    /// Whether it says who it is about.
-    #[must_use]
-    pub fn has_targeting_key(&self) -> bool {
-        self.targeting_key.as_ref().is_some_and(|key| !key.trim().is_empty())
-    }
-
     /// Calls `test` with the values of an attribute until it passes one. What describes a request is one as well
     /// for flags that only applications ask for.
     fn any_attribute(&self, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {

@@ -50,12 +50,6 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// Whether calls of this path are for us.
-#[must_use]
-pub fn is_call(path: &str) -> bool {
-    path.starts_with("/ofrep/")
-}
-
 /// Answers one call. `draw` is uniform and fresh; the flags of a call for all share it, as a flag shares its own
 /// with those that it asks. `now_s` is the Unix time in seconds.
 #[must_use]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::fixture::{aborted, by_file, cohort, name, prerequisite, route, shop, shop_table, spec, table};
-use super::{Answer, BODY_BYTES_MAX, Call, Context, Outcome, answer, explain, is_call};
+use super::{Answer, BODY_BYTES_MAX, Call, Context, Outcome, answer, explain};
 use crate::config::Rules;
 use crate::head::{HeadBuilder, Method, Version};
 use crate::name::Name;
@@ -184,12 +184,6 @@ fn a_key_may_be_escaped() {
         None,
     );
     assert_eq!(answer.status, 200);
-}
-
-#[test]
-fn calls_are_known_by_their_path() {
-    assert!(is_call(FLAGS) && is_call("/ofrep/v2"));
-    assert!(!is_call("/ofrep") && !is_call("/ofreps/v1") && !is_call("/shop/ofrep/"));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::common::{Backend, Client, Load, Options, Response, Serin, binary, pair, rollout, wait_until};
 
 /// Each `name: roles`; the token of `ann` is `ann-token`, unless another one stands behind her name and a `/`.
-fn tokens(people: &[&str]) -> String {
+pub fn tokens(people: &[&str]) -> String {
     let person = |text: &&str| {
         let (who, roles) = text.split_once(": ").expect("a name and roles");
         let (name, token) = match who.split_once('/') {

@@ -14,7 +14,7 @@
 //!
 //! One task ([`control`]) owns the checked configuration and the rollout states, and is the only
 //! writer of the [`route::Table`]. Cores ([`h1`], [`measure`], [`analysis`], [`rollout`], [`route`],
-//! [`config`], [`compile`], [`ofrep`]) are pure: no clock, no input or output, no log. Shells (`proxy`,
+//! [`import`], [`config`], [`compile`], [`ofrep`]) are pure: no clock, no input or output, no log. Shells (`proxy`,
 //! [`control`], [`admin`], [`server`]) read, call a core, and act. `proxy` and [`control`] never
 //! import each other: the table goes down through [`live`], the numbers come up through [`measure`].
 
@@ -38,6 +38,9 @@ pub mod outcome;
 pub mod people;
 pub mod rollout;
 pub mod route;
+
+// Flags of other systems in the words of this one.
+pub mod import;
 
 // From a file to a table.
 pub mod compile;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use serin::cli::{self, Args, Command, Console, DemoArgs, Exit, RunArgs};
+use serin::cli::{self, Args, Command, Console, DemoArgs, Exit, FlagSystem, RunArgs};
 use serin::{demo, server};
 
 #[global_allocator]
@@ -30,7 +30,11 @@ fn dispatch(command: Command, console: &mut Console<'_>) -> anyhow::Result<Exit>
     match command {
         Command::Run(args) => Ok(run(args, console)),
         Command::Demo(args) => demo(&args),
-        Command::Check { files } => Ok(cli::check(&files, console)),
+        Command::Check { files, from: None } => Ok(cli::check(&files, console)),
+        Command::Check {
+            files,
+            from: Some(FlagSystem::Flagd),
+        } => Ok(cli::convert(&files, console)),
         Command::Rehearse(args) => Ok(cli::rehearse(&args, console)),
         Command::Audit(args) => Ok(cli::audit(&args, console)),
         Command::Schema => Ok(cli::schema(console)),

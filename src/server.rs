@@ -18,7 +18,9 @@ use crate::config::{self, Spec};
 use crate::control::{self, Asked, Controller, Entry, Handle, ListenerView, Start};
 use crate::live::Live;
 use crate::measure::ProxyCells;
-use crate::proxy::{self, AccessLogWriter, Drain, Listening, LogPlace, OutcomeLogWriter, Stage, WorkerOptions};
+use crate::proxy::{
+    self, AccessLogWriter, Drain, Listening, LogPlace, OutcomeLogWriter, Stage, TlsFiles, WorkerOptions,
+};
 
 /// Answers still announce the end for so long before idle connections are closed: long enough for
 /// those who balance load to look at `/readyz`.
@@ -331,9 +333,15 @@ fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
     let mut views = Vec::new();
     for (index, listener) in spec.listeners.iter().enumerate() {
         let tls = listener.tls.as_ref();
-        let tls = tls
-            .map(|tls| proxy::load_tls(&tls.certificate, &tls.key, tls.only_1_3))
-            .transpose();
+        let load = |tls: &config::Tls| {
+            let files = TlsFiles {
+                certificate: &tls.certificate,
+                key: &tls.key,
+                client_ca: tls.client_ca.as_deref(),
+            };
+            proxy::load_tls(files, tls.only_1_3)
+        };
+        let tls = tls.map(load).transpose();
         let tls = tls.map_err(|error| StartError::Tls(format!("listeners.{}.tls: {error}", listener.name)))?;
         let mut address = listener.address;
         if address.port() != 0 {

@@ -24,6 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["people", "rollout", "analysis", "jwt", "route", "measure"]),
     ("compile", &["config", "jwt", "rollout", "route", "measure"]),
     ("live", &["route"]),
+    // Flags of other systems in the words of this one.
+    ("import", &["route"]),
     // What applications ask for flags, and what they are answered.
     ("ofrep", &["route"]),
     ("proxy", &["h1", "jwt", "live", "ofrep", "route", "measure", "outcome"]),
@@ -57,8 +59,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const ALL: &[&str] = &[
     "audit", "people", "outgoing", "notify", "report", "admin", "analysis", "cli", "compile", "config", "control",
-    "demo", "files", "h1", "jwt", "live", "measure", "ofrep", "outcome", "proxy", "rehearse", "rollout", "route",
-    "server", "serin",
+    "demo", "files", "h1", "import", "jwt", "live", "measure", "ofrep", "outcome", "proxy", "rehearse", "rollout",
+    "route", "server", "serin",
 ];
 
 /// The only places that know hyper: the adapter, and what is no data plane.

@@ -14,8 +14,8 @@ pub(super) use self::flag::{Evaluation, Flag, Flags};
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{
-    BackendView, CohortView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, ListenerView, ReloadView,
-    RolloutView, RouteView, StatisticBody, StatusView, VariantStats, VariantView,
+    BackendView, CohortView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, IssuerView, ListenerView,
+    ReloadView, RolloutView, RouteView, StatisticBody, StatusView, VariantStats, VariantView,
 };
 use crate::name::Name;
 use crate::rollout::{Approval, Phase};
@@ -69,8 +69,22 @@ pub(super) struct Status<'a> {
     rollouts: Vec<RolloutPhase<'a>>,
     kept: &'a [String],
     state_problem: Option<&'a str>,
+    /// Those whose tokens are believed.
+    jwt: Vec<Issuer<'a>>,
     /// Since when nothing moves forward; `null`: it does.
     frozen: Option<Freeze<'a>>,
+}
+
+/// One whose tokens are believed, and the state of the keys.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issuer<'a> {
+    issuer: &'a str,
+    /// How many can verify tokens now.
+    keys: usize,
+    /// `null`: never, or they stand in a file.
+    fetched_at: Option<String>,
+    problem: Option<&'a str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -345,7 +359,19 @@ impl<'a> Status<'a> {
                 .collect(),
             kept: &view.kept,
             state_problem: view.state_problem.as_deref(),
+            jwt: view.issuers.iter().map(Issuer::from).collect(),
             frozen: view.frozen.as_ref().map(|frozen| Freeze::from(Some(frozen))),
+        }
+    }
+}
+
+impl<'a> From<&'a IssuerView> for Issuer<'a> {
+    fn from(view: &'a IssuerView) -> Self {
+        Self {
+            issuer: &view.issuer,
+            keys: view.keys,
+            fetched_at: view.fetched_at_ms.map(rfc3339),
+            problem: view.problem.as_deref(),
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::audit::{Chain, Record};
 use crate::control::{
     Afterwards, Asked, AuditView, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord,
-    FlagVariantView, FlagView, FreezeView, Handle, ListenerView, MetricsView, Refusal, ReloadView, RolloutMetrics,
-    RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    FlagVariantView, FlagView, FreezeView, Handle, IssuerView, ListenerView, MetricsView, Refusal, ReloadView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };
 use crate::live::Live;
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
@@ -247,6 +247,7 @@ impl Fake {
             rollouts: vec![(name("checkout"), Phase::Progressing)],
             kept: Vec::new(),
             state_problem: None,
+            issuers: vec![issuer()],
             workers: 2,
             frozen: self.frozen.lock().unwrap().clone(),
         }
@@ -427,6 +428,15 @@ pub(crate) fn event(id: u64) -> EventRecord {
     }
 }
 
+fn issuer() -> IssuerView {
+    IssuerView {
+        issuer: "https://id.example.com".to_owned(),
+        keys: 2,
+        fetched_at_ms: Some(1_795_262_413_042),
+        problem: Some("the answer is 503, not 200".to_owned()),
+    }
+}
+
 fn metrics() -> MetricsView {
     let key = RecorderKey {
         route: name("checkout"),
@@ -474,6 +484,7 @@ fn metrics() -> MetricsView {
             verdict: Some(VerdictKind::Fail),
             diverted: 5,
         }],
+        issuers: vec![issuer()],
         reloads_ok: 2,
         reloads_failed: 1,
         last_reload_success: 1_795_262_413.042,

@@ -8,7 +8,7 @@ use prometheus::{Registry, TextEncoder};
 
 use super::process::Process;
 use crate::analysis::VerdictKind;
-use crate::control::{MetricsView, VariantMetrics};
+use crate::control::{IssuerView, MetricsView, VariantMetrics};
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RejectReason, Track};
 use crate::name::Name;
 use crate::rollout::Phase;
@@ -63,6 +63,7 @@ impl Collector for Scrape {
         let mut families = requests(&self.view.variants);
         families.extend(cohorts(&self.view.cohorts));
         families.extend(rollouts(&self.view));
+        families.extend(issuers(&self.view.issuers));
         families.extend(connections(self));
         families.extend(process(&Process::read()));
         families
@@ -217,6 +218,23 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
     ]
     .map(Family::done)
     .into()
+}
+
+/// Families of those whose tokens are believed.
+fn issuers(views: &[IssuerView]) -> Vec<MetricFamily> {
+    let mut keys = Family::gauge("serin_jwks_keys", "Keys of an issuer that can verify tokens now.");
+    let mut last = Family::gauge(
+        "serin_jwks_last_success_timestamp_seconds",
+        "When the keys of an issuer were last fetched.",
+    );
+    for view in views {
+        let issuer = ("issuer", view.issuer.as_str());
+        keys.push(&[issuer], float(view.keys as u64));
+        if let Some(at_ms) = view.fetched_at_ms {
+            last.push(&[issuer], float(at_ms) / 1000.0);
+        }
+    }
+    [keys, last].map(Family::done).into()
 }
 
 /// Families of sockets and refusals.
@@ -467,6 +485,8 @@ mod tests {
             r#"serin_config_reloads_total{result="failure"} 1"#,
             r#"serin_admin_refused_total{reason="unauthorized"} 3"#,
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
+            r#"serin_jwks_keys{issuer="https://id.example.com"} 2"#,
+            r#"serin_jwks_last_success_timestamp_seconds{issuer="https://id.example.com"} 1795262413.042"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="idle"} 3"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="active"} 1"#,
             r#"serin_endpoint_healthy{backend="checkout-v2",endpoint="10.0.2.10:8080"} 1"#,

@@ -109,6 +109,7 @@ async fn status_shows_where_we_listen_and_how_the_last_reload_went() {
         "lastReload": {"ok": false, "at": "2026-11-21T12:00:13.042Z", "problems": [
             {"field": "routes.checkout.split", "detail": "the weights add up to 0", "place": "serin.yaml:3:5"}]},
         "rollouts": [{"name": "checkout", "phase": "progressing"}], "kept": [], "stateProblem": null, "frozen": null,
+        "jwt": [{"issuer": "https://id.example.com", "keys": 2, "fetchedAt": "2026-11-21T12:00:13.042Z", "problem": "the answer is 503, not 200"}],
     });
     assert_eq!(ok(&fake, "GET /v1/status", "").await, expected);
 }

@@ -29,6 +29,10 @@ pub enum Command {
         /// The files
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
+        /// Convert the flags of another system instead: what can be converted goes to standard output as a section
+        /// of a configuration, the rest is listed on standard error, and then the exit code is 1
+        #[arg(long, value_enum, value_name = "SYSTEM")]
+        from: Option<FlagSystem>,
     },
     /// Replay a log of outcomes: when would each rollout have held, aborted or passed?
     Rehearse(RehearseArgs),
@@ -55,6 +59,13 @@ pub enum Command {
         /// Which shell
         shell: Shell,
     },
+}
+
+/// Whose flags can be converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FlagSystem {
+    /// flagd's JSON file.
+    Flagd,
 }
 
 /// `serin run`
@@ -515,7 +526,7 @@ mod tests {
 
     use clap::{CommandFactory, Parser};
 
-    use super::{Args, AuditAction, Command, DEFAULT_ADMIN, Output, RolloutAction, duration, weight};
+    use super::{Args, AuditAction, Command, DEFAULT_ADMIN, FlagSystem, Output, RolloutAction, duration, weight};
 
     fn parse(line: &str) -> Result<Command, clap::error::ErrorKind> {
         let words = std::iter::once("serin").chain(line.split_whitespace());
@@ -618,7 +629,15 @@ mod tests {
 
     #[test]
     fn the_rest_of_the_contract_is_there() {
-        assert!(matches!(parse("check a.yaml b.yaml"), Ok(Command::Check { files }) if files.len() == 2));
+        assert!(matches!(parse("check a.yaml b.yaml"), Ok(Command::Check { files, from: None }) if files.len() == 2));
+        assert!(matches!(
+            parse("check --from flagd flags.json"),
+            Ok(Command::Check {
+                from: Some(FlagSystem::Flagd),
+                ..
+            })
+        ));
+        assert!(parse("check --from nobody flags.json").is_err());
         assert!(matches!(parse("schema"), Ok(Command::Schema)));
         let Ok(Command::Rehearse(args)) = parse("rehearse -c f --outcomes a b --outcomes c --rollout shop") else {
             panic!()

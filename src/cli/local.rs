@@ -1,13 +1,15 @@
 //! Commands that need no running Serin.
 
 use std::fmt::Display;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
 use super::{Args, Console, Exit};
 use crate::config::{self, Spec};
-use crate::control;
+use crate::{control, import};
 
 /// `serin check FILE...`: every problem of every file. `${VAR}` comes from this process's environment.
 pub fn check(files: &[PathBuf], console: &mut Console<'_>) -> Exit {
@@ -22,6 +24,47 @@ pub fn check(files: &[PathBuf], console: &mut Console<'_>) -> Exit {
         }
     }
     exit
+}
+
+/// `serin check --from flagd FILE`: its flags as a section of a configuration, and what could not be converted.
+pub fn convert(files: &[PathBuf], console: &mut Console<'_>) -> Exit {
+    let [file] = files else {
+        console.complain("--from takes one file at a time");
+        return Exit::Usage;
+    };
+    let converted = read_bounded(file)
+        .map_err(|error| format!("cannot be read: {error}"))
+        .and_then(|text| import::from_flagd(&text).map_err(|bad| bad.to_string()));
+    let converted = match converted {
+        Ok(converted) => converted,
+        Err(why) => {
+            console.complain(&format!("{}: {why}", file.display()));
+            return Exit::ConfigInvalid;
+        }
+    };
+    let name = file.display().to_string();
+    console.say(&format!(
+        "# From flagd: {}, {}.",
+        name.escape_debug(),
+        count(converted.count, "flag")
+    ));
+    console.say(converted.flags.trim_end());
+    for gap in &converted.gaps {
+        console.complain(&gap.to_string());
+    }
+    if converted.gaps.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Failed
+    }
+}
+
+/// The file, or as much of it as shows that it is too long.
+fn read_bounded(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let bound = import::FILE_BYTES_MAX as u64 + 1;
+    File::open(file)?.take(bound).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// `serin schema`
@@ -66,7 +109,7 @@ pub(super) fn count<N: Display + PartialEq + From<u8>>(n: N, what: &str) -> Stri
 
 #[cfg(test)]
 mod tests {
-    use super::{check, completions, schema};
+    use super::{check, completions, convert, schema};
     use crate::cli::{Console, Exit};
 
     const GOOD: &str = "
@@ -130,6 +173,60 @@ routes: [{ name: all, split: { variants: [{ name: stable, backend: a, weight: 1 
             text.contains("1 problem\n") && text.contains("this is a tokens file"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn flags_of_flagd_are_converted_and_what_is_lost_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flags.json");
+        let flag = |targeting: &str| {
+            format!(
+                r#"{{"state": "ENABLED", "variants": {{"a": 1, "b": 2}}, "defaultVariant": "a", "targeting": {targeting}}}"#
+            )
+        };
+        let ended = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let (mut out, mut err) = (Vec::new(), Vec::new());
+            let exit = convert(
+                std::slice::from_ref(&path),
+                &mut Console {
+                    out: &mut out,
+                    err: &mut err,
+                },
+            );
+            (exit, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+        };
+        let (exit, out, err) = ended(&format!(r#"{{"flags": {{"x": {}}}}}"#, flag("{}")));
+        assert_eq!((exit, err.as_str()), (Exit::Done, ""));
+        let first = format!("# From flagd: {}, 1 flag.\nflags:\n- name: x\n", path.display());
+        assert!(out.starts_with(&first), "{out}");
+
+        let both = format!(
+            r#"{{"flags": {{"x": {}, "y": {}}}}}"#,
+            flag("{}"),
+            flag(r#"{"max": [1, 2]}"#)
+        );
+        let (exit, out, err) = ended(&both);
+        assert_eq!(exit, Exit::Failed);
+        assert!(out.contains("- name: x\n") && out.contains("# y: left out"), "{out}");
+        assert!(
+            err.starts_with("y: targeting: the variant is what `max` computes; "),
+            "{err}"
+        );
+
+        let (exit, out, err) = ended("{");
+        assert_eq!((exit, out.as_str()), (Exit::ConfigInvalid, ""));
+        assert!(err.contains("flags.json: is not JSON as flagd reads it: ") && err.contains("line 1 column 1"));
+        let two = [path.clone(), path.clone()];
+        let mut err = Vec::new();
+        let exit = convert(
+            &two,
+            &mut Console {
+                out: &mut Vec::new(),
+                err: &mut err,
+            },
+        );
+        assert_eq!((exit, err.is_empty()), (Exit::Usage, false));
     }
 
     #[test]

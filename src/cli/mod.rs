@@ -19,12 +19,12 @@ mod tests;
 
 pub use args::{
     Args, AuditAction, AuditArgs, AuditListArgs, AuditPlace, ClientArgs, Command, CommandArgs, DEFAULT_ADMIN, DemoArgs,
-    FreezeArgs, Output, RehearseArgs, ReportArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
+    FlagSystem, FreezeArgs, Output, RehearseArgs, ReportArgs, RolloutAction, RolloutArgs, RunArgs, WeightsArgs,
 };
 pub use audit::audit;
 pub use client::{Answer, Client, ClientError, Question, segment};
 pub use commands::{flag, freeze, rollout, status, weights};
-pub use local::{check, completions, schema};
+pub use local::{check, completions, convert, schema};
 pub use rehearse::rehearse;
 pub use report::report;
 

@@ -18,9 +18,11 @@ use super::errands::{Errands, Launch, Report, Word};
 use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
+use super::jwks::Jwks;
+use super::key_files::beside;
 use super::outside::Outside;
 use super::publisher::Publisher;
-use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_config};
+use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_again};
 use super::reload::Changes;
 use super::saver::Saver;
 use super::store::{Found, Store};
@@ -87,6 +89,7 @@ pub struct Controller {
     pub(super) journal: Journal,
     pub(super) saver: Saver,
     pub(super) errands: Errands,
+    pub(super) jwks: Jwks,
     pub(super) teller: Teller,
     /// What channels are to be told, oldest first.
     pub(super) untold: Vec<Untold>,
@@ -137,7 +140,9 @@ impl Controller {
     /// # Errors
     /// [`StartError`]: the state directory is held by another process, damaged or not writable.
     pub fn start(start: Start) -> Result<(Self, Arc<Live>, Handle), StartError> {
-        Self::start_with(start, Arc::new(read_config), Box::new(Outside))
+        let key_files = Arc::clone(&start.loaded.key_files);
+        let loader: Loader = Arc::new(move |file| read_again(file, &key_files));
+        Self::start_with(start, loader, Box::new(Outside))
     }
 
     /// [`Controller::start`], with `loader` to read the file again, and `launch` to run errands.
@@ -197,6 +202,7 @@ impl Controller {
             journal: Journal::new(now_ms),
             saver,
             errands: Errands::new(launch),
+            jwks: Jwks::default(),
             teller,
             untold: Vec::new(),
             notifier: Some(notifier),
@@ -245,6 +251,7 @@ impl Controller {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            self.jwks.follow(&self.publisher.table().issuers);
             let earliest = self.looked + TICK_MIN;
             let rung = async {
                 sleep_until(earliest).await;
@@ -255,7 +262,7 @@ impl Controller {
                 () = &mut shutdown => break,
                 _ = tick.tick() => Event::Look,
                 () = rung => Event::Look,
-                () = changes.next(self.ground.spec.tokens_file.as_deref()) => Event::FileChanged,
+                () = changes.next(beside(&self.ground.spec)) => Event::FileChanged,
                 finished = self.readings.finished() => Event::Read(Box::new(finished)),
                 report = self.errands.heard() => Event::Heard(report),
                 Some(asked) = self.asked.recv() => Event::Asked(Box::new(asked)),

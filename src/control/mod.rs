@@ -19,6 +19,8 @@ mod flags;
 mod ground;
 mod handle;
 mod journal;
+mod jwks;
+mod key_files;
 mod log;
 mod outside;
 mod publisher;
@@ -39,9 +41,10 @@ pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;
 pub use evidence::{EvidenceBody, StatisticBody};
 pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
+pub use key_files::KeyFiles;
 pub use readings::{Loaded, check_config, read_config};
 pub use view::{
     Afterwards, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord, FlagVariantView,
-    FlagView, FreezeView, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView,
-    VariantMetrics, VariantStats, VariantView,
+    FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView, RouteView,
+    StatusView, VariantMetrics, VariantStats, VariantView,
 };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::key_files::KeyFiles;
 use super::view::{Entry, ReloadView};
 use crate::config::{self, Problems, Spec};
 use crate::people::Tokens;
@@ -26,17 +27,24 @@ pub struct Loaded {
     pub text: String,
     /// Who may use the admin API; `None`: whoever reaches it.
     pub tokens: Option<Arc<Tokens>>,
+    /// The long lists that `spec` holds, so that the next reading may share them.
+    pub key_files: Arc<KeyFiles>,
 }
 
 /// Reads and checks the file, or answers all of its problems.
 pub(super) type Loader = Arc<dyn Fn(&Path) -> Outcome + Send + Sync>;
 
-/// Reads and checks the configuration file, variables taken from the environment, and the tokens file
-/// that it names.
+/// Reads and checks the configuration file, variables taken from the environment, and the files that it names:
+/// of tokens, of keys, of those who sign tokens.
 ///
 /// # Errors
-/// All problems of both files, or the one that a file cannot be read.
+/// All problems of the files, or those that they cannot be read.
 pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
+    read_again(file, &Arc::default())
+}
+
+/// [`read_config`], but what is in `key_files` and did not change is not read again.
+pub(super) fn read_again(file: &Path, key_files: &Arc<KeyFiles>) -> Result<Loaded, Vec<Entry>> {
     let text = read_text(file).map_err(|error| vec![unreadable(file, &error)])?;
     if config::is_tokens_file(&text) {
         return Err(vec![Entry {
@@ -47,18 +55,18 @@ pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
                 .to_owned(),
         }]);
     }
-    let spec = check_config(&text, file);
+    let mut spec = check_config(&text, file);
+    let named = spec.as_mut().map_or(Ok(()), |spec| key_files.read_into(spec));
     let tokens_file = match &spec {
         Ok(spec) => spec.tokens_file.clone(),
         Err(_) => config::tokens_file(&text, file, &variable),
     };
     let tokens = tokens_file.as_deref().map(read_tokens).transpose();
-    let (spec, tokens) = match (spec, tokens) {
-        (Ok(spec), Ok(tokens)) => (spec, tokens),
-        (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems),
-        (Err(mut problems), Err(more)) => {
-            problems.extend(more);
-            return Err(problems);
+    let (spec, tokens) = match (spec, named, tokens) {
+        (Ok(spec), Ok(()), Ok(tokens)) => (spec, tokens),
+        (spec, named, tokens) => {
+            let problems = [spec.err(), named.err(), tokens.err()];
+            return Err(problems.into_iter().flatten().flatten().collect());
         }
     };
     if let Some(tokens) = &tokens {
@@ -76,6 +84,7 @@ pub fn read_config(file: &Path) -> Result<Loaded, Vec<Entry>> {
         spec,
         text: config::shown(&text),
         tokens: tokens.map(Arc::new),
+        key_files: Arc::clone(key_files),
     })
 }
 
@@ -125,7 +134,7 @@ fn read_text(file: &Path) -> io::Result<String> {
 }
 
 /// Whether reading could wait for ever, and every later reading behind it: a pipe nobody writes to.
-fn may_never_end(file: &Path) -> bool {
+pub(super) fn may_never_end(file: &Path) -> bool {
     fs::metadata(file).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 

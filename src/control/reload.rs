@@ -1,10 +1,10 @@
-//! Notices that the configuration file was changed: written in place, renamed over, or reached by
-//! another symlink, as Kubernetes changes a mounted ConfigMap (`..data`).
+//! Notices that the configuration file, or one that it names, was changed: written in place, renamed over, or reached
+//! by another symlink, as Kubernetes changes a mounted ConfigMap (`..data`).
 //!
 //! The *directories* are watched: a watch on the file itself goes deaf after one rename.
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 /// This long without another event, and a change is taken to be complete.
@@ -24,74 +24,88 @@ const POLL: Duration = Duration::from_secs(2);
 /// Links from the file's name to the file, at most; as the kernel's own limit.
 const LINKS_MAX: usize = 40;
 
-/// Watches `file` in a task of the present runtime until the receiver is dropped. Each change is
-/// one message; changes that come before the last message was taken are one.
-fn watch(file: PathBuf) -> mpsc::Receiver<()> {
-    watch_with(file, POLL)
+/// The files that one configuration is made of: its own, and those that the live one names.
+pub(super) struct Changes {
+    main: PathBuf,
+    /// The others, in the order in which they were named.
+    beside: Vec<PathBuf>,
+    files: watch::Sender<Files>,
+    changed: mpsc::Receiver<()>,
 }
 
-/// The files that one configuration is made of: its own, and the tokens file that the live one names.
-pub(super) struct Changes {
-    main: mpsc::Receiver<()>,
-    beside: Option<(PathBuf, mpsc::Receiver<()>)>,
-}
+/// Files, each with what it looked like when it was named.
+type Files = BTreeMap<PathBuf, Fingerprint>;
 
 impl Changes {
-    /// Watches `file`.
+    /// Watches `file` in a task of the present runtime, until this is dropped.
     pub(super) fn of(file: PathBuf) -> Self {
+        Self::with(file, POLL)
+    }
+
+    fn with(main: PathBuf, poll: Duration) -> Self {
+        let (files, named) = watch::channel(looked_at(&[&*main]));
+        let (tell, changed) = mpsc::channel(1);
+        tokio::spawn(run(named, tell, poll));
         Self {
-            main: watch(file),
-            beside: None,
+            main,
+            beside: Vec::new(),
+            files,
+            changed,
         }
     }
 
-    /// Waits until one of the files has changed; `beside` is watched from the first call on that names it,
-    /// which is a change, too: it may have been written between the reading and the watch. May be
-    /// dropped and called again.
-    pub(super) async fn next(&mut self, beside: Option<&Path>) {
-        if self.beside.as_ref().map(|(file, _)| file.as_path()) != beside {
-            self.beside = beside.map(|file| (file.to_owned(), watch(file.to_owned())));
-            if beside.is_some() {
+    /// Waits until one of the files has changed; changes that come before the next call are one. Those `beside` are
+    /// watched from the first call on that names them, which is a change, too: they may have been written between
+    /// the reading and the watch. May be dropped and called again.
+    pub(super) async fn next<'f>(&mut self, beside: impl Iterator<Item = &'f Path> + Clone) {
+        if !beside.clone().eq(self.beside.iter().map(PathBuf::as_path)) {
+            let is_new = beside
+                .clone()
+                .any(|file| !self.beside.iter().any(|known| known == file));
+            self.beside = beside.map(Path::to_owned).collect();
+            let all: Vec<_> = self.beside.iter().chain([&self.main]).map(PathBuf::as_path).collect();
+            // What they look like now comes before the reading that follows: no later change is missed.
+            self.files.send_replace(looked_at(&all));
+            if is_new {
                 return;
             }
         }
-        let main = self.main.recv();
-        match &mut self.beside {
-            None => drop(main.await),
-            Some((_, beside)) => tokio::select! {
-                _ = main => {}
-                _ = beside.recv() => {}
-            },
-        }
+        // The task lives as long as `files`.
+        let _ = self.changed.recv().await;
     }
 }
 
-fn watch_with(file: PathBuf, poll: Duration) -> mpsc::Receiver<()> {
-    let (changed, receiver) = mpsc::channel(1);
-    let mut seen = Fingerprint::of(&file);
-    let mut watched = Watched::new(file);
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                () = changed.closed() => return,
-                () = watched.touched.notified() => watched.quiet().await,
-                () = sleep(poll) => {}
-            }
-            watched.follow_links();
-            let now = Fingerprint::of(&watched.file);
-            if now != seen {
-                seen = now;
-                // Full: a message is waiting, and who takes it reads the newest file.
-                let _ = changed.try_send(());
-            }
-        }
-    });
-    receiver
+fn looked_at(files: &[&Path]) -> Files {
+    let look = |file: &&Path| ((*file).to_owned(), Fingerprint::of(file));
+    files.iter().map(look).collect()
 }
 
-/// The directories that are watched for one file.
+/// Watches the files that are `named` until nobody listens. Each change is one message; changes that come before the
+/// last message was taken are one.
+async fn run(mut named: watch::Receiver<Files>, changed: mpsc::Sender<()>, poll: Duration) {
+    let mut watched = Watched::new(named.borrow_and_update().clone());
+    loop {
+        // Before the first event, too: they may have been written since they were named.
+        if watched.have_changed() {
+            // Full: a message is waiting, and who takes it reads the newest files.
+            let _ = changed.try_send(());
+        }
+        tokio::select! {
+            () = changed.closed() => return,
+            named_now = named.changed() => match named_now {
+                Ok(()) => watched.name(&named.borrow_and_update()),
+                Err(_) => return,
+            },
+            () = watched.touched.notified() => watched.quiet().await,
+            () = sleep(poll) => {}
+        }
+        watched.follow_links();
+    }
+}
+
+/// The directories that are watched for some files.
 struct Watched {
-    file: PathBuf,
+    files: Files,
     directories: BTreeSet<PathBuf>,
     /// `None` where the system grants no watch; then only the polling is left.
     watcher: Option<RecommendedWatcher>,
@@ -99,7 +113,7 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(file: PathBuf) -> Self {
+    fn new(files: Files) -> Self {
         let touched = Arc::new(Notify::new());
         let bell = Arc::clone(&touched);
         let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
@@ -113,7 +127,7 @@ impl Watched {
             })
             .ok();
         let mut watched = Self {
-            file,
+            files,
             directories: BTreeSet::new(),
             watcher,
             touched,
@@ -122,10 +136,29 @@ impl Watched {
         watched
     }
 
-    /// Watches the directories that lead to the file now, and no others.
+    /// These are the files from now on. What is known of those that stay is newer than what they looked like before.
+    fn name(&mut self, files: &Files) {
+        self.files.retain(|file, _| files.contains_key(file));
+        for (file, fingerprint) in files {
+            self.files.entry(file.clone()).or_insert_with(|| fingerprint.clone());
+        }
+    }
+
+    /// Whether one of the files looks different from the last time.
+    fn have_changed(&mut self) -> bool {
+        let mut any = false;
+        for (file, seen) in &mut self.files {
+            let now = Fingerprint::of(file);
+            any |= now != *seen;
+            *seen = now;
+        }
+        any
+    }
+
+    /// Watches the directories that lead to the files now, and no others.
     fn follow_links(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
-        let wanted = directories(&self.file);
+        let wanted: BTreeSet<_> = self.files.keys().flat_map(|file| directories(file)).collect();
         for gone in self.directories.difference(&wanted) {
             // A directory that was removed has no watch any more.
             let _ = watcher.unwatch(gone);
@@ -175,36 +208,53 @@ fn directories(file: &Path) -> BTreeSet<PathBuf> {
 }
 
 /// What tells one content of a file from the next without reading it.
-#[derive(Debug, PartialEq, Eq)]
-struct Fingerprint(Option<(u64, u64, u64, i64, i64)>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(Option<Looks>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Looks {
+    place: (u64, u64),
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    written: (i64, i64),
+    /// Nobody sets this back.
+    changed: (i64, i64),
+}
 
 impl Fingerprint {
-    fn of(file: &Path) -> Self {
-        Self(fs::metadata(file).ok().map(|data| {
-            let (seconds, nanos) = (data.mtime(), data.mtime_nsec());
-            (data.dev(), data.ino(), data.len(), seconds, nanos)
+    /// What `file` looks like now. One that is not there looks like any other that is not.
+    pub(super) fn of(file: &Path) -> Self {
+        fs::metadata(file).as_ref().map_or(Self(None), Self::from)
+    }
+}
+
+impl From<&Metadata> for Fingerprint {
+    fn from(data: &Metadata) -> Self {
+        Self(Some(Looks {
+            place: (data.dev(), data.ino()),
+            bytes: data.len(),
+            written: (data.mtime(), data.mtime_nsec()),
+            changed: (data.ctime(), data.ctime_nsec()),
         }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Changes, QUIET, watch_with};
+    use super::{Changes, QUIET};
     use std::fs;
+    use std::iter;
     use std::os::unix::fs::symlink;
     use std::path::{Path, PathBuf};
     use std::time::Duration;
-    use tokio::sync::mpsc::Receiver;
     use tokio::time::timeout;
 
     /// Longer than any test: only real events are seen.
     const NEVER: Duration = Duration::from_secs(3600);
     const GENEROUS: Duration = Duration::from_secs(20);
 
-    async fn seen(changes: &mut Receiver<()>) -> bool {
-        timeout(GENEROUS, changes.recv())
-            .await
-            .is_ok_and(|message| message.is_some())
+    async fn seen(changes: &mut Changes) -> bool {
+        timeout(GENEROUS, changes.next(iter::empty())).await.is_ok()
     }
 
     fn write_over(file: &Path, text: &str) {
@@ -223,7 +273,7 @@ mod tests {
     async fn a_file_renamed_over_is_noticed_every_time() {
         let temp = tempfile::tempdir().unwrap();
         let file = file_in(temp.path());
-        let mut changes = watch_with(file.clone(), NEVER);
+        let mut changes = Changes::with(file.clone(), NEVER);
         for text in ["one", "two", "three"] {
             write_over(&file, text);
             assert!(seen(&mut changes).await, "{text}");
@@ -234,7 +284,7 @@ mod tests {
     async fn a_file_written_in_place_is_noticed() {
         let temp = tempfile::tempdir().unwrap();
         let file = file_in(temp.path());
-        let mut changes = watch_with(file.clone(), NEVER);
+        let mut changes = Changes::with(file.clone(), NEVER);
         fs::write(&file, "version: 1 # longer").unwrap();
         assert!(seen(&mut changes).await);
     }
@@ -253,7 +303,7 @@ mod tests {
         publish("v1");
         let file = temp.path().join("serin.yaml");
         symlink("..data/serin.yaml", &file).unwrap();
-        let mut changes = watch_with(file.clone(), NEVER);
+        let mut changes = Changes::with(file.clone(), NEVER);
         for (version, before) in [("v2", "v1"), ("v3", "v2")] {
             publish(version);
             fs::remove_dir_all(temp.path().join(format!("..{before}"))).unwrap();
@@ -268,7 +318,7 @@ mod tests {
         let real = file_in(far.path());
         let link = near.path().join("serin.yaml");
         symlink(&real, &link).unwrap();
-        let mut changes = watch_with(link, NEVER);
+        let mut changes = Changes::with(link, NEVER);
         write_over(&real, "new");
         assert!(seen(&mut changes).await);
     }
@@ -277,7 +327,7 @@ mod tests {
     async fn a_removed_file_that_comes_back_is_noticed() {
         let temp = tempfile::tempdir().unwrap();
         let file = file_in(temp.path());
-        let mut changes = watch_with(file.clone(), NEVER);
+        let mut changes = Changes::with(file.clone(), NEVER);
         fs::remove_file(&file).unwrap();
         assert!(seen(&mut changes).await);
         write_over(&file, "back");
@@ -285,29 +335,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_file_beside_is_watched_as_long_as_it_is_named() {
+    async fn files_beside_are_watched_as_long_as_they_are_named() {
         let temp = tempfile::tempdir().unwrap();
-        let (one, two) = (temp.path().join("one"), temp.path().join("two"));
-        let mut changes = Changes::of(file_in(temp.path()));
-        for beside in [&one, &two, &one] {
-            let mut next = async || timeout(GENEROUS, changes.next(Some(beside))).await.is_ok();
-            assert!(next().await, "what was not watched may have changed");
-            write_over(beside, "text");
-            assert!(next().await);
+        let far = tempfile::tempdir().unwrap();
+        let (one, two) = (temp.path().join("one"), far.path().join("two"));
+        let mut changes = Changes::with(file_in(temp.path()), NEVER);
+        for beside in [&[&one][..], &[&two], &[&two, &one], &[&one, &two]] {
+            let mut next = async || {
+                let files = beside.iter().map(|file| file.as_path());
+                timeout(GENEROUS, changes.next(files)).await.is_ok()
+            };
+            if beside != [&one, &two] {
+                assert!(next().await, "what was not watched may have changed");
+            }
+            for file in beside {
+                write_over(file, "text");
+                assert!(next().await, "{file:?}");
+            }
         }
+        let mut next = async || timeout(2 * QUIET, changes.next(iter::empty())).await.is_ok();
+        assert!(!next().await);
+        write_over(&two, "nobody cares");
+        assert!(!next().await, "it is not named any more");
         write_over(&temp.path().join("serin.yaml"), "version: 1 # new");
-        assert!(timeout(GENEROUS, changes.next(None)).await.is_ok());
+        assert!(seen(&mut changes).await);
+    }
+
+    #[tokio::test]
+    async fn what_is_written_between_naming_and_watching_is_noticed() {
+        let temp = tempfile::tempdir().unwrap();
+        let beside = temp.path().join("beside");
+        fs::write(&beside, "one").unwrap();
+        let mut changes = Changes::with(file_in(temp.path()), NEVER);
+        let mut next = async || timeout(GENEROUS, changes.next(iter::once(&*beside))).await.is_ok();
+        assert!(next().await);
+        // The task has not run: this test has the only thread.
+        fs::write(&beside, "three").unwrap();
+        assert!(next().await);
     }
 
     #[tokio::test]
     async fn other_files_and_readers_of_this_one_are_no_change() {
         let temp = tempfile::tempdir().unwrap();
         let file = file_in(temp.path());
-        let mut changes = watch_with(file.clone(), NEVER);
+        let mut changes = Changes::with(file.clone(), NEVER);
         fs::write(temp.path().join("other"), "").unwrap();
         fs::read(&file).unwrap();
         // As long as a change may take to be reported, twice: nothing comes.
-        assert!(timeout(2 * QUIET, changes.recv()).await.is_err());
+        assert!(timeout(2 * QUIET, changes.next(iter::empty())).await.is_err());
         write_over(&file, "a real one");
         assert!(seen(&mut changes).await);
     }
@@ -316,7 +391,7 @@ mod tests {
     async fn a_file_system_that_reports_nothing_is_polled() {
         let temp = tempfile::tempdir().unwrap();
         let file = file_in(temp.path());
-        let mut changes = watch_with(file.clone(), Duration::from_millis(5));
+        let mut changes = Changes::with(file.clone(), Duration::from_millis(5));
         write_over(&file, "new");
         assert!(seen(&mut changes).await);
     }

@@ -31,10 +31,25 @@ pub struct StatusView {
     pub kept: Vec<String>,
     /// Why the state directory cannot be written just now.
     pub state_problem: Option<String>,
+    /// How it stands with the keys of each issuer of tokens.
+    pub issuers: Vec<IssuerView>,
     /// Number of worker threads.
     pub workers: usize,
     /// Nothing moves forward.
     pub frozen: Option<FreezeView>,
+}
+
+/// How it stands with the keys of one issuer of tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerView {
+    /// Its `iss`.
+    pub issuer: String,
+    /// How many can verify tokens now; 0: nobody is believed.
+    pub keys: usize,
+    /// When they were last fetched, in Unix milliseconds. `None`: never, or they stand in a file.
+    pub fetched_at_ms: Option<u64>,
+    /// Why the last fetch failed.
+    pub problem: Option<String>,
 }
 
 /// Since when nothing moves forward, and by whom.
@@ -350,6 +365,8 @@ pub struct MetricsView {
     pub last_reload_success: f64,
     /// Aborts so far by rollout and reason: the word of the metric that decided, or `manual`.
     pub rollbacks: Vec<(Name, String, u64)>,
+    /// How it stands with the keys of each issuer of tokens.
+    pub issuers: Vec<IssuerView>,
     /// Notifications so far by channel and what became of them: `delivered`, `failed` or `dropped`.
     pub notifications: Vec<(Name, &'static str, u64)>,
 }

@@ -31,6 +31,7 @@ impl Controller {
                 .collect(),
             kept: self.ground.kept(),
             state_problem: self.saver.any_problem().map(str::to_owned),
+            issuers: self.jwks.views(),
             workers: self.workers,
             frozen: self.frozen(),
         }
@@ -233,6 +234,7 @@ impl Controller {
                         .map_or(0, |(breaker, _)| breaker.diverted()),
                 })
                 .collect(),
+            issuers: self.jwks.views(),
             reloads_ok: self.reloads.ok,
             reloads_failed: self.reloads.failed,
             last_reload_success: self.reloads.last_ok_ms as f64 / 1000.0,

@@ -120,8 +120,8 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
         rollouts: Vec::new(),
         flags,
         issuers: Vec::new(),
-        key_files: Vec::new(),
         jwks: Vec::new(),
+        key_files: Vec::new(),
     }
 }
 

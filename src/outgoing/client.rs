@@ -20,15 +20,25 @@ use tokio::time::{Instant, timeout_at};
 use super::backoff::retry_after;
 use super::connect::{self, Trust};
 
-/// So much of an answer's body is kept.
+/// So much of an answer's body is kept, unless a client is told otherwise.
 pub const BODY_BYTES_MAX: usize = 64 << 10;
 /// So much of an answer's head is read.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 
 /// Makes calls. Futures of one client may run side by side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Client {
     trust: Trust,
+    body_bytes_max: usize,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self {
+            trust: Trust::default(),
+            body_bytes_max: BODY_BYTES_MAX,
+        }
+    }
 }
 
 /// What is asked of whom.
@@ -44,7 +54,7 @@ pub struct Call<'c> {
     pub body: Bytes,
     /// For all of it: name, connection, request, head and body.
     pub timeout: Duration,
-    /// What becomes of a body that is longer than [`BODY_BYTES_MAX`].
+    /// What becomes of a body that is longer than the client keeps.
     pub rest: Rest,
 }
 
@@ -64,7 +74,7 @@ pub struct Answer {
     pub status: u16,
     /// As sent.
     pub headers: HeaderMap,
-    /// The beginning of the body, at most [`BODY_BYTES_MAX`] bytes.
+    /// The beginning of the body, at most [`BODY_BYTES_MAX`] bytes or what the client keeps.
     pub body: Bytes,
     /// How the body ended.
     pub end: End,
@@ -133,7 +143,14 @@ impl Client {
     pub fn trusting(roots: RootCertStore) -> Self {
         Self {
             trust: Trust::of(roots),
+            ..Self::default()
         }
+    }
+
+    /// This client, but it keeps so much of an answer's body.
+    #[must_use]
+    pub fn keeping(self, body_bytes_max: usize) -> Self {
+        Self { body_bytes_max, ..self }
     }
 
     /// Makes one call. An answer whose head came is an answer, even if its body breaks off or comes late;
@@ -146,14 +163,15 @@ impl Client {
         let request = place.request(call)?;
         let deadline = Instant::now() + call.timeout;
         let stage = Cell::new("no connection");
+        let body = (call.rest, self.body_bytes_max);
         let exchange = async {
             let stream = connect::tcp(&place.host, place.port, deadline).await?;
             if place.secure {
                 stage.set("no TLS");
                 let stream = connect::tls(&self.trust, &place.host, stream).await?;
-                converse(stream, request, call.rest, deadline, &stage).await
+                converse(stream, request, body, deadline, &stage).await
             } else {
-                converse(stream, request, call.rest, deadline, &stage).await
+                converse(stream, request, body, deadline, &stage).await
             }
         };
         let late = |_| CallError::Late {
@@ -168,7 +186,7 @@ impl Client {
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     request: Request<Full<Bytes>>,
-    rest: Rest,
+    (rest, bytes_max): (Rest, usize),
     deadline: Instant,
     stage: &Cell<&'static str>,
 ) -> Result<Answer, CallError> {
@@ -189,7 +207,7 @@ async fn converse(
     let exchange = async {
         let response = sender.send_request(request).await.map_err(failed)?;
         let (head, body) = response.into_parts();
-        let (body, end) = read(body, rest, deadline).await;
+        let (body, end) = read(body, (rest, bytes_max), deadline).await;
         let asked = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         Ok(Answer {
             status: head.status.as_u16(),
@@ -207,7 +225,7 @@ async fn converse(
 }
 
 /// Reads a body, and keeps its beginning.
-async fn read(mut body: Incoming, rest: Rest, deadline: Instant) -> (Bytes, End) {
+async fn read(mut body: Incoming, (rest, bytes_max): (Rest, usize), deadline: Instant) -> (Bytes, End) {
     let mut kept = Vec::new();
     let end = loop {
         if body.is_end_stream() {
@@ -219,7 +237,7 @@ async fn read(mut body: Incoming, rest: Rest, deadline: Instant) -> (Bytes, End)
             Ok(Some(Err(error))) => break End::Broken(why(&error)),
             Ok(Some(Ok(frame))) => {
                 let Some(data) = frame.data_ref() else { continue };
-                let room = BODY_BYTES_MAX - kept.len();
+                let room = bytes_max - kept.len();
                 kept.extend_from_slice(&data[..data.len().min(room)]);
                 if data.len() > room && rest == Rest::Cut {
                     break End::Cut;

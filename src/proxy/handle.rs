@@ -17,6 +17,7 @@ use super::ofrep;
 use super::trace::Made;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
+use crate::jwt;
 use crate::measure::{Outcome, Track};
 use crate::route::{AccessLog, Admission, ListenerSettings, Request, Route, Table, is_in};
 
@@ -237,11 +238,19 @@ fn choose(worker: &Worker, head: &RequestHead, client: &Client, now_us: u64) -> 
             client.peer
         };
         let now_s = worker.unix_s(now_us);
+        let asked = jwt::Asked {
+            issuers: &table.issuers,
+            head,
+            client: origin,
+            now_s,
+        };
+        let asks_claims = table.routes[route].flag.asks_claims;
+        let claims = asks_claims.then(|| worker.claims(&asked)).flatten();
         let request = Request {
             head,
             client: origin,
             certificate: client.certificate.as_deref(),
-            claims: None,
+            claims: claims.as_deref(),
             now_s,
         };
         let choice = table.choose(route, &request, draw);

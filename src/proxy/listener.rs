@@ -20,6 +20,7 @@ use super::fault::Fault;
 use super::h1_server::{End, Refused, serve_http1};
 use super::h2_server::serve_http2;
 use super::handle::Client;
+use super::identity::identity;
 use super::stream::Stream;
 use super::tunnel;
 use super::worker::{Stage, Worker};
@@ -97,21 +98,21 @@ fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: 
         return turn_away(worker, tcp, acceptor.is_some());
     }
     let peer = peer.ip().to_canonical();
-    let client = Rc::new(Client {
+    let client = Client {
         peer,
         peer_text: peer.to_string(),
         https: acceptor.is_some(),
         certificate: None,
         settings,
         left_us: Rc::default(),
-    });
+    };
     let counted = Counted::new(worker, index);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _counted = counted;
         match acceptor {
             Some(acceptor) => Box::pin(serve_tls(&worker, &acceptor, tcp, client)).await,
-            None => serve_clear(&worker, tcp, client).await,
+            None => serve_clear(&worker, tcp, Rc::new(client)).await,
         }
     });
 }
@@ -129,11 +130,15 @@ fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool) {
     });
 }
 
-async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, client: Rc<Client>) {
+async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, mut client: Client) {
     let Ok(Ok(tls)) = timeout(client.settings.request_head, acceptor.accept(tcp)).await else {
         worker.cells().reject(RejectReason::Handshake);
         return;
     };
+    // Once for each connection: HTTP/1 and HTTP/2 alike have one client.
+    let shown = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    client.certificate = shown.and_then(|certificate| identity(certificate));
+    let client = Rc::new(client);
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
         return Box::pin(serve_http2(worker, Stream::tls(tls), client)).await;
     }

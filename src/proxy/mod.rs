@@ -17,6 +17,7 @@ mod h1_server;
 mod h2_server;
 mod handle;
 mod headers;
+mod identity;
 mod ledger;
 mod listener;
 mod log_file;
@@ -39,7 +40,7 @@ pub(crate) use access_log::AccessLogWriter;
 pub(crate) use listener::Listening;
 pub(crate) use log_file::LogPlace;
 pub(crate) use outcome_log::OutcomeLogWriter;
-pub(crate) use tls::load as load_tls;
+pub(crate) use tls::{Files as TlsFiles, load as load_tls};
 use worker::Worker;
 pub(crate) use worker::{Drain, Stage};
 

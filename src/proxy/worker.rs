@@ -16,8 +16,10 @@ use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
+use crate::jwt;
 use crate::live::{Live, Reader};
 use crate::measure::{ProxyCells, RejectReason};
+use crate::values::Values;
 
 /// How far the process is on its way out, for all workers to see.
 #[derive(Debug)]
@@ -99,6 +101,7 @@ pub(super) struct Worker {
     tick_wanted: Notify,
     tick_sleeps: Cell<bool>,
     random: RefCell<fastrand::Rng>,
+    tokens: RefCell<jwt::Cache>,
     access_log: AccessLogWriter,
     outcome_log: Option<OutcomeLogWriter>,
     /// What worker microseconds must be added to for Unix time; looked at once a second.
@@ -137,6 +140,7 @@ impl Worker {
             tick_wanted: Notify::new(),
             tick_sleeps: Cell::new(false),
             random: RefCell::new(fastrand::Rng::with_seed(seed)),
+            tokens: RefCell::default(),
             access_log,
             outcome_log,
             unix_epoch_us: Cell::new(epoch_us),
@@ -172,6 +176,11 @@ impl Worker {
     /// A fresh uniform number.
     pub(super) fn draw(&self) -> u64 {
         self.random.borrow_mut().u64(..)
+    }
+
+    /// What the token of a request says, once it is verified.
+    pub(super) fn claims(&self, asked: &jwt::Asked<'_>) -> Option<Rc<Values>> {
+        self.tokens.borrow_mut().claims(asked)
     }
 
     /// How many workers there are.

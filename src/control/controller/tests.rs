@@ -219,6 +219,7 @@ fn load(file: &File) -> Result<Loaded, Vec<Entry>> {
         spec,
         text,
         tokens: None,
+        key_files: Arc::default(),
     })
 }
 

@@ -10,6 +10,7 @@ use super::view::{ByHandView, FlagVariantView, FlagView};
 use super::weights::check_posted;
 use crate::config::Rules;
 use crate::name::Name;
+use crate::rollout::Phase;
 use crate::route::FlagId;
 use crate::share::{MILLION, shares};
 
@@ -94,10 +95,11 @@ impl Controller {
             FlagId::Own(_) => None,
         };
         let (rules, weights, names) = parts(ground, flag);
-        let default = rules
-            .default
-            .or_else(|| rollout.map(|rollout| ground.pair(rollout).0))
-            .unwrap_or(0);
+        let pair = rollout.map(|rollout| ground.pair(rollout));
+        let aborted = rollout.filter(|&rollout| ground.rollout(rollout).state.phase() == Phase::Aborted);
+        let canary = aborted.and(pair).map(|(_, to)| to);
+        let default = rules.default.filter(|&default| Some(default) != canary);
+        let default = default.or(pair.map(|(from, _)| from)).unwrap_or(0);
         let shares = shares(&weights).unwrap_or_default();
         let variants = names.iter().enumerate().map(|(at, (name, value))| FlagVariantView {
             name: (*name).clone(),

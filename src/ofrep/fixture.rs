@@ -120,6 +120,7 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
         rollouts: Vec::new(),
         flags,
         issuers: Vec::new(),
+        jwks: Vec::new(),
         key_files: Vec::new(),
     }
 }

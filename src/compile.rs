@@ -34,6 +34,8 @@ pub struct InForce {
     pub trial: Option<Trial>,
     /// False: everybody gets the default variant.
     pub enabled: bool,
+    /// How often a rollout was aborted here: sticky cookies of before are void.
+    pub aborts: u32,
 }
 
 /// The rollout on a route, as far as the table must know.
@@ -53,8 +55,6 @@ pub struct Trial {
     /// The side of the pair that the rollout's preview reaches: the one without weight. `None`: there is no
     /// preview now, and its hosts and header place nobody.
     pub idle: Option<usize>,
-    /// How often it was aborted: sticky cookies of before are void.
-    pub aborts: u32,
 }
 
 /// The table before, and what it was made from.
@@ -190,6 +190,7 @@ fn routes(
         .map(|((written, in_force), route)| (&written.route.name, (written, in_force, route)))
         .collect();
     let same_keys = last.is_some_and(|last| last.spec.key_files == spec.key_files);
+    let same_secrets = last.is_some_and(|last| secret_headers(last.spec) == secret_headers(spec));
     let same_flags = last.is_some_and(|last| same_flags(last.spec, spec));
     let same_releases = last.is_some_and(|last| same_releases(last.spec, spec));
     // Flags that a route asks may have changed in any way; it is made anew, which costs little.
@@ -202,6 +203,7 @@ fn routes(
             Some((old, then, route))
                 if *then == now
                     && may_share(rules)
+                    && same_secrets
                     && !rules.asks_flags()
                     && is_same_route(*old, new, route, backends) =>
             {
@@ -250,7 +252,7 @@ fn new_route(
                 .iter()
                 .map(|variant| Some(&backends[variant.backend].name))
                 .collect(),
-            binding: binding(whole, spec, trial),
+            binding: binding(whole, spec, now.aborts),
             previews: rollout.zip(trial.and_then(|trial| trial.idle)),
             now,
             before: before.map(|(old, route)| (&old.rules, &route.flag)),
@@ -291,7 +293,7 @@ fn new_route(
     Route {
         name: spec.name.clone(),
         timeout: spec.timeout,
-        secret_headers: secret_headers(whole, &spec.rules),
+        secret_headers: secret_headers(whole),
         flag,
         variants: spec.variants.iter().enumerate().map(variant).collect(),
         failure_statuses: spec.failure_statuses,

@@ -72,6 +72,7 @@ fn table(spec: Spec) -> Table {
             epoch: 0,
             trial: None,
             enabled: schedule.enabled,
+            aborts: 0,
         })
         .collect();
     compile(&Arc::new(spec), &in_force, 1, &mut Book::new(1), None)

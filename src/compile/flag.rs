@@ -194,7 +194,7 @@ const PREVIEW: &str = "preview";
 
 /// Says for which releases a draw is, and that no abort lies in between. The same in every process with the same
 /// file, as long as their rollouts were aborted equally often.
-pub(super) fn binding(spec: &Spec, route: &config::Route, trial: Option<&Trial>) -> u32 {
+pub(super) fn binding(spec: &Spec, route: &config::Route, aborts: u32) -> u32 {
     let mut text = Vec::new();
     for variant in &route.variants {
         let release = spec.backends[variant.backend].release.as_deref().unwrap_or_default();
@@ -204,7 +204,7 @@ pub(super) fn binding(spec: &Spec, route: &config::Route, trial: Option<&Trial>)
         }
     }
     text.extend_from_slice(route.rules.salt.as_bytes());
-    text.extend_from_slice(&trial.map_or(0, |trial| trial.aborts).to_be_bytes());
+    text.extend_from_slice(&aborts.to_be_bytes());
     crate::route::murmur3(&text)
 }
 
@@ -252,20 +252,12 @@ pub(super) fn flag_keys(spec: &Spec) -> FlagKeys {
     FlagKeys::new(by_key, listed.collect())
 }
 
-/// The headers that hold secrets of `rules`' cohorts, or of the flags that they ask: also of those that an abort or
-/// a switch took away, for clients go on sending them.
-pub(super) fn secret_headers(spec: &Spec, rules: &Rules) -> Box<[Box<str>]> {
-    let mut headers = BTreeSet::new();
-    add_secret_headers(spec, rules, &mut headers);
+/// The headers that hold secrets of cohorts: they stop here whatever route they come by.
+pub(super) fn secret_headers(spec: &Spec) -> Box<[Box<str>]> {
+    let cohorts = spec.routes.iter().flat_map(|route| &route.rules.cohorts);
+    let secrets = cohorts.filter_map(|cohort| cohort.secret.as_ref());
+    let headers: BTreeSet<&str> = secrets.map(|secret| secret.header.as_str()).collect();
     headers.into_iter().map(Into::into).collect()
-}
-
-fn add_secret_headers<'s>(spec: &'s Spec, rules: &'s Rules, headers: &mut BTreeSet<&'s str>) {
-    let secrets = rules.cohorts.iter().filter_map(|cohort| cohort.secret.as_ref());
-    headers.extend(secrets.map(|secret| secret.header.as_str()));
-    for other in asked(rules) {
-        add_secret_headers(spec, rules_of(spec, other.flag), headers);
-    }
 }
 
 /// Whether claims matter to `rules`, or to the flags that they ask.

@@ -103,6 +103,7 @@ fn by_file(spec: &Spec) -> Vec<InForce> {
         epoch: 0,
         trial: None,
         enabled: true,
+        aborts: 0,
     };
     spec.routes.iter().map(in_force).collect()
 }
@@ -149,7 +150,6 @@ fn trial(aborted: bool) -> Option<Trial> {
         aborted,
         rotation: None,
         idle: None,
-        aborts: 0,
     })
 }
 
@@ -301,6 +301,7 @@ fn weights_and_epoch_in_force_decide_not_those_of_the_file() {
         epoch: 3,
         trial: trial(false),
         enabled: true,
+        aborts: 0,
     }];
     let next = made.then(&Arc::clone(&made.spec), &in_force);
     let route = &next.routes[0];
@@ -327,6 +328,7 @@ fn an_aborted_canary_gets_nothing_whatever_its_weight() {
             epoch: 1,
             trial: trial(true),
             enabled: true,
+            aborts: 0,
         }];
         let next = made.then(&Arc::clone(&made.spec), &in_force);
         let route = &next.routes[0];

@@ -167,8 +167,15 @@ impl<'a> Draft<'a> {
         standing.answered = false;
         let before = std::mem::replace(&mut standing.state, moved.state);
         if before.phase() != Phase::Aborted && standing.state.phase() == Phase::Aborted {
-            standing.aborts = standing.aborts.wrapping_add(1);
+            let aborts = self
+                .ground
+                .standing
+                .aborts
+                .entry(self.ground.spec.routes[route].name.clone());
+            let aborts = aborts.or_default();
+            *aborts = aborts.wrapping_add(1);
         }
+        let standing = self.ground.rollout_mut(index);
         standing.aborted_in = match (before.phase(), standing.state.phase()) {
             (Phase::Aborted, Phase::Aborted) => standing.aborted_in,
             (Phase::Succeeded, Phase::Aborted) => Some(standing.plan.steps().len()),

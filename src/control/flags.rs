@@ -82,12 +82,8 @@ impl Controller {
     /// A flag as it is in `ground`, which may be one that only might come.
     fn flag_view(&self, ground: &Ground, flag: FlagId) -> FlagView {
         let (key, schedule, route) = ground.flag_in_file(flag);
-        let enabled = ground.is_on(key);
-        let by_hand = ground
-            .standing
-            .switches
-            .get(key)
-            .and_then(|switch| switch.by_hand.as_ref());
+        let enabled = ground.is_on(flag);
+        let by_hand = ground.switch_of(flag).and_then(|switch| switch.by_hand.as_ref());
         let rollout = match flag {
             FlagId::Route(route) => ground.rollout_on(route),
             FlagId::Own(_) => None,

@@ -20,6 +20,7 @@ use crate::compile::{InForce, Trial};
 use crate::config::{Rollout, Route, Spec};
 use crate::name::Name;
 use crate::rollout::{Needs, Phase, State, Verb};
+use crate::route::FlagId;
 
 /// The checked file, and what stands beside it. Every rollout of the file has its standing, and so
 /// has the route of each.
@@ -66,6 +67,7 @@ impl Ground {
             spec: Arc::clone(&spec),
             standing: Standing {
                 frozen: known.frozen.take(),
+                aborts: std::mem::take(&mut known.aborts),
                 ..Standing::default()
             },
             trials: trials.into(),
@@ -257,19 +259,27 @@ impl Ground {
         Some(seen.cloned().unwrap_or(in_file))
     }
 
+    /// How often a rollout was aborted on a route.
+    fn aborts_on(&self, route: usize) -> u32 {
+        let aborts = self.standing.aborts.get(&self.spec.routes[route].name);
+        aborts.copied().unwrap_or(0)
+    }
+
     /// What is in force on each route of the file, in order.
     pub(super) fn in_force(&self) -> Vec<InForce> {
         let on = |route: usize| InForce {
-            enabled: self.is_on(&self.spec.routes[route].rules.flag),
+            enabled: self.is_on(FlagId::Route(route)),
+            aborts: self.aborts_on(route),
             weights: self.in_force_on(route),
             epoch: self.epoch(route),
             trial: self.trials[route].map(|index| self.trial(index)),
         };
-        let own = self.spec.flags.iter().map(|flag| InForce {
+        let own = self.spec.flags.iter().enumerate().map(|(own, flag)| InForce {
             weights: self.flag_weights(flag),
             epoch: 0,
             trial: None,
-            enabled: self.is_on(&flag.rules.flag),
+            enabled: self.is_on(FlagId::Own(own)),
+            aborts: 0,
         });
         (0..self.spec.routes.len()).map(on).chain(own).collect()
     }
@@ -312,7 +322,6 @@ impl Ground {
             rotation: self.rotation(index),
             // What was aborted is shown to nobody.
             idle: idle.filter(|_| !aborted && rollout.preview.is_some()),
-            aborts: self.rollout(index).aborts,
         }
     }
 

@@ -18,13 +18,25 @@ pub(super) struct Standing {
     pub(super) routes: BTreeMap<Name, RouteStanding>,
     /// Every rollout of the file.
     pub(super) rollouts: BTreeMap<Name, RolloutStanding>,
-    /// Flags that are off, that a person switched, or that the file has more to say of than that they are on; by
-    /// their keys. All others are on.
-    pub(super) switches: BTreeMap<Name, Switch>,
+    /// Flags that are off, that a person switched, or that the file has more to say of than that they are on. All
+    /// others are on.
+    pub(super) switches: BTreeMap<Owner, Switch>,
     /// Flags without a route whose weights a person set.
     pub(super) flag_weights: BTreeMap<Name, FlagWeights>,
+    /// How often a rollout was aborted on each route: what was drawn for clients before is void, also when the rollout
+    /// has left the file.
+    pub(super) aborts: BTreeMap<Name, u32>,
     /// Nothing moves forward.
     pub(super) frozen: Option<Freeze>,
+}
+
+/// Whose flag it is. The key that applications call it by may change: what a person switched off stays so.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Owner {
+    /// The route of this name.
+    Route(Name),
+    /// The flag of this name, without a route.
+    Own(Name),
 }
 
 /// Whether one flag is on, and why.
@@ -113,8 +125,6 @@ pub(super) struct RolloutStanding {
     pub(super) commit_ms: Option<u64>,
     /// What the trial has spent of its budget: failures that stable's rate does not explain.
     pub(super) spent: f64,
-    /// How often it was aborted: what was drawn for clients before is void.
-    pub(super) aborts: u32,
 }
 
 /// The variants between which a rollout moves weight, by name, in the direction of its present trial.

@@ -11,7 +11,9 @@ use super::directory::{Directory, StateError};
 use super::standing::Standing;
 use crate::audit::Anchor;
 
-use forms::{StoredFlagWeights, StoredFreeze, StoredRollout, StoredRoute, StoredSwitch, named};
+use forms::{
+    StoredFlagWeights, StoredFreeze, StoredRollout, StoredRoute, StoredSwitch, named, plain, switches, words_of,
+};
 
 /// The version of the form that is written.
 const VERSION: u32 = 3;
@@ -109,6 +111,8 @@ struct StoredState {
     #[serde(default)]
     flag_weights: BTreeMap<String, StoredFlagWeights>,
     #[serde(default)]
+    aborts: BTreeMap<String, u32>,
+    #[serde(default)]
     audit: Option<Anchor>,
 }
 
@@ -136,11 +140,12 @@ pub(super) fn text(saved: &Saved) -> serde_json::Result<Vec<u8>> {
             .map(|(name, standing)| (name.to_string(), StoredRollout::of(standing)))
             .collect(),
         switches: switches
-            .map(|(name, switch)| (name.to_string(), StoredSwitch::of(switch)))
+            .map(|(owner, switch)| (words_of(owner), StoredSwitch::of(switch)))
             .collect(),
         flag_weights: flag_weights
             .map(|(name, weights)| (name.to_string(), StoredFlagWeights::of(weights)))
             .collect(),
+        aborts: plain(&saved.standing.aborts),
         audit: saved.audit.clone(),
     })
 }
@@ -159,8 +164,9 @@ pub(super) fn parse(text: &str) -> Result<Saved, String> {
         standing: Standing {
             routes: named(stored.routes, StoredRoute::into_standing)?,
             rollouts: named(stored.rollouts, StoredRollout::into_standing)?,
-            switches: named(stored.switches, |stored| Ok(stored.into_switch()))?,
+            switches: switches(stored.switches)?,
             flag_weights: named(stored.flag_weights, StoredFlagWeights::into_weights)?,
+            aborts: named(stored.aborts, Ok)?,
             frozen: stored.frozen.map(StoredFreeze::into_freeze),
         },
         audit: stored.audit,

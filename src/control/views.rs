@@ -73,7 +73,7 @@ impl Controller {
                 })
                 .collect(),
             cohorts: self.cohorts(index, now_ms),
-            enabled: ground.is_on(&route.rules.flag),
+            enabled: ground.is_on(FlagId::Route(index)),
             rollout: ground.rollout_on(index).map(|index| {
                 let name = ground.spec.rollouts[index].name.clone();
                 (name, ground.rollout(index).state.phase())

@@ -19,6 +19,8 @@ pub(super) enum Failure<'t> {
     NoSuchFlag,
     /// 400
     BadContext(BadContext),
+    /// 400: more than one call may cost.
+    TooCostly,
     /// 400: without a key chance would decide, and decide otherwise the next time.
     NoKey(&'t KeySource),
 }
@@ -34,6 +36,7 @@ pub(super) fn one(table: &Table, key: &str, body: &[u8], draw: u64, now_s: u64) 
     };
     let mut body = Vec::with_capacity(EVALUATION_BYTES);
     match evaluate(table, id, &context, draw) {
+        _ if context.is_exhausted() => return Failure::TooCostly.answer(Some(key)),
         Ok(decision) => write_evaluation(&mut body, table, id, &decision),
         Err(failure) => return failure.answer(Some(key)),
     }
@@ -58,6 +61,7 @@ pub(super) fn all(table: &Table, call: &Call<'_>, draw: u64, now_s: u64) -> Answ
             body.push(b',');
         }
         match evaluate(table, id, &context, draw) {
+            _ if context.is_exhausted() => return Failure::TooCostly.answer(None),
             Ok(decision) => write_evaluation(&mut body, table, id, &decision),
             Err(failure) => failure.write(&mut body, Some(table.flag(id).key.as_str())),
         }
@@ -141,7 +145,7 @@ impl Failure<'_> {
                 Self::NoSuchPath | Self::NoSuchFlag => 404,
                 Self::WrongMethod => 405,
                 Self::TooLarge => 413,
-                Self::BadContext(_) | Self::NoKey(_) => 400,
+                Self::BadContext(_) | Self::TooCostly | Self::NoKey(_) => 400,
             },
             etag: None,
             body,
@@ -161,7 +165,7 @@ impl Failure<'_> {
             Self::NoSuchPath | Self::WrongMethod | Self::TooLarge => "GENERAL",
             Self::NoSuchFlag => "FLAG_NOT_FOUND",
             Self::BadContext(BadContext::NoJson(_)) => "PARSE_ERROR",
-            Self::BadContext(_) => "INVALID_CONTEXT",
+            Self::BadContext(_) | Self::TooCostly => "INVALID_CONTEXT",
             Self::NoKey(_) => "TARGETING_KEY_MISSING",
         }
     }
@@ -172,6 +176,9 @@ impl Failure<'_> {
             Self::WrongMethod => "this path takes POST".to_owned(),
             Self::TooLarge => format!("the body is larger than {BODY_BYTES_MAX} bytes"),
             Self::NoSuchFlag => "no flag is called so".to_owned(),
+            Self::TooCostly => {
+                "the context has more values than one call may have compared; send fewer, or shorter ones".to_owned()
+            }
             Self::BadContext(bad) => bad.to_string(),
             Self::NoKey(source) => {
                 let place = match source {

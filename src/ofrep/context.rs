@@ -1,10 +1,11 @@
 //! Who an application asks for: the context that it posts, as facts.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use serde_json::{Map, Value as Json};
 
-use crate::route::{Facts, Key, KeySource, Origin};
+use crate::route::{Facts, Key, KeySource, Origin, unquoted};
 use crate::values::{TooMuch, Values};
 
 /// Bytes of a name in a context.
@@ -25,7 +26,31 @@ pub struct Context {
     certificate: Option<Box<str>>,
     host: Option<Box<str>>,
     now_s: u64,
+    /// How much may still be looked at.
+    left: Looks,
 }
+
+/// How much may still be looked at. It says nothing of who asks.
+#[derive(Clone, Debug)]
+struct Looks(Cell<usize>);
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self(Cell::new(LOOKS_MAX))
+    }
+}
+
+impl PartialEq for Looks {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Looks {}
+
+/// What one call may have looked at, a value of up to 64 bytes for one: enough for a context of a few values and the
+/// cohorts of thousands of flags. A list of a thousand values would otherwise cost each flag a thousand times.
+const LOOKS_MAX: usize = 50_000;
 
 /// Why a body holds no context.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +119,21 @@ impl Context {
             host: take_text(&mut context, "host").map(|host| without_port(&host).into()),
             attributes: Values::of(&context).map_err(|too_much| BadContext::TooMuch("the context", too_much))?,
             now_s,
+            left: Looks::default(),
         })
+    }
+
+    /// Whether more was asked of it than one call may cost. What was not looked at is as if it were not there.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.left.0.get() == 0
+    }
+
+    /// Whether a value may be looked at.
+    fn may_look(&self, value: &str) -> bool {
+        let left = self.left.0.get();
+        self.left.0.set(left.saturating_sub(1 + value.len() / 64));
+        left > 0
     }
 
     /// Calls `test` with the values of an attribute until it passes one. What describes a request is one as well
@@ -112,18 +151,35 @@ impl Context {
                 .is_some_and(|client| test(Key::of_address(client).as_bytes())),
             _ => false,
         };
-        known || self.attributes.all(name).any(|value| test(value.as_bytes()))
+        known
+            || self
+                .attributes
+                .all(name)
+                .take_while(|value| self.may_look(value))
+                .any(|value| test(value.as_bytes()))
     }
 }
 
 impl Facts for Context {
     fn any(&self, origin: Origin, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
-        let mut any = |value: &str| test(value.as_bytes());
+        // As a request would bring them: fields without blanks around them, cookies without quotes.
+        let mut any = |value: &str| {
+            let value = value.as_bytes();
+            test(match origin {
+                Origin::Header => value.trim_ascii(),
+                Origin::Cookie => unquoted(value),
+                _ => value,
+            })
+        };
         let described = match origin {
             Origin::Header => {
                 let those = self.headers.all_in_any_case(name);
                 let plain = self.attributes.all_in_any_case(name);
-                return first_there(those, plain).any(&mut any);
+                // Names in any case are found one by one.
+                let passed = (self.headers.len() + self.attributes.len()) / 16;
+                self.left.0.set(self.left.0.get().saturating_sub(passed));
+                let values = first_there(those, plain);
+                return values.take_while(|value| self.may_look(value)).any(&mut any);
             }
             Origin::Cookie => &self.cookies,
             Origin::Query => &self.query,
@@ -131,7 +187,8 @@ impl Facts for Context {
             Origin::ClientCertificate => return self.certificate.as_deref().is_some_and(&mut any),
             Origin::Attribute => return self.any_attribute(name, test),
         };
-        first_there(described.all(name), self.attributes.all(name)).any(&mut any)
+        let values = first_there(described.all(name), self.attributes.all(name));
+        values.take_while(|value| self.may_look(value)).any(&mut any)
     }
 
     /// The place that the key has in a request comes first, then the targeting key, then a plain attribute of that
@@ -146,7 +203,13 @@ impl Facts for Context {
                 of(self.headers.all_in_any_case(name).next()),
                 self.attributes.all_in_any_case(name).next(),
             ),
-            KeySource::Cookie(name) => (of(self.cookies.all(name).next()), plain(name)),
+            KeySource::Cookie(name) => {
+                let cookie = self.cookies.all(name).next();
+                (
+                    cookie.and_then(|cookie| Key::of(unquoted(cookie.as_bytes()))),
+                    plain(name),
+                )
+            }
             KeySource::Query(name) => (of(self.query.all(name).next()), plain(name)),
             KeySource::Claim(name) => (of(self.claims.all(name).next()), plain(name)),
             KeySource::ClientCertificate => (of(self.certificate.as_deref()), None),
@@ -251,6 +314,35 @@ mod tests {
             false
         });
         assert_eq!(seen, expected, "{of} {origin:?} {name}");
+    }
+
+    #[test]
+    fn one_call_may_look_at_so_much() {
+        let many: Vec<String> = (0..VALUES_MAX - 1).map(|n| n.to_string()).collect();
+        let context = context(json!({ "roles": many, "plan": "gold" }));
+        let looks = || context.any(Origin::Attribute, "roles", |_| false);
+        (0..50).for_each(|_| assert!(!looks()));
+        assert!(!context.is_exhausted());
+        assert!(!looks() && context.is_exhausted());
+        assert!(!context.any(Origin::Attribute, "plan", |_| true));
+    }
+
+    #[test]
+    fn fields_and_cookies_are_as_a_request_would_bring_them() {
+        values(
+            json!({"headers": {"X-Plan": " gold "}}),
+            Origin::Header,
+            "x-plan",
+            &["gold"],
+        );
+        values(
+            json!({"cookies": {"uid": "\"alice\""}}),
+            Origin::Cookie,
+            "uid",
+            &["alice"],
+        );
+        let cookie = KeySource::Cookie("uid".to_owned());
+        key(json!({"cookies": {"uid": "\"alice\""}}), &cookie, Some("alice"));
     }
 
     #[track_caller]

@@ -132,6 +132,7 @@ pub(crate) fn by_file(spec: &Spec) -> Vec<InForce> {
         epoch: 0,
         trial: None,
         enabled: true,
+        aborts: 0,
     };
     let routes = spec
         .routes
@@ -153,7 +154,6 @@ pub(crate) fn aborted(rollout: &Name) -> Trial {
         aborted: true,
         rotation: None,
         idle: None,
-        aborts: 1,
     }
 }
 

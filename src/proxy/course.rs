@@ -58,6 +58,7 @@ impl Course {
             let request = Request {
                 head,
                 client: origin,
+                peer_trusted,
                 certificate: client.certificate.as_deref(),
                 claims: claims.as_deref(),
                 now_s,

@@ -30,8 +30,11 @@ pub(super) fn identity(certificate: &[u8]) -> Option<Box<str>> {
         })
     };
     let common = || certificate.subject().iter_common_name().next()?.as_str().ok();
+    // Who may choose such a name must not pass for a URI.
+    let is_uri = uri.is_some();
     let name = uri.or_else(dns).or_else(email).or_else(common)?;
     let is_plain = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    let is_plain = is_plain && (is_uri || !name.contains("://"));
     is_plain.then(|| name.into())
 }
 
@@ -71,6 +74,7 @@ mod tests {
 
     #[test]
     fn names_that_would_confuse_readers_are_none() {
+        check(&[], Some("spiffe://example.com/bot"), None);
         check(&[], Some("alice\0admin"), None);
         check(&[], Some("alice\nadmin"), None);
         check(&[], Some(""), None);

@@ -4,9 +4,10 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::{ClientBody, Frame, Length, Outgoing, Upload};
 use super::fault::Fault;
@@ -18,6 +19,9 @@ use crate::ofrep::{self, BODY_BYTES_MAX, Call};
 
 /// Bodies that one worker may be gathering at once: 64 MiB together. Those that come with their head do not count.
 const GATHERED_MAX: usize = 1024;
+
+/// A body of a few KiB takes no longer on its way.
+const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Where applications ask; a flag's key follows behind a slash.
 const FLAGS: &str = "/ofrep/v1/evaluate/flags";
@@ -95,9 +99,11 @@ impl<'w> Gathering<'w> {
             return Ok(None);
         }
         let mut whole = BytesMut::new();
+        // For the whole of it: who sends a byte now and then must not keep its place from others.
+        let end = Instant::now() + client.settings.body.min(BODY_TIME_MAX);
         loop {
             let next = poll_fn(|cx| body.poll_frame(cx));
-            match timeout(client.settings.body, next).await {
+            match timeout_at(end, next).await {
                 Err(_) => return Err(Fault::ClientBodyTimeout),
                 Ok(None | Some(Ok(Frame::Trailers(_)))) => return Ok(Some(whole.freeze())),
                 Ok(Some(Ok(Frame::Data(data)))) if whole.len() + data.len() > BODY_BYTES_MAX => return Ok(None),

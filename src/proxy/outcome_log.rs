@@ -223,6 +223,7 @@ routes:
             epoch: 0,
             trial: None,
             enabled: true,
+            aborts: 0,
         };
         let table = compile(&Arc::new(spec), &[in_force], 1, &mut Book::new(1), None);
         Arc::clone(&table.routes[0])

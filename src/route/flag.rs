@@ -147,22 +147,28 @@ impl Table {
         if !flag.enabled {
             return decision;
         }
+        // Who has no key where another flag looks for one is drawn there as here, so that who asks again is told the same.
+        let chance = hash.map_or(draw, |hash| u64::from(hash) << 32);
         let mut by_chance = false;
-        if let Some(unmet) = self.unmet(&flag.prerequisites, facts, draw, &mut by_chance) {
+        if let Some(unmet) = self.unmet(&flag.prerequisites, facts, chance, &mut by_chance) {
             return Decision {
                 why: Why::Prerequisite(unmet),
-                by_chance,
+                by_chance: by_chance && hash.is_none(),
                 ..decision
             };
         }
         for (index, cohort) in flag.cohorts.iter().enumerate() {
             let holds = cohort.holds(facts, key.as_ref());
-            if holds && self.unmet(&cohort.prerequisites, facts, draw, &mut by_chance).is_none() {
+            if holds
+                && self
+                    .unmet(&cohort.prerequisites, facts, chance, &mut by_chance)
+                    .is_none()
+            {
                 let is_drawn = hash.is_none() && cohort.divides();
                 return Decision {
                     variant: cohort.variant_of(bucket),
                     why: Why::Cohort(index),
-                    by_chance: by_chance || is_drawn,
+                    by_chance: (by_chance && hash.is_none()) || is_drawn,
                     cookie: flag.cookie(stuck, is_drawn, draw),
                     ..decision
                 };
@@ -172,7 +178,7 @@ impl Table {
         Decision {
             variant: flag.split.variant_of(bucket),
             why: Why::Split,
-            by_chance: by_chance || is_drawn,
+            by_chance: (by_chance && hash.is_none()) || is_drawn,
             cookie: flag.cookie(stuck, is_drawn, draw),
             ..decision
         }

@@ -33,7 +33,7 @@ pub use key::{Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bu
 pub use key_set::{BadKeys, KEY_BYTES_MAX, KEY_FILE_BYTES_MAX, KeySet};
 pub use matcher::{HostMatch, Match, PathMatch, RankKey};
 pub use murmur::murmur3;
-pub use request::Request;
+pub use request::{Request, unquoted};
 pub use split::Split;
 pub use sticky::{Sticky, StickySpec, Stuck};
 pub use table::{AccessLog, Choice, FlagKeys, ListenerSettings, Route, Table, Variant, VoteLimit};

@@ -17,6 +17,9 @@ pub struct Request<'r> {
     pub head: &'r RequestHead,
     /// Rightmost untrusted, with `trustedProxies`.
     pub client: IpAddr,
+    /// Whether the peer is one of `trustedProxies`: of all others `forwarded`, `x-forwarded-*` and `x-serin-*` count for
+    /// nothing.
+    pub peer_trusted: bool,
     /// Who the client's verified certificate says it is.
     pub certificate: Option<&'r str>,
     /// Of a verified token.
@@ -32,10 +35,17 @@ impl<'r> Request<'r> {
         Self {
             head,
             client,
+            peer_trusted: true,
             certificate: None,
             claims: None,
             now_s: 0,
         }
+    }
+
+    /// Whether the header `name` says what the peer may say.
+    fn believes(&self, name: &str) -> bool {
+        let is_ours = || name == "forwarded" || name.starts_with("x-forwarded-") || name.starts_with("x-serin-");
+        self.peer_trusted || !is_ours()
     }
 
     fn cookies(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {
@@ -59,7 +69,7 @@ impl<'r> Request<'r> {
 impl Facts for Request<'_> {
     fn any(&self, origin: Origin, name: &str, mut test: impl FnMut(&[u8]) -> bool) -> bool {
         match origin {
-            Origin::Header => self.head.fields().get_all(name).any(test),
+            Origin::Header => self.believes(name) && self.head.fields().get_all(name).any(test),
             Origin::Cookie => self.cookies(name).any(test),
             Origin::Query => self
                 .parameters(name)
@@ -74,6 +84,7 @@ impl Facts for Request<'_> {
 
     fn key(&self, source: &KeySource) -> Option<Key<'_>> {
         match source {
+            KeySource::Header(name) if !self.believes(name) => None,
             KeySource::Header(name) => Key::of(self.head.fields().get(name)?),
             KeySource::Cookie(name) => Key::of(self.cookies(name).next()?),
             KeySource::Query(name) => Key::of_own(decoded(self.parameters(name).next()?)),
@@ -103,9 +114,13 @@ fn cookies<'f>(fields: impl Iterator<Item = &'f [u8]>, name: &[u8]) -> impl Iter
         .flat_map(|field| field.split(|&byte| byte == b';'))
         .map(name_and_value)
         .filter(move |(other, _)| other.trim_ascii() == name)
-        .map(|(_, value)| {
-            let value = value.trim_ascii();
-            let inner = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
-            inner.unwrap_or(value)
-        })
+        .map(|(_, value)| unquoted(value))
+}
+
+/// The value of a cookie without blanks around it and without the quotes that it may stand in.
+#[must_use]
+pub fn unquoted(value: &[u8]) -> &[u8] {
+    let value = value.trim_ascii();
+    let inner = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+    inner.unwrap_or(value)
 }

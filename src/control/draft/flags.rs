@@ -8,14 +8,14 @@ use crate::route::FlagId;
 
 impl Draft<'_> {
     /// The file's flags meet what stands of them. Where the file says something else than it did when a person
-    /// switched a flag, the file has the last word. What it switches on waits while all is frozen.
+    /// switched a flag, the file has the last word. What it switches on waits while nothing may move forward.
     pub(in crate::control) fn meet_flags(&mut self, known: &mut Standing) {
         let spec = self.ground.spec.clone();
         let routes = (0..spec.routes.len()).map(FlagId::Route);
         for flag in routes.chain((0..spec.flags.len()).map(FlagId::Own)) {
-            let (key, schedule, _) = self.ground.flag_in_file(flag);
-            let key = key.clone();
-            let stored = known.switches.remove(&key);
+            let (_, schedule, _) = self.ground.flag_in_file(flag);
+            let owner = self.ground.owner(flag);
+            let stored = known.switches.remove(&owner);
             let was_on = stored.as_ref().map(|switch| switch.on);
             let is_same = stored.as_ref().is_some_and(|switch| switch.declared == schedule);
             let by_hand = stored.filter(|_| is_same);
@@ -25,11 +25,11 @@ impl Draft<'_> {
                 on: was_on.unwrap_or(true),
             };
             let wants = switch.wants(self.now_ms);
-            let waits = wants && !switch.on && self.ground.standing.frozen.is_some();
+            let waits = wants && !switch.on && self.ground.shut_for(flag, self.now_ms).is_some();
             switch.on = wants && !waits;
             let on = switch.on;
             if !switch.is_plain() {
-                self.ground.standing.switches.insert(key, switch);
+                self.ground.standing.switches.insert(owner, switch);
             }
             if was_on.is_some_and(|was| was != on) {
                 let why = if is_same {
@@ -40,41 +40,55 @@ impl Draft<'_> {
                 self.tell_switch(flag, [!on, on], why);
             }
         }
+        if self.ground.standing.frozen.is_some() {
+            // Nobody switches a flag on by taking it out of the file and putting it back.
+            let gone = std::mem::take(&mut known.switches);
+            let off = gone.into_iter().filter(|(_, switch)| !switch.on);
+            self.ground.standing.switches.extend(off);
+        }
         for (own, flag) in spec.flags.iter().enumerate() {
             let file = declared(&flag.variants);
             match known.flag_weights.remove(&flag.name) {
-                Some(by_hand) if by_hand.declared == file => {
+                Some(by_hand) if by_hand.declared == file && !self.may_not_divide(own, &by_hand) => {
                     self.ground.standing.flag_weights.insert(flag.name.clone(), by_hand);
                 }
                 Some(by_hand) => {
                     let from = in_words(&flag.variants, &in_file_order(&flag.variants, &by_hand.weights));
-                    self.tell_flag_weights(own, from, "changed in the file");
+                    let why = match by_hand.declared == file {
+                        true => "a route of the file asks this flag, and requests have no key that could divide them",
+                        false => "changed in the file",
+                    };
+                    self.tell_flag_weights(own, from, why);
                 }
                 None => {}
             }
         }
     }
 
+    /// Whether weights by hand divide a flag that a route asks by now.
+    fn may_not_divide(&self, own: usize, by_hand: &FlagWeights) -> bool {
+        let divides = by_hand.weights.values().filter(|&&weight| weight > 0).count() > 1;
+        divides && self.ground.leaning_on(own).is_some()
+    }
+
     /// A person's word: it stands until the file says something else.
     pub(in crate::control) fn switch_by_hand(&mut self, flag: FlagId, said: SwitchedByHand) {
-        let (key, declared, _) = self.ground.flag_in_file(flag);
-        let (key, on) = (key.clone(), said.enabled);
-        let was = self.ground.is_on(&key);
+        let (_, declared, _) = self.ground.flag_in_file(flag);
+        let (owner, on, was) = (self.ground.owner(flag), said.enabled, self.ground.is_on(flag));
         let switch = Switch {
             declared,
             by_hand: Some(said),
             on: was,
         };
-        self.ground.standing.switches.insert(key, switch);
+        self.ground.standing.switches.insert(owner, switch);
         self.put_switch(flag, on, "by hand");
     }
 
     /// A flag is on from now on, or off; it is told, also where it was so before.
     pub(in crate::control) fn put_switch(&mut self, flag: FlagId, on: bool, why: &str) {
-        let (key, ..) = self.ground.flag_in_file(flag);
-        let key = key.clone();
-        let was = self.ground.is_on(&key);
-        if let Some(switch) = self.ground.standing.switches.get_mut(&key) {
+        let was = self.ground.is_on(flag);
+        let owner = self.ground.owner(flag);
+        if let Some(switch) = self.ground.standing.switches.get_mut(&owner) {
             switch.on = on;
         }
         self.tell_switch(flag, [was, on], why);

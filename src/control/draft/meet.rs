@@ -34,7 +34,6 @@ impl Draft<'_> {
             approvals: Vec::new(),
             commit_ms: None,
             spent: 0.0,
-            aborts: 0,
         };
         let name = rollout.name.clone();
         self.ground.standing.rollouts.insert(name, standing);

@@ -93,7 +93,7 @@ impl Ground {
     /// Whether the canary gets no request whatever its weight: its flag is off, or held by another.
     fn gets_nobody(&self, rollout: usize) -> bool {
         let flag = FlagId::Route(self.spec.rollouts[rollout].route);
-        !self.is_on(&self.rules(flag).flag) || self.held_by(flag).is_some()
+        !self.is_on(flag) || self.held_by(flag).is_some()
     }
 
     /// Why the rollout cannot move forward at `now_ms`; `None`: it can.

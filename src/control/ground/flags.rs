@@ -3,7 +3,7 @@
 use super::{Changed, Ground};
 use crate::config::{self, Route, Rules};
 use crate::control::draft::{Draft, Wish};
-use crate::control::standing::{FlagWeights, Freeze, SwitchedByHand};
+use crate::control::standing::{FlagWeights, Freeze, Owner, Switch, SwitchedByHand};
 use crate::control::weights::{by_name, declared, in_file_order};
 use crate::name::Name;
 use crate::rollout::{Phase, Refused, Schedule};
@@ -11,9 +11,37 @@ use crate::route::{CohortSpec, FlagId, Prerequisite};
 use crate::share::{MILLION, shares};
 
 impl Ground {
-    /// Whether the flag with this key is on.
-    pub(in crate::control) fn is_on(&self, flag: &Name) -> bool {
-        self.standing.switches.get(flag).is_none_or(|switch| switch.on)
+    /// Whether a flag is on.
+    pub(in crate::control) fn is_on(&self, flag: FlagId) -> bool {
+        self.switch_of(flag).is_none_or(|switch| switch.on)
+    }
+
+    /// What there is to remember of a flag's switch.
+    pub(in crate::control) fn switch_of(&self, flag: FlagId) -> Option<&Switch> {
+        // Most have none, and are not named for it.
+        let switches = Some(&self.standing.switches).filter(|switches| !switches.is_empty())?;
+        switches.get(&self.owner(flag))
+    }
+
+    /// Whose flag it is.
+    pub(in crate::control) fn owner(&self, flag: FlagId) -> Owner {
+        match flag {
+            FlagId::Route(route) => Owner::Route(self.spec.routes[route].name.clone()),
+            FlagId::Own(own) => Owner::Own(self.spec.flags[own].name.clone()),
+        }
+    }
+
+    fn owned_by(&self, owner: &Owner) -> Option<FlagId> {
+        match owner {
+            Owner::Route(name) => {
+                let mut routes = self.spec.routes.iter();
+                routes.position(|route| route.name == *name).map(FlagId::Route)
+            }
+            Owner::Own(name) => {
+                let mut flags = self.spec.flags.iter();
+                flags.position(|flag| flag.name == *name).map(FlagId::Own)
+            }
+        }
     }
 
     /// The variant of those whom a flag is not for: never an aborted canary.
@@ -34,7 +62,7 @@ impl Ground {
     pub(in crate::control) fn held_by(&self, flag: FlagId) -> Option<&Name> {
         let unmet = |asked: &&Prerequisite| {
             let other = self.rules(asked.flag);
-            if !self.is_on(&other.flag) || self.held_by(asked.flag).is_some() {
+            if !self.is_on(asked.flag) || self.held_by(asked.flag).is_some() {
                 return self.default_of(asked.flag) != asked.variant;
             }
             let weights = match asked.flag {
@@ -52,7 +80,7 @@ impl Ground {
     /// Why a flag gives everybody the default variant, whatever its weights; `None`: it does not.
     pub(in crate::control) fn gives_default(&self, flag: FlagId) -> Option<String> {
         let key = &self.rules(flag).flag;
-        if !self.is_on(key) {
+        if !self.is_on(flag) {
             return Some(format!("flag {key} is off"));
         }
         let held_by = self.held_by(flag)?;
@@ -143,7 +171,7 @@ impl Ground {
             switches.filter(move |(_, switch)| switch.on != on && switch.wants(now_ms) == on)
         };
         let of = |on: bool| -> Vec<FlagId> {
-            let due = is_due(on).filter_map(|(key, _)| self.flag_named(key.as_str()));
+            let due = is_due(on).filter_map(|(owner, _)| self.owned_by(owner));
             due.filter(|&flag| !on || self.shut_for(flag, now_ms).is_none())
                 .collect()
         };
@@ -200,7 +228,7 @@ impl Ground {
     }
 
     /// A route that asks the flag without a route at `own`, be it by way of other such flags.
-    fn leaning_on(&self, own: usize) -> Option<&Name> {
+    pub(in crate::control) fn leaning_on(&self, own: usize) -> Option<&Name> {
         let asks = |rules: &Rules, reached: &[bool]| {
             let in_cohorts = rules.cohorts.iter().flat_map(|cohort| &cohort.prerequisites);
             let mut all = rules.prerequisites.iter().chain(in_cohorts);
@@ -223,13 +251,9 @@ impl Ground {
     pub(super) fn switched_off_in(&self, next: &Self) -> Vec<FlagId> {
         let routes = (0..next.spec.routes.len()).map(FlagId::Route);
         let all = routes.chain((0..next.spec.flags.len()).map(FlagId::Own));
-        let was_plain =
-            |key: &Name| !self.standing.switches.contains_key(key) && self.flag_named(key.as_str()).is_some();
-        all.filter(|&flag| {
-            let (key, ..) = next.flag_in_file(flag);
-            !next.is_on(key) && was_plain(key)
-        })
-        .collect()
+        let was_plain = |owner: &Owner| !self.standing.switches.contains_key(owner) && self.owned_by(owner).is_some();
+        all.filter(|&flag| !next.is_on(flag) && was_plain(&next.owner(flag)))
+            .collect()
     }
 
     /// What the file says of a flag's switch, and the route whose split it is.
@@ -247,7 +271,7 @@ impl Ground {
     }
 
     /// Why a flag may not be switched on.
-    fn shut_for(&self, flag: FlagId, now_ms: u64) -> Option<String> {
+    pub(in crate::control) fn shut_for(&self, flag: FlagId, now_ms: u64) -> Option<String> {
         let rollout = match flag {
             FlagId::Route(route) => self.rollout_on(route),
             FlagId::Own(_) => None,

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::standing::{FlagWeights, Freeze, Pair, RolloutStanding, RouteStanding, Switch, SwitchedByHand};
+use crate::control::standing::{
+    FlagWeights, Freeze, Owner, Pair, RolloutStanding, RouteStanding, Switch, SwitchedByHand,
+};
 use crate::name::Name;
 use crate::rollout::{Approval, Needs, Parts, Phase, Plan, Schedule, State, Step};
 
@@ -57,8 +59,6 @@ pub(super) struct StoredRollout {
     commit_ms: Option<u64>,
     #[serde(default)]
     spent: f64,
-    #[serde(default)]
-    aborts: u32,
     plan: Vec<StoredStep>,
     #[serde(default)]
     marks: Vec<String>,
@@ -266,7 +266,6 @@ impl StoredRollout {
             approvals: standing.approvals.iter().map(StoredApproval::of).collect(),
             commit_ms: standing.commit_ms,
             spent: standing.spent,
-            aborts: standing.aborts,
             marks: standing.marks.to_vec(),
             plan: steps
                 .map(|step| StoredStep {
@@ -316,9 +315,30 @@ impl StoredRollout {
             } else {
                 0.0
             },
-            aborts: self.aborts,
         })
     }
+}
+
+/// `routes/checkout`, or `flags/dark-mode`: no name has a slash.
+pub(super) fn words_of(owner: &Owner) -> String {
+    match owner {
+        Owner::Route(name) => format!("routes/{name}"),
+        Owner::Own(name) => format!("flags/{name}"),
+    }
+}
+
+/// Switches under their owners.
+pub(super) fn switches(stored: BTreeMap<String, StoredSwitch>) -> Result<BTreeMap<Owner, Switch>, String> {
+    let entries = stored.into_iter().map(|(words, switch)| {
+        let name = |text: &str| Name::new(text).map_err(|error| error.to_string());
+        let owner = match words.split_once('/') {
+            Some(("routes", route)) => Owner::Route(name(route)?),
+            Some(("flags", flag)) => Owner::Own(name(flag)?),
+            _ => return Err(format!("{words:?} is no flag's owner")),
+        };
+        Ok((owner, switch.into_switch()))
+    });
+    entries.collect()
 }
 
 /// The same under plain texts.

@@ -4,7 +4,7 @@ use super::{ALICE, Story, file};
 use crate::config::{Flag, FlagVariant, Rules, Spec};
 use crate::control::fixture::{name, spec};
 use crate::control::ground::Ground;
-use crate::rollout::{Phase, Schedule, Verb};
+use crate::rollout::{Phase, Schedule, Verb, Window};
 use crate::route::{FlagId, Prerequisite};
 
 /// The flag of the first route, which has the rollout.
@@ -177,13 +177,13 @@ fn an_abort_works_while_the_flag_is_off_and_to_switch_it_on_revives_nobody() {
 
 #[test]
 fn each_abort_voids_what_was_drawn_for_clients() {
-    let aborts = |story: &Story| story.ground.in_force()[0].trial.as_ref().map(|trial| trial.aborts);
+    let aborts = |story: &Story| story.ground.in_force()[0].aborts;
     let story = file().command(Verb::Start);
-    assert_eq!(aborts(&story), Some(0));
+    assert_eq!(aborts(&story), 0);
     let story = story.command(Verb::Abort);
-    assert_eq!(aborts(&story), Some(1));
+    assert_eq!(aborts(&story), 1);
     let story = story.restart(|_| {}).command(Verb::Retry);
-    assert_eq!(aborts(&story), Some(1));
+    assert_eq!(aborts(&story), 1);
 }
 
 #[test]
@@ -297,4 +297,52 @@ fn it_is_told_why_a_flag_was_switched() {
     let story = story.serves(ROUTE, false).freeze(false).at(1_000).serves(ROUTE, true);
     let reason = &story.happenings.last().unwrap().reason;
     assert!(reason.contains("nothing is frozen any more"), "{reason}");
+}
+
+#[test]
+fn another_key_or_another_reload_switches_nothing_on() {
+    let renamed = |spec: &mut Spec| spec.routes[0].rules.flag = name("newer");
+    let story = file().switch(ROUTE, false).reload(renamed).serves(ROUTE, false);
+    story.restart(|_| {}).serves(ROUTE, false);
+}
+
+#[test]
+fn a_flag_that_was_off_does_not_come_back_by_leaving_the_file_while_all_is_frozen() {
+    let story = Story::begin(spec(with_flag)).switch(OWN, false).freeze(true);
+    let story = story
+        .reload(|spec| spec.flags.clear())
+        .restart(|_| {})
+        .reload(with_flag);
+    story.serves(OWN, false);
+}
+
+#[test]
+fn a_file_switches_nothing_on_outside_of_the_window() {
+    let shut = |spec: &mut Spec| {
+        scheduled(Some(100), None)(spec);
+        // The epoch was a Thursday.
+        spec.rollouts[0].window = Some(Window::new(&["mon".to_owned()], "09:00", "17:00", "UTC").unwrap());
+    };
+    let story = Story::begin(spec(shut)).at(200).serves(ROUTE, false);
+    let story = story.cannot_be_switched_on(ROUTE, "outside of its window");
+    let story = story.reload(|spec| spec.routes[1].timeout *= 2).serves(ROUTE, false);
+    story.restart(|_| {}).serves(ROUTE, false);
+}
+
+#[test]
+fn weights_by_hand_give_way_to_a_route_that_asks() {
+    let mut story = Story::begin(spec(with_flag));
+    let changed = story.ground.set_flag_weights(0, &[1, 1], ALICE, story.now_ms).unwrap();
+    story.take(changed);
+    let story = story.reload(|spec| spec.routes[1].rules.prerequisites = vec![Prerequisite { flag: OWN, variant: 0 }]);
+    assert_eq!(story.ground.in_force().last().unwrap().weights, [100, 0]);
+    story.told("weights", "file", "off=1 on=1", "off=100 on=0");
+}
+
+#[test]
+fn what_was_drawn_before_an_abort_stays_void_when_the_rollout_leaves_the_file() {
+    let story = file().command(Verb::Start).command(Verb::Abort);
+    let gone = story.reload(|spec| spec.rollouts.clear());
+    assert_eq!(gone.ground.in_force()[0].aborts, 1);
+    assert_eq!(gone.restart(|_| {}).ground.in_force()[0].aborts, 1);
 }

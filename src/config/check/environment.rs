@@ -14,10 +14,12 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) {
         return;
     }
     if let Some(near) = named.into_iter().find(|near| is_slip(&served.0, near)) {
+        // Shown although a variable may hold it: it is all but the name that stands in the file.
         let message = format!(
-            "is an environment that no flag speaks of; did you mean `{near}`? If not, name it in an `environments`, too"
+            "is {:?}, of which no flag speaks; did you mean `{near}`? If not, name it in an `environments`, too",
+            served.0
         );
-        reader.refuse_text(file.environment.at, &message);
+        reader.refuse(file.environment.at, message);
     }
 }
 

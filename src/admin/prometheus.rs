@@ -8,8 +8,8 @@ use prometheus::{Registry, TextEncoder};
 
 use super::process::Process;
 use crate::analysis::VerdictKind;
-use crate::control::{IssuerView, MetricsView, VariantMetrics};
-use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RejectReason, Track};
+use crate::control::{MetricsView, VariantMetrics};
+use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RejectReason, TokenRefusal, Track};
 use crate::name::Name;
 use crate::rollout::Phase;
 
@@ -63,7 +63,7 @@ impl Collector for Scrape {
         let mut families = requests(&self.view.variants);
         families.extend(cohorts(&self.view.cohorts));
         families.extend(rollouts(&self.view));
-        families.extend(issuers(&self.view.issuers));
+        families.extend(issuers(self));
         families.extend(connections(self));
         families.extend(process(&Process::read()));
         families
@@ -221,7 +221,8 @@ fn rollouts(view: &MetricsView) -> Vec<MetricFamily> {
 }
 
 /// Families of those whose tokens are believed.
-fn issuers(views: &[IssuerView]) -> Vec<MetricFamily> {
+fn issuers(scrape: &Scrape) -> Vec<MetricFamily> {
+    let views = &scrape.view.issuers;
     let mut keys = Family::gauge("serin_jwks_keys", "Keys of an issuer that can verify tokens now.");
     let mut last = Family::gauge(
         "serin_jwks_last_success_timestamp_seconds",
@@ -234,7 +235,18 @@ fn issuers(views: &[IssuerView]) -> Vec<MetricFamily> {
             last.push(&[issuer], float(at_ms) / 1000.0);
         }
     }
-    [keys, last].map(Family::done).into()
+    let mut refused = Family::counter(
+        "serin_jwt_refused_total",
+        "Tokens of requests to routes that go by claims, which were not believed.",
+    );
+    for why in TokenRefusal::ALL {
+        let tokens = scrape.cells.iter().map(|cells| cells.refused_tokens(why)).sum();
+        // Without issuers nobody's token is looked at.
+        if tokens > 0 || !views.is_empty() {
+            refused.push(&[("reason", why.as_str())], float(tokens));
+        }
+    }
+    [keys, last, refused].map(Family::done).into()
 }
 
 /// Families of sockets and refusals.
@@ -487,6 +499,8 @@ mod tests {
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
             r#"serin_jwks_keys{issuer="https://id.example.com"} 2"#,
             r#"serin_jwks_last_success_timestamp_seconds{issuer="https://id.example.com"} 1795262413.042"#,
+            r#"serin_jwt_refused_total{reason="expired"} 0"#,
+            r#"serin_jwt_refused_total{reason="unknown_key"} 0"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="idle"} 3"#,
             r#"serin_upstream_connections{backend="checkout-v2",state="active"} 1"#,
             r#"serin_endpoint_healthy{backend="checkout-v2",endpoint="10.0.2.10:8080"} 1"#,

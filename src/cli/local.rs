@@ -43,11 +43,12 @@ pub fn convert(files: &[PathBuf], console: &mut Console<'_>) -> Exit {
         }
     };
     let name = file.display().to_string();
-    console.say(&format!(
-        "# From flagd: {}, {}.",
-        name.escape_debug(),
-        count(converted.count, "flag")
-    ));
+    let all = count(converted.of, "flag");
+    let flags = match converted.count {
+        some if some < converted.of => format!("{some} of {all}"),
+        _ => all,
+    };
+    console.say(&format!("# From flagd: {}, {flags}.", name.escape_debug()));
     console.say(converted.flags.trim_end());
     for gap in &converted.gaps {
         console.complain(&gap.to_string());
@@ -92,13 +93,18 @@ pub(super) fn load(file: &Path) -> Result<Spec, String> {
 }
 
 fn inventory(spec: &Spec) -> String {
-    [
+    let mut parts = vec![
         count(spec.listeners.len(), "listener"),
         count(spec.backends.len(), "backend"),
         count(spec.routes.len(), "route"),
         count(spec.rollouts.len(), "rollout"),
-    ]
-    .join(", ")
+    ];
+    let of_routes = spec.routes.iter().filter(|route| route.rules.listed).count();
+    match of_routes + spec.flags.len() {
+        0 => {}
+        flags => parts.push(count(flags, "flag")),
+    }
+    parts.join(", ")
 }
 
 /// `1 problem`, `2 problems`.
@@ -208,6 +214,8 @@ routes: [{ name: all, split: { variants: [{ name: stable, backend: a, weight: 1 
         );
         let (exit, out, err) = ended(&both);
         assert_eq!(exit, Exit::Failed);
+        let first = format!("# From flagd: {}, 1 of 2 flags.\n", path.display());
+        assert!(out.starts_with(&first), "{out}");
         assert!(out.contains("- name: x\n") && out.contains("# y: left out"), "{out}");
         assert!(
             err.starts_with("y: targeting: the variant is what `max` computes; "),

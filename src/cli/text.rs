@@ -477,10 +477,14 @@ pub(super) fn problem(problem: &Value) -> String {
 }
 
 fn field_error(error: &Value) -> String {
-    let place = error["place"]
-        .as_str()
-        .map_or(String::new(), |place| format!("{place} "));
-    format!("{place}{}: {}", one_line(&error["field"]), one_line(&error["detail"]))
+    let parts = [&error["place"], &error["field"]].into_iter();
+    // A problem of a whole file has no field, one of a body no place.
+    let parts = parts.filter(|part| part.as_str().is_some_and(|text| !text.is_empty()));
+    let at: Vec<String> = parts.map(one_line).collect();
+    match at.is_empty() {
+        true => one_line(&error["detail"]),
+        false => format!("{}: {}", at.join(" "), one_line(&error["detail"])),
+    }
 }
 
 /// `2 of 3 (25 %)`: people count from 1.

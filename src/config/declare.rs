@@ -4,7 +4,8 @@
 use serde_json::{Value as Json, json};
 
 /// A mapping with known keys: a struct of [`Slot`]s, and its [`Written`]. Keys of the format that
-/// later versions fill are named, so that they are refused as such.
+/// later versions fill are named, so that they are refused as such; so are keys that belong elsewhere, each with the
+/// key that it was probably meant to be here and what to do.
 macro_rules! record {
     (
         $(#[doc = $doc:literal])+
@@ -12,6 +13,7 @@ macro_rules! record {
             $( $(#[doc = $field_doc:literal])+ $need:ident $key:literal $field:ident: $type:ty, )*
         }
         later [$($later:literal),*]
+        $(elsewhere [$([$($misplaced:literal),+] $meant:literal $instead:literal),+ $(,)?])?
     ) => {
         $(#[doc = $doc])+
         #[derive(Debug)]
@@ -23,11 +25,14 @@ macro_rules! record {
             const FIELDS: &[Field] = &[
                 $( Field { key: $key, required: record!(@ $need), doc: concat!($($field_doc),+) } ),*
             ];
+            const ELSEWHERE: &[crate::config::read::Elsewhere] = &[
+                $($( crate::config::read::Elsewhere { keys: &[$($misplaced),+], meant: $meant, instead: $instead } ),+)?
+            ];
         }
 
         impl Written for $name {
             fn read(at: NodeId, reader: &mut Reader<'_>) -> Option<Self> {
-                let keys = reader.keys(at, Self::FIELDS, &[$($later),*])?;
+                let keys = reader.keys(at, Self::FIELDS, &[$($later),*], Self::ELSEWHERE)?;
                 let mut fields = Self::FIELDS.iter();
                 Some(Self {
                     $( $field: reader.slot(&keys, fields.next().expect("as many as fields")), )*

@@ -113,6 +113,15 @@ pub(super) struct Field {
     pub(super) doc: &'static str,
 }
 
+/// Keys that people write in a record to which they do not belong.
+pub(super) struct Elsewhere {
+    pub(super) keys: &'static [&'static str],
+    /// The key of the record that comes nearest: it is not taken for left out.
+    pub(super) meant: &'static str,
+    /// What to do.
+    pub(super) instead: &'static str,
+}
+
 impl<'t> Reader<'t> {
     /// A reader of `tree`.
     pub(super) fn new(tree: &'t Tree, report: &'t mut Report) -> Self {
@@ -145,8 +154,14 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// The keys of the mapping at `at`, unknown ones and those of later versions reported.
-    pub(super) fn keys(&mut self, at: NodeId, known: &[Field], later: &[&str]) -> Option<Keys<'t>> {
+    /// The keys of the mapping at `at`; unknown ones, those of later versions and those of elsewhere are reported.
+    pub(super) fn keys(
+        &mut self,
+        at: NodeId,
+        known: &[Field],
+        later: &[&str],
+        elsewhere: &[Elsewhere],
+    ) -> Option<Keys<'t>> {
         let tree = self.tree;
         let Value::Map(entries) = &tree.get(at).value else {
             self.refuse_kind(at, "a mapping of keys to values");
@@ -159,6 +174,9 @@ impl<'t> Reader<'t> {
             }
             let message = if later.contains(&entry.key.as_str()) {
                 "is not supported yet; leave it out".into()
+            } else if let Some(place) = elsewhere.iter().find(|place| place.keys.contains(&entry.key.as_str())) {
+                meant.push(place.meant);
+                place.instead.into()
             } else if entry.key == "<<" {
                 meant.extend(known.iter().map(|field| field.key));
                 "merge keys are not supported; write the keys out".into()

@@ -182,7 +182,12 @@ fn read_state(root: &Root<'_>, reader: &mut Reader<'_>) -> Option<bool> {
     match root.node.get("state") {
         Some(Node::Text(state)) if state == "ENABLED" => Some(true),
         Some(Node::Text(state)) if state == "DISABLED" => {
-            reader.default_variant(&path)?;
+            let default = reader.default_variant(&path)?;
+            let why = format!(
+                "is DISABLED, so applications use the default in their code; here they get the value of {:?}",
+                reader.variants[default]
+            );
+            let _: Option<()> = reader.say(&path, why, "make `defaultVariant` the one that means off");
             Some(false)
         }
         _ => reader.say(&path, "is neither ENABLED nor DISABLED", "write one of them"),

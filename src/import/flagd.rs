@@ -16,8 +16,10 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 pub struct Converted {
     /// The section `flags:` of a configuration, in YAML.
     pub flags: String,
-    /// How many flags stand there.
+    /// How many flags stand there,
     pub count: usize,
+    /// and how many the file has.
+    pub of: usize,
     /// What was not converted; the flags of which nothing stands there are among it. Empty: everything was.
     pub gaps: Vec<Gap>,
 }
@@ -72,6 +74,7 @@ pub fn from_flagd(text: &[u8]) -> Result<Converted, BadFile> {
     Ok(Converted {
         flags: write::flags(&flags),
         count: flags.iter().filter(|(_, flag)| flag.is_some()).count(),
+        of: flags.len(),
         gaps,
     })
 }

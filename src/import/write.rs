@@ -45,8 +45,9 @@ fn write_flag(out: &mut String, flag: &Flag) {
     if !flag.enabled {
         line(
             out,
-            "  enabled: false                       # the default variant for all",
+            "  # flagd lets applications use the default in their code; here all get defaultVariant: is it the one that means off?",
         );
+        line(out, "  enabled: false");
     }
     for (key, time) in [("enableAt", flag.times.enable_at), ("disableAt", flag.times.disable_at)] {
         if let Some(time) = time {

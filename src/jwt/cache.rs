@@ -78,6 +78,8 @@ struct RefusedEntry {
     until_s: u64,
     /// Whose it claimed to be, and the generation of their keys. `None`: nobody's that we know.
     by: Option<(usize, u32)>,
+    /// `None`: nothing was refused here so far.
+    why: Option<Refused>,
 }
 
 impl Default for Cache {
@@ -103,13 +105,15 @@ impl Cache {
         }
     }
 
-    /// What the token of a request says, of the first issuer whose good token it carries. `None`: it carries none.
-    pub fn claims(&mut self, asked: &Asked<'_>) -> Option<Rc<Values>> {
+    /// What the token of a request says, of the first issuer whose good token it carries. `None`: it carries none; then
+    /// `tell` hears of each token that it does carry why that is not believed, remembered or not.
+    pub fn claims(&mut self, asked: &Asked<'_>, mut tell: impl FnMut(Refused)) -> Option<Rc<Values>> {
         if !Arc::ptr_eq(&self.issuers, asked.issuers) {
             self.meet(asked.issuers);
         }
         // Issuers that share a place share its token, which is looked up once.
         let mut last: (&[u8], Option<usize>) = (&[], None);
+        let mut is_misplaced = false;
         for issuer in &**asked.issuers {
             let Some(token) = find(issuer.spec(), asked.head) else {
                 continue;
@@ -117,13 +121,19 @@ impl Cache {
             let at = if std::ptr::eq(token, last.0) {
                 last.1
             } else {
-                self.believed(token, asked)
+                self.believed(token, asked).map_err(&mut tell).ok()
             };
             last = (token, at);
-            let entry = at.and_then(|at| self.entries[at].as_ref());
-            if let Some(entry) = entry.filter(|entry| Arc::ptr_eq(&entry.issuer, issuer)) {
+            let Some(entry) = at.and_then(|at| self.entries[at].as_ref()) else {
+                continue;
+            };
+            if Arc::ptr_eq(&entry.issuer, issuer) {
                 return Some(Rc::clone(&entry.claims));
             }
+            is_misplaced = true;
+        }
+        if is_misplaced {
+            tell(Refused::Issuer);
         }
         None
     }
@@ -141,9 +151,9 @@ impl Cache {
     }
 
     /// The entry of `token`, if it is to be believed now.
-    fn believed(&mut self, token: &[u8], asked: &Asked<'_>) -> Option<usize> {
+    fn believed(&mut self, token: &[u8], asked: &Asked<'_>) -> Result<usize, Refused> {
         if token.len() > TOKEN_BYTES_MAX {
-            return None;
+            return Err(Refused::Large);
         }
         let hash = self.hasher.hash_one(token);
         let entries = &mut self.entries;
@@ -155,38 +165,41 @@ impl Cache {
                 && entry.generation == entry.issuer.generation()
             {
                 entry.used = true;
-                return Some(at);
+                return Ok(at);
             }
             self.remove(at);
         }
-        if self.was_refused(hash, asked.now_s) {
-            return None;
+        if let Some(why) = self.known_refusal(hash, asked.now_s) {
+            return Err(why);
         }
         match self.verify(hash, token, asked) {
-            Ok(entry) => Some(self.insert(entry, asked.now_s)),
-            Err(No::Remember(by)) => {
+            Ok(entry) => Ok(self.insert(entry, asked.now_s)),
+            Err(No::Remember(why, by)) => {
                 self.refused[slot(hash)] = RefusedEntry {
                     hash,
                     until_s: asked.now_s.saturating_add(REFUSED_FOR_S),
                     by,
+                    why: Some(why),
                 };
-                None
+                Err(why)
             }
-            Err(No::AskAgain) => None,
+            Err(No::AskAgain) => Err(Refused::Flood),
         }
     }
 
-    fn was_refused(&self, hash: u64, now_s: u64) -> bool {
+    /// Why the token with this hash was refused lately, if that still holds.
+    fn known_refusal(&self, hash: u64, now_s: u64) -> Option<Refused> {
         let refused = &self.refused[slot(hash)];
         let same_keys = |(by, generation): (usize, u32)| self.issuers[by].generation() == generation;
-        refused.hash == hash && now_s < refused.until_s && refused.by.is_none_or(same_keys)
+        let holds = refused.hash == hash && now_s < refused.until_s && refused.by.is_none_or(same_keys);
+        refused.why.filter(|_| holds)
     }
 
     fn verify(&mut self, hash: u64, token: &[u8], asked: &Asked<'_>) -> Result<Entry, No> {
-        let unverified = Unverified::read(token).map_err(|_| No::Remember(None))?;
+        let unverified = Unverified::read(token).map_err(|why| No::Remember(why, None))?;
         let mut issuers = self.issuers.iter();
         let by = issuers.position(|issuer| unverified.issuer() == Some(&issuer.spec().issuer));
-        let by = by.ok_or(No::Remember(None))?;
+        let by = by.ok_or(No::Remember(Refused::Issuer, None))?;
         let issuer = &self.issuers[by];
         // Before the keys: should they change in between, this is looked at again.
         let generation = issuer.generation();
@@ -209,7 +222,7 @@ impl Cache {
                     Refused::Signature => self.budget.spend(asked.client, &self.hasher),
                     _ => {}
                 }
-                Err(No::Remember(Some((by, generation))))
+                Err(No::Remember(why, Some((by, generation))))
             }
         }
     }
@@ -263,7 +276,7 @@ impl Cache {
 /// Why there is no entry.
 enum No {
     /// The token is no good, and will not be soon.
-    Remember(Option<(usize, u32)>),
+    Remember(Refused, Option<(usize, u32)>),
     /// It was not looked at.
     AskAgain,
 }
@@ -307,7 +320,7 @@ mod tests {
     use super::{Asked, BYTES_MAX, Cache, Issuer, REFUSED_FOR_S, TOKENS_MAX};
     use crate::head::{HeadBuilder, Method, RequestHead, Version};
     use crate::jwt::fixture::{NOW_S, Signer, claims, spec};
-    use crate::jwt::{IssuerSpec, KeysAt};
+    use crate::jwt::{IssuerSpec, KeysAt, Refused};
 
     const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
@@ -326,22 +339,31 @@ mod tests {
         cache: Cache,
         issuers: Arc<[Arc<Issuer>]>,
         now_s: u64,
+        /// What was told of the last token.
+        told: Vec<Refused>,
     }
 
     impl Stage {
         fn of(issuers: Arc<[Arc<Issuer>]>) -> Self {
             let cache = Cache::new();
             let now_s = NOW_S;
-            Self { cache, issuers, now_s }
+            Self {
+                cache,
+                issuers,
+                now_s,
+                told: Vec::new(),
+            }
         }
 
         fn ask(&mut self, token: &str) -> Option<String> {
-            let claims = self.cache.claims(&Asked {
+            self.told.clear();
+            let asked = Asked {
                 issuers: &self.issuers,
                 head: &head(token),
                 client: CLIENT,
                 now_s: self.now_s,
-            })?;
+            };
+            let claims = self.cache.claims(&asked, |why| self.told.push(why))?;
             claims.all("sub").next().map(str::to_owned)
         }
 
@@ -395,8 +417,10 @@ mod tests {
         let token = signer.token(&late);
         let mut stage = Stage::of(issuers([(spec(), signer)]));
         assert_eq!(stage.ask(&token), None);
+        assert_eq!(stage.told, [Refused::NotYet]);
         stage.now_s += 1;
         assert_eq!(stage.ask(&token), None, "remembered");
+        assert_eq!(stage.told, [Refused::NotYet]);
         stage.now_s += REFUSED_FOR_S;
         assert_eq!(stage.ask(&token).as_deref(), Some("alice"));
 
@@ -404,8 +428,10 @@ mod tests {
         let token = other.token(&claims());
         let mut stage = Stage::of(issuers([(spec(), one)]));
         assert_eq!(stage.ask(&token), None);
+        assert_eq!(stage.told, [Refused::Signature]);
         stage.issuers = issuers([(spec(), other)]);
         assert_eq!(stage.ask(&token).as_deref(), Some("alice"));
+        assert_eq!(stage.told, []);
     }
 
     #[test]
@@ -420,7 +446,9 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(stage.ask(&tokens[0]).as_deref(), Some("alice"));
             assert_eq!(stage.ask(&tokens[1]).as_deref(), Some("bob"));
+            assert_eq!(stage.told, []);
             assert_eq!(stage.ask(&tokens[2]), None);
+            assert_eq!(stage.told, [Refused::Algorithm], "once, though two issuers look there");
         }
     }
 
@@ -434,8 +462,10 @@ mod tests {
         theirs["iss"] = json!(other.issuer);
         let token = two.token(&theirs);
         let mut stage = Stage::of(issuers([(spec(), one), (other, two)]));
-        assert_eq!(stage.ask(&token), None);
-        assert_eq!(stage.ask(&token), None);
+        for _ in 0..2 {
+            assert_eq!(stage.ask(&token), None);
+            assert_eq!(stage.told, [Refused::Issuer]);
+        }
     }
 
     #[test]
@@ -494,6 +524,7 @@ mod tests {
         }
         assert!(stage.ask(&known).is_some());
         assert_eq!(stage.ask(&new), None, "this client has spent its share");
+        assert_eq!(stage.told, [Refused::Flood]);
         stage.now_s += 1;
         assert!(stage.ask(&new).is_some());
     }

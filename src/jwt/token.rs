@@ -69,6 +69,8 @@ pub enum Refused {
     UnknownKey,
     #[error("it was not signed by the key that it names")]
     Signature,
+    #[error("it was not looked at: too many bad signatures came in this second")]
+    Flood,
 }
 
 impl<'t> Unverified<'t> {

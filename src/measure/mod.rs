@@ -9,7 +9,7 @@ mod window;
 
 pub use histogram::{Histogram, LatencyHistogram};
 pub use outcome::{CodeClass, FailureStatuses, Outcome, Track};
-pub use proxy_cells::{ProxyCells, RejectReason};
+pub use proxy_cells::{ProxyCells, RejectReason, TokenRefusal};
 pub use recorder::{AT_P90, AT_P99, Cell, LIMITS, NO_LIMIT, PATIENCE, Recorder, RecorderKey};
 pub use snapshot::{Counts, Snapshot};
 pub use window::Window;

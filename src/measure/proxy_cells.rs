@@ -1,4 +1,4 @@
-//! Counters of one worker that belong to no route: connections, refusals, panics.
+//! Counters of one worker that belong to no route: connections, refusals, tokens, panics.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -74,6 +74,68 @@ impl RejectReason {
     }
 }
 
+/// Why a token (JWT) was not believed. The label values of `serin_jwt_refused_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRefusal {
+    /// It has ended.
+    Expired,
+    /// It begins later.
+    NotYet,
+    /// It has no end.
+    NoExpiry,
+    /// It is for others.
+    Audience,
+    /// It is by nobody whose tokens are believed where it stands.
+    Issuer,
+    /// Its signature is not that of the key.
+    Signature,
+    /// The issuer has no such key, as far as is known.
+    UnknownKey,
+    /// It is signed in a way that is not verified, or that is not the key's.
+    Algorithm,
+    /// It was made for another purpose.
+    Type,
+    /// It is no token, or one that goes beyond the bounds.
+    Malformed,
+    /// Too many bad signatures came before it.
+    Unchecked,
+}
+
+impl TokenRefusal {
+    /// All, in the order of their counters.
+    pub const ALL: [Self; 11] = [
+        Self::Expired,
+        Self::NotYet,
+        Self::NoExpiry,
+        Self::Audience,
+        Self::Issuer,
+        Self::Signature,
+        Self::UnknownKey,
+        Self::Algorithm,
+        Self::Type,
+        Self::Malformed,
+        Self::Unchecked,
+    ];
+
+    /// The label's value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotYet => "not_yet",
+            Self::NoExpiry => "no_expiry",
+            Self::Audience => "audience",
+            Self::Issuer => "issuer",
+            Self::Signature => "signature",
+            Self::UnknownKey => "unknown_key",
+            Self::Algorithm => "algorithm",
+            Self::Type => "type",
+            Self::Malformed => "malformed",
+            Self::Unchecked => "unchecked",
+        }
+    }
+}
+
 /// One worker's counters. That worker alone writes.
 #[derive(Debug)]
 #[repr(align(128))]
@@ -82,6 +144,7 @@ pub struct ProxyCells {
     connections: Box<[AtomicI64]>,
     /// Calls for flags, by the class of their answer.
     flag_calls: [AtomicU64; CodeClass::ALL.len()],
+    tokens: [AtomicU64; TokenRefusal::ALL.len()],
 }
 
 impl ProxyCells {
@@ -92,6 +155,7 @@ impl ProxyCells {
             rejected: Default::default(),
             connections: (0..listeners).map(|_| AtomicI64::new(0)).collect(),
             flag_calls: Default::default(),
+            tokens: Default::default(),
         }
     }
 
@@ -105,6 +169,18 @@ impl ProxyCells {
     #[must_use]
     pub fn rejected(&self, reason: RejectReason) -> u64 {
         self.rejected[reason as usize].load(Ordering::Relaxed)
+    }
+
+    /// One more request whose token was not believed.
+    pub fn refuse_token(&self, why: TokenRefusal) {
+        let counter = &self.tokens[why as usize];
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Tokens of requests that were not believed so far, for `why`.
+    #[must_use]
+    pub fn refused_tokens(&self, why: TokenRefusal) -> u64 {
+        self.tokens[why as usize].load(Ordering::Relaxed)
     }
 
     /// An application's call for flags was answered so.
@@ -146,6 +222,19 @@ mod tests {
         for (index, reason) in RejectReason::ALL.into_iter().enumerate() {
             assert_eq!(cells.rejected(reason), index as u64 + 1);
             assert!(labels.insert(reason.as_str()));
+        }
+    }
+
+    #[test]
+    fn tokens_are_counted_by_why_they_are_not_believed() {
+        let cells = ProxyCells::new(0);
+        let mut labels = std::collections::HashSet::new();
+        for (index, why) in TokenRefusal::ALL.into_iter().enumerate() {
+            (0..=index).for_each(|_| cells.refuse_token(why));
+        }
+        for (index, why) in TokenRefusal::ALL.into_iter().enumerate() {
+            assert_eq!(cells.refused_tokens(why), index as u64 + 1);
+            assert!(labels.insert(why.as_str()));
         }
     }
 

@@ -16,9 +16,9 @@ use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
-use crate::jwt;
+use crate::jwt::{self, Refused};
 use crate::live::{Live, Reader};
-use crate::measure::{ProxyCells, RejectReason};
+use crate::measure::{ProxyCells, RejectReason, TokenRefusal};
 use crate::values::Values;
 
 /// How far the process is on its way out, for all workers to see.
@@ -178,9 +178,10 @@ impl Worker {
         self.random.borrow_mut().u64(..)
     }
 
-    /// What the token of a request says, once it is verified.
+    /// What the token of a request says, once it is verified. One that is not believed is counted.
     pub(super) fn claims(&self, asked: &jwt::Asked<'_>) -> Option<Rc<Values>> {
-        self.tokens.borrow_mut().claims(asked)
+        let count = |why| self.cells().refuse_token(refusal(why));
+        self.tokens.borrow_mut().claims(asked, count)
     }
 
     /// How many workers there are.
@@ -327,6 +328,29 @@ impl Worker {
                 }
             }
         }
+    }
+}
+
+/// How a refusal is counted.
+const fn refusal(why: Refused) -> TokenRefusal {
+    match why {
+        Refused::Ended => TokenRefusal::Expired,
+        Refused::NotYet => TokenRefusal::NotYet,
+        Refused::NoEnd => TokenRefusal::NoExpiry,
+        Refused::Audience => TokenRefusal::Audience,
+        Refused::Issuer => TokenRefusal::Issuer,
+        Refused::Signature => TokenRefusal::Signature,
+        Refused::UnknownKey => TokenRefusal::UnknownKey,
+        Refused::Algorithm => TokenRefusal::Algorithm,
+        Refused::Kind => TokenRefusal::Type,
+        Refused::Flood => TokenRefusal::Unchecked,
+        Refused::Large
+        | Refused::Form
+        | Refused::Header
+        | Refused::Critical
+        | Refused::Claims
+        | Refused::TooMuch(_)
+        | Refused::TooLong => TokenRefusal::Malformed,
     }
 }
 

@@ -34,6 +34,9 @@ pub enum BadKeys {
     /// Nothing at all: most often a file that is being written.
     #[error("the file is empty; write a comment, `# nobody`, if that is meant")]
     Empty,
+    /// As in a table or a list of texts; a user's key has none.
+    #[error("line {0}: the key stands in quotes, which would belong to it; leave them out")]
+    Quoted(usize),
     /// Longer than [`KEY_BYTES_MAX`].
     #[error("line {0}: the key has more than {KEY_BYTES_MAX} bytes")]
     LongKey(usize),
@@ -60,7 +63,7 @@ impl KeySet {
             Some(b'\n') => {}
             Some(_) => return Err(BadKeys::Unfinished(text.split(|&byte| byte == b'\n').count())),
         }
-        Self::of_text(text)
+        Self::of_text(text, is_quoted)
     }
 
     /// These keys; those that are empty or hold a line break belong to nobody.
@@ -73,10 +76,10 @@ impl KeySet {
             text.extend_from_slice(key.as_bytes());
             text.push(b'\n');
         }
-        Self::of_text(text)
+        Self::of_text(text, |_| false)
     }
 
-    fn of_text(text: Vec<u8>) -> Result<Self, BadKeys> {
+    fn of_text(text: Vec<u8>, is_slip: impl Fn(&[u8]) -> bool) -> Result<Self, BadKeys> {
         let text: Box<[u8]> = text.into();
         let mut set = Self {
             digest: digest(&SHA256, &text)
@@ -97,6 +100,9 @@ impl KeySet {
             }
             if key.len() > KEY_BYTES_MAX {
                 return Err(BadKeys::LongKey(line));
+            }
+            if is_slip(key) {
+                return Err(BadKeys::Quoted(line));
             }
             let hash = set.hasher.hash_one(key);
             let (text, hasher) = (&set.text, &set.hasher);
@@ -141,6 +147,11 @@ impl KeySet {
     pub fn bytes(&self) -> usize {
         self.text.len() + self.starts.allocation_size()
     }
+}
+
+/// Whether `key` stands between two quotes of one kind.
+fn is_quoted(key: &[u8]) -> bool {
+    matches!(key, [first @ (b'"' | b'\''), .., last] if first == last)
 }
 
 /// The key that begins at `start`.
@@ -201,6 +212,21 @@ mod tests {
             bad(&format!("a\n{}\n", "x".repeat(KEY_BYTES_MAX + 1))),
             BadKeys::LongKey(2)
         );
+    }
+
+    #[test]
+    fn keys_of_a_file_stand_without_quotes() {
+        let bad = |text: &str| KeySet::parse(text.into()).unwrap_err();
+        assert_eq!(bad("alice\n \"bob\" \r\n"), BadKeys::Quoted(2));
+        assert_eq!(bad("'bob'\n"), BadKeys::Quoted(1));
+        assert_eq!(bad("\"\"\n"), BadKeys::Quoted(1));
+        check(
+            "\"\n\"bob'\no'neill\nbob\"\n",
+            &["\"", "\"bob'", "o'neill", "bob\""],
+            &["bob"],
+        );
+        // Where a configuration says so itself, its own quotes are around them already.
+        assert!(KeySet::of(["\"bob\""]).unwrap().contains(b"\"bob\""));
     }
 
     #[test]

@@ -151,6 +151,23 @@ fn tokens_by_another_library_count_when_they_are_good_and_else_not_at_all() {
             site.check(what, token, expected);
         }
     }
+    let metrics = Metrics::of(&site.serin);
+    for (reason, times) in [
+        ("expired", 2.0),
+        ("no_expiry", 2.0),
+        ("not_yet", 2.0),
+        ("audience", 2.0),
+        ("issuer", 2.0),
+        ("algorithm", 4.0),
+        ("signature", 2.0),
+        ("unknown_key", 4.0),
+        ("malformed", 2.0),
+        ("type", 2.0),
+        ("unchecked", 0.0),
+    ] {
+        let refused = metrics.sum("serin_jwt_refused_total", &[("reason", reason)]);
+        assert!((refused - times).abs() < 0.5, "{reason}: {refused}");
+    }
     assert_eq!(site.variant("cookie", &format!("id={}", tokens[0])), "canary");
     for (name, value) in [
         ("authorization", tokens[0].as_str()),

@@ -240,7 +240,8 @@ fn a_status_tells_what_is_wrong() {
         "configFile": "serin.yaml", "environment": "prod", "workers": 2,
         "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": false}],
         "lastReload": {"ok": false, "at": "2026-11-21T12:00:13.042Z", "problems": [
-            {"field": "routes.checkout.split", "detail": "adds up to 0", "place": "serin.yaml:3:5"}]},
+            {"field": "routes.checkout.split", "detail": "adds up to 0", "place": "serin.yaml:3:5"},
+            {"field": "", "detail": "line 6: is cut off", "place": "people/staff.txt"}]},
         "rollouts": [{"name": "checkout", "phase": "idle"}], "kept": ["checkout: stable=1"],
         "stateProblem": "disk full"});
     check(
@@ -251,6 +252,7 @@ fn a_status_tells_what_is_wrong() {
             "workers        2",
             "configuration  serin.yaml, REFUSED at 2026-11-21T12:00:13.042Z",
             "  serin.yaml:3:5 routes.checkout.split: adds up to 0",
+            "  people/staff.txt: line 6: is cut off",
             "environment    prod",
             "state          CANNOT BE WRITTEN: disk full",
             "kept           checkout: stable=1",

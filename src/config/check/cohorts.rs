@@ -70,11 +70,7 @@ pub(super) fn of_split(
         };
         let mut checked = check(common, owner, whole, reader)?;
         if written.internal.value == Some(true) && !keeps_outsiders_out(&checked, owner) {
-            reader.refuse(
-                slot.at,
-                "is internal, and outsiders could meet its conditions; give it secret, clientIps, claims or \
-                 clientCertificates, none of them `not: true`",
-            );
+            reader.refuse(slot.at, why_outsiders_come_in(&checked));
         }
         checked.spec.evidence = written.evidence.known_or(false)?;
         written.internal.known_or(false)?;
@@ -374,6 +370,20 @@ fn keeps_outsiders_out(cohort: &Checked, owner: Owner<'_>) -> bool {
         });
     let by_range = !spec.networks.is_empty() && spec.networks.iter().all(|(_, bits)| *bits > 0);
     by_identity || by_key || by_range || spec.secret.is_some()
+}
+
+/// For a cohort that is internal and keeps nobody out.
+fn why_outsiders_come_in(cohort: &Checked) -> String {
+    let mut networks = cohort.spec.networks.iter();
+    match networks.find(|(_, bits)| *bits == 0) {
+        Some((address, _)) => format!(
+            "is internal, and the range {address}/0 of its clientIps holds everybody; give the ranges of insiders, \
+             such as 10.0.0.0/8, or add secret, claims or clientCertificates"
+        ),
+        None => "is internal, and outsiders could meet its conditions; give it secret, clientIps, claims or \
+                 clientCertificates, none of them `not: true`"
+            .to_owned(),
+    }
 }
 
 /// Headers that applications go by.

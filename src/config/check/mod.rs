@@ -7,6 +7,7 @@ mod batches;
 mod channels;
 mod cohorts;
 mod conditions;
+mod environment;
 mod flags;
 mod gates;
 mod issuers;
@@ -79,6 +80,7 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
     let routes = routes::check(file, &backend_names, &mut whole, reader);
     let flags = flags::check(file, &mut whole, reader);
     prerequisites::check(&whole, reader);
+    environment::check(file, reader);
     let rollouts = rollouts::check(file, routes.as_deref(), reader);
     if let (Some(rollouts), Some(routes)) = (&rollouts, &routes) {
         preview::check_hosts(file, rollouts, routes, reader);

@@ -98,6 +98,10 @@ record! {
         optional "fractional" fractional: Fields<Name, Weight>,
     }
     later []
+    elsewhere [
+        ["headers", "cookies", "query", "claims", "clientCertificates"] "attributes"
+            "does not stand here: it is for the cohorts of routes; write `attributes`, which applications send",
+    ]
 }
 
 record! {

@@ -184,6 +184,11 @@ record! {
         optional "evidence" evidence: bool,
     }
     later []
+    elsewhere [
+        ["attributes"] "headers"
+            "does not stand here: a request has no attributes, and they are for the cohorts of `flags`; write headers, \
+             cookies, query or claims",
+    ]
 }
 
 record! {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub(super) use self::flag::{Evaluation, Flag, Flags};
+pub(super) use self::flag::{Beside, Evaluation, Flag, Flags};
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{

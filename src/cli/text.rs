@@ -418,8 +418,7 @@ pub(super) fn evaluation(evaluation: &Value) -> String {
     for cohort in items(&evaluation["cohorts"]) {
         let outcome = match (&cohort["matched"], &cohort["unmet"]) {
             (Value::Bool(true), _) => "matches".to_owned(),
-            (_, Value::Null) => "a condition does not hold".to_owned(),
-            (_, unmet) => asked_flag(unmet),
+            (_, unmet) => one_line(unmet),
         };
         text.push_str(&format!("\ncohort    {}: {outcome}", word(&cohort["name"])));
     }

@@ -1,5 +1,7 @@
 //! The JSON shapes of flags.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -7,6 +9,7 @@ use super::{RolloutPhase, rfc3339};
 use crate::control::{ByHandView, FlagVariantView, FlagView};
 use crate::name::Name;
 use crate::ofrep::{self, Explanation, Outcome};
+use crate::route::Why;
 
 /// `GET /v1/flags`
 #[derive(Debug, Serialize)]
@@ -82,7 +85,7 @@ pub(in crate::admin) struct Evaluation<'a> {
     by_chance: bool,
     /// The flags that were asked.
     prerequisites: Vec<Asked<'a>>,
-    /// The cohorts that were tried, in order.
+    /// The cohorts that were tried, in order, and those that an abort left out among them.
     cohorts: Vec<Tried<'a>>,
 }
 
@@ -97,8 +100,19 @@ struct Asked<'a> {
 struct Tried<'a> {
     name: &'a str,
     matched: bool,
-    /// The prerequisite that kept it from matching; `null`: it matched, or one of its conditions does not hold.
-    unmet: Option<Asked<'a>>,
+    /// The first thing that kept it from matching, in words; `null`: it matched.
+    unmet: Option<String>,
+}
+
+/// What is known of a flag beside the table that serves.
+#[derive(Debug, Default)]
+pub(in crate::admin) struct Beside {
+    /// The cohorts of the file, in order, where an abort left some of them out of the table.
+    pub(in crate::admin) cohorts: Vec<Name>,
+    /// What that abort was, in words.
+    pub(in crate::admin) aborted: String,
+    /// The texts that the file shows to everybody who may read it.
+    pub(in crate::admin) public: HashSet<String>,
 }
 
 impl<'a> From<&'a FlagView> for Flag<'a> {
@@ -149,7 +163,12 @@ impl<'a> From<&'a FlagVariantView> for FlagVariant<'a> {
 
 impl<'a> Evaluation<'a> {
     /// What the flag that is called `key` answers, in a table of this generation.
-    pub(in crate::admin) fn new(key: &'a str, generation: u64, explanation: &'a Explanation<'a>) -> Self {
+    pub(in crate::admin) fn new(
+        key: &'a str,
+        generation: u64,
+        explanation: &'a Explanation<'a>,
+        beside: &'a Beside,
+    ) -> Self {
         Self {
             key,
             route: explanation.route.map(Name::as_str),
@@ -167,7 +186,7 @@ impl<'a> Evaluation<'a> {
             bucket: explanation.decision.bucket,
             by_chance: explanation.decision.by_chance,
             prerequisites: explanation.prerequisites.iter().map(Asked::from).collect(),
-            cohorts: explanation.cohorts.iter().map(Tried::from).collect(),
+            cohorts: tried(explanation, beside),
         }
     }
 }
@@ -182,15 +201,31 @@ impl<'a> From<&ofrep::Asked<'a>> for Asked<'a> {
     }
 }
 
-impl<'a> From<&ofrep::Tried<'a>> for Tried<'a> {
-    fn from(tried: &ofrep::Tried<'a>) -> Self {
-        Self {
-            name: tried.name.as_str(),
-            matched: tried.outcome == Outcome::Matched,
-            unmet: match &tried.outcome {
-                Outcome::Unmet(asked) => Some(Asked::from(asked)),
-                Outcome::Matched | Outcome::NotMet => None,
-            },
+/// The cohorts that were tried, each behind those that stood in front of it in the file and were left out.
+fn tried<'a>(explanation: &Explanation<'a>, beside: &'a Beside) -> Vec<Tried<'a>> {
+    let mut written = beside.cohorts.iter();
+    let left_out = |name: &'a Name| Tried {
+        name: name.as_str(),
+        matched: false,
+        unmet: Some(beside.aborted.clone()),
+    };
+    let mut list = Vec::new();
+    for one in &explanation.cohorts {
+        // Previews do not stand among the cohorts of the file.
+        if beside.cohorts.contains(one.name) {
+            list.extend(written.by_ref().take_while(|name| *name != one.name).map(left_out));
         }
+        list.push(Tried {
+            name: one.name.as_str(),
+            matched: one.outcome == Outcome::Matched,
+            unmet: match &one.outcome {
+                Outcome::Unmet(unmet) => Some(unmet.in_words(|text| beside.public.contains(text))),
+                Outcome::Matched => None,
+            },
+        });
     }
+    if explanation.decision.why == Why::Split {
+        list.extend(written.map(left_out));
+    }
+    list
 }

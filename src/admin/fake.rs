@@ -303,6 +303,7 @@ pub(crate) fn route(generation: u64) -> RouteView {
             variant("canary", 10, 0.1, busy),
         ],
         rollout: Some((name("checkout"), Phase::Progressing)),
+        enabled: true,
         cohorts: vec![CohortView {
             name: name("beta"),
             variants: vec![(name("canary"), busy)],
@@ -332,6 +333,8 @@ pub(crate) fn flag(generation: u64, enabled: bool) -> FlagView {
             reason: "two\nlines".to_owned(),
             at_ms: 1_795_262_413_042,
         }),
+        prerequisites: Vec::new(),
+        held_by: None,
         default: name("off"),
         variants: vec![variant("off", false, 90, 0.9), variant("on", true, 10, 0.1)],
         cohorts: vec![name("staff")],

@@ -10,9 +10,7 @@ use super::view::{ByHandView, FlagVariantView, FlagView};
 use super::weights::check_posted;
 use crate::config::Rules;
 use crate::name::Name;
-use crate::rollout::Phase;
 use crate::route::FlagId;
-use crate::share::{MILLION, shares};
 
 /// What somebody asks of a flag's switch.
 #[derive(Clone, Copy, Debug)]
@@ -95,20 +93,21 @@ impl Controller {
             FlagId::Own(_) => None,
         };
         let (rules, weights, names) = parts(ground, flag);
-        let pair = rollout.map(|rollout| ground.pair(rollout));
-        let aborted = rollout.filter(|&rollout| ground.rollout(rollout).state.phase() == Phase::Aborted);
-        let canary = aborted.and(pair).map(|(_, to)| to);
-        let default = rules.default.filter(|&default| Some(default) != canary);
-        let default = default.or(pair.map(|(from, _)| from)).unwrap_or(0);
-        let shares = shares(&weights).unwrap_or_default();
+        let default = ground.default_of(flag);
+        let shares = ground.shares(flag);
+        let name_of = |asked: FlagId, variant: usize| match asked {
+            FlagId::Route(route) => ground.spec.routes[route].variants[variant].name.clone(),
+            FlagId::Own(own) => ground.spec.flags[own].variants[variant].name.clone(),
+        };
+        let prerequisites = rules.prerequisites.iter().map(|asked| {
+            let other = ground.rules(asked.flag).flag.clone();
+            (other, name_of(asked.flag, asked.variant))
+        });
         let variants = names.iter().enumerate().map(|(at, (name, value))| FlagVariantView {
             name: (*name).clone(),
             value: value.cloned(),
             weight: weights[at],
-            share: match enabled {
-                true => f64::from(shares.get(at).copied().unwrap_or(0)) / f64::from(MILLION),
-                false => f64::from(u8::from(at == default)),
-            },
+            share: shares[at],
         });
         FlagView {
             key: key.clone(),
@@ -122,6 +121,8 @@ impl Controller {
                 reason: said.reason.clone(),
                 at_ms: said.at_ms,
             }),
+            prerequisites: prerequisites.collect(),
+            held_by: ground.held_by(flag).cloned(),
             default: names[default].0.clone(),
             variants: variants.collect(),
             cohorts: rules.cohorts.iter().map(|cohort| cohort.name.clone()).collect(),

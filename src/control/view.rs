@@ -117,6 +117,8 @@ pub struct RouteView {
     pub variants: Vec<VariantView>,
     /// The rollout on it, if any, and its phase.
     pub rollout: Option<(Name, Phase)>,
+    /// Whether its flag is on; while it is off everybody gets the default variant.
+    pub enabled: bool,
     /// Those whom cohorts placed, in the order of the cohorts.
     pub cohorts: Vec<CohortView>,
 }
@@ -145,6 +147,10 @@ pub struct FlagView {
     pub schedule: Schedule,
     /// What a person said of that since.
     pub by_hand: Option<ByHandView>,
+    /// Other flags that must answer so, else everybody gets the default: flag and variant.
+    pub prerequisites: Vec<(Name, Name)>,
+    /// The one of them that cannot be met now: everybody gets the default.
+    pub held_by: Option<Name>,
     /// The variant of those whom it is not for.
     pub default: Name,
     /// In file order.

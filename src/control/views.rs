@@ -11,8 +11,8 @@ use super::view::{
 };
 use crate::config::Strategy;
 use crate::rollout::{Errand, Needs, Step};
-use crate::route::Endpoint;
-use crate::share::{MILLION, shares};
+use crate::route::{Endpoint, FlagId};
+use crate::share::MILLION;
 
 impl Controller {
     pub(super) fn status(&self) -> StatusView {
@@ -52,7 +52,7 @@ impl Controller {
     pub(super) fn route(&self, ground: &Ground, index: usize) -> RouteView {
         let route = &ground.spec.routes[index];
         let weights = ground.in_force_on(index);
-        let parts = share_of(&weights);
+        let parts = ground.shares(FlagId::Route(index));
         let served = &self.publisher.table().routes[index].variants;
         let variants = route.variants.iter().zip(&**served).zip(weights).zip(parts);
         let now_ms = self.clock_ms();
@@ -73,6 +73,7 @@ impl Controller {
                 })
                 .collect(),
             cohorts: self.cohorts(index, now_ms),
+            enabled: ground.is_on(&route.rules.flag),
             rollout: ground.rollout_on(index).map(|index| {
                 let name = ground.spec.rollouts[index].name.clone();
                 (name, ground.rollout(index).state.phase())
@@ -139,7 +140,7 @@ impl Controller {
             bake_seconds: step
                 .and_then(|step| steps.get(step))
                 .map_or(0.0, |step| step.least_time().as_secs_f64()),
-            share: share_of(&self.ground.in_force_on(rollout.route))[to],
+            share: self.ground.shares(FlagId::Route(rollout.route))[to],
             verdict: self.court.verdict(&rollout.name).cloned(),
             reason: match self.saver.problem() {
                 Some(problem) if step.is_some() => format!("{}; held: {problem}", standing.reason),
@@ -203,11 +204,11 @@ impl Controller {
     #[allow(clippy::cast_precision_loss)] // milliseconds of this age of the world
     pub(super) fn metrics(&self) -> MetricsView {
         let table = self.publisher.table();
-        let variants = table.routes.iter().flat_map(|route| {
-            let variants = route.variants.iter().enumerate();
-            variants.map(|(index, variant)| VariantMetrics {
+        let variants = table.routes.iter().enumerate().flat_map(|(at, route)| {
+            let variants = route.variants.iter().zip(self.ground.shares(FlagId::Route(at)));
+            variants.map(|(variant, share)| VariantMetrics {
                 recorder: Arc::clone(&variant.recorder),
-                share: fraction(route.flag.split.share_ppm(index)),
+                share,
                 drained: variant.curfew.as_ref().map(|curfew| curfew.ended()),
             })
         });
@@ -258,12 +259,6 @@ fn endpoint_view(endpoint: &Endpoint) -> EndpointView {
         connections: endpoint.connections(),
         idle: endpoint.idle(),
     }
-}
-
-/// Parts of the whole, 0 to 1.
-fn share_of(weights: &[u32]) -> Vec<f64> {
-    let parts = shares(weights).expect("the weights in force add up to more than 0");
-    parts.into_iter().map(fraction).collect()
 }
 
 fn fraction(ppm: u32) -> f64 {

@@ -37,7 +37,7 @@ pub enum BadKeys {
     /// Longer than [`KEY_BYTES_MAX`].
     #[error("line {0}: the key has more than {KEY_BYTES_MAX} bytes")]
     LongKey(usize),
-    /// More than [`KEYS_MAX`].
+    /// More than a million.
     #[error("line {0}: there are more than {KEYS_MAX} keys")]
     Many(usize),
     /// More than [`KEY_FILE_BYTES_MAX`].

@@ -17,7 +17,8 @@ impl Draft<'_> {
             let key = key.clone();
             let stored = known.switches.remove(&key);
             let was_on = stored.as_ref().map(|switch| switch.on);
-            let by_hand = stored.filter(|switch| switch.declared == schedule);
+            let is_same = stored.as_ref().is_some_and(|switch| switch.declared == schedule);
+            let by_hand = stored.filter(|_| is_same);
             let mut switch = Switch {
                 declared: schedule,
                 by_hand: by_hand.and_then(|switch| switch.by_hand),
@@ -31,7 +32,12 @@ impl Draft<'_> {
                 self.ground.standing.switches.insert(key, switch);
             }
             if was_on.is_some_and(|was| was != on) {
-                self.tell_switch(flag, [!on, on], "the file and the clock say so");
+                let why = if is_same {
+                    "its schedule says so"
+                } else {
+                    "the file says so"
+                };
+                self.tell_switch(flag, [!on, on], why);
             }
         }
         for (own, flag) in spec.flags.iter().enumerate() {

@@ -10,6 +10,7 @@ use crate::control::standing::{Freeze, RolloutStanding};
 use crate::control::view::Afterwards;
 use crate::control::weights::declared;
 use crate::rollout::{Errand, Needs, Phase, Smoke, SmokeCheck, State, Step, Tick};
+use crate::route::FlagId;
 use crate::share::MILLION;
 
 /// The former stable is asked this often, and has so long to answer.
@@ -86,14 +87,19 @@ impl Ground {
     pub(in crate::control) fn is_held(&self, rollout: usize, now_ms: u64) -> bool {
         let window = self.spec.rollouts[rollout].window.as_ref();
         let is_shut = window.is_some_and(|window| !window.is_open(now_ms));
-        self.standing.frozen.is_some() || is_shut || !self.is_on(self.flag_of(rollout))
+        self.standing.frozen.is_some() || is_shut || self.gets_nobody(rollout)
+    }
+
+    /// Whether the canary gets no request whatever its weight: its flag is off, or held by another.
+    fn gets_nobody(&self, rollout: usize) -> bool {
+        let flag = FlagId::Route(self.spec.rollouts[rollout].route);
+        !self.is_on(&self.rules(flag).flag) || self.held_by(flag).is_some()
     }
 
     /// Why the rollout cannot move forward at `now_ms`; `None`: it can.
     pub(in crate::control) fn held(&self, rollout: usize, now_ms: u64) -> Option<String> {
-        let flag = self.flag_of(rollout);
-        let off = (!self.is_on(flag)).then(|| format!("flag {flag} is off"));
-        self.shut(rollout, now_ms).or(off)
+        let flag = FlagId::Route(self.spec.rollouts[rollout].route);
+        self.shut(rollout, now_ms).or_else(|| self.gives_default(flag))
     }
 
     /// Why nobody may give the canary more at `now_ms`, be its flag on or off; `None`: it may get more.
@@ -239,7 +245,12 @@ impl Ground {
         let tick = Tick {
             plan: &standing.plan,
             verdict,
-            elapsed,
+            // While nobody sees the canary no time is bake time.
+            elapsed: if self.gets_nobody(rollout) {
+                Duration::ZERO
+            } else {
+                elapsed
+            },
             patience,
             observe,
             held: self.is_held(rollout, now_ms),

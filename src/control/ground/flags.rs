@@ -6,8 +6,9 @@ use crate::control::draft::{Draft, Wish};
 use crate::control::standing::{FlagWeights, Freeze, SwitchedByHand};
 use crate::control::weights::{by_name, declared, in_file_order};
 use crate::name::Name;
-use crate::rollout::{Refused, Schedule};
-use crate::route::FlagId;
+use crate::rollout::{Phase, Refused, Schedule};
+use crate::route::{CohortSpec, FlagId, Prerequisite};
+use crate::share::{MILLION, shares};
 
 impl Ground {
     /// Whether the flag with this key is on.
@@ -15,9 +16,77 @@ impl Ground {
         self.standing.switches.get(flag).is_none_or(|switch| switch.on)
     }
 
-    /// The key of the flag that a rollout moves the weights of.
-    pub(in crate::control) fn flag_of(&self, rollout: usize) -> &Name {
-        &self.spec.routes[self.spec.rollouts[rollout].route].rules.flag
+    /// The variant of those whom a flag is not for: never an aborted canary.
+    pub(in crate::control) fn default_of(&self, flag: FlagId) -> usize {
+        let rollout = match flag {
+            FlagId::Route(route) => self.rollout_on(route),
+            FlagId::Own(_) => None,
+        };
+        let pair = rollout.map(|rollout| self.pair(rollout));
+        let is_aborted = |rollout: usize| self.rollout(rollout).state.phase() == Phase::Aborted;
+        let aborted = rollout.filter(|&rollout| is_aborted(rollout)).and(pair);
+        let default = self.rules(flag).default;
+        let default = default.filter(|&default| aborted.is_none_or(|(_, canary)| canary != default));
+        default.or(pair.map(|(from, _)| from)).unwrap_or(0)
+    }
+
+    /// The flag that `flag` asks, and that never answers as it must: so everybody gets the default variant.
+    pub(in crate::control) fn held_by(&self, flag: FlagId) -> Option<&Name> {
+        let unmet = |asked: &&Prerequisite| {
+            let other = self.rules(asked.flag);
+            if !self.is_on(&other.flag) || self.held_by(asked.flag).is_some() {
+                return self.default_of(asked.flag) != asked.variant;
+            }
+            let weights = match asked.flag {
+                FlagId::Route(route) => self.in_force_on(route),
+                FlagId::Own(own) => self.flag_weights(&self.spec.flags[own]),
+            };
+            let may_be_default = !other.prerequisites.is_empty() && self.default_of(asked.flag) == asked.variant;
+            let leads_there = |cohort: &CohortSpec| cohort.to.leads_to(asked.variant);
+            weights[asked.variant] == 0 && !may_be_default && !other.cohorts.iter().any(leads_there)
+        };
+        let held_by = self.rules(flag).prerequisites.iter().find(unmet)?;
+        Some(&self.rules(held_by.flag).flag)
+    }
+
+    /// Why a flag gives everybody the default variant, whatever its weights; `None`: it does not.
+    pub(in crate::control) fn gives_default(&self, flag: FlagId) -> Option<String> {
+        let key = &self.rules(flag).flag;
+        if !self.is_on(key) {
+            return Some(format!("flag {key} is off"));
+        }
+        let held_by = self.held_by(flag)?;
+        Some(format!("flag {key} is held by flag {held_by}"))
+    }
+
+    /// The part of each variant of a flag, 0 to 1, of those whom no cohort places.
+    pub(in crate::control) fn shares(&self, flag: FlagId) -> Vec<f64> {
+        let weights = match flag {
+            FlagId::Route(route) => self.in_force_on(route),
+            FlagId::Own(own) => self.flag_weights(&self.spec.flags[own]),
+        };
+        let all_to = |default: usize| {
+            (0..weights.len())
+                .map(|at| f64::from(u8::from(at == default)))
+                .collect()
+        };
+        match self.gives_default(flag) {
+            Some(_) => all_to(self.default_of(flag)),
+            None => {
+                let shares = shares(&weights).unwrap_or_else(|| vec![0; weights.len()]);
+                shares
+                    .into_iter()
+                    .map(|ppm| f64::from(ppm) / f64::from(MILLION))
+                    .collect()
+            }
+        }
+    }
+
+    pub(in crate::control) fn rules(&self, flag: FlagId) -> &Rules {
+        match flag {
+            FlagId::Route(route) => &self.spec.routes[route].rules,
+            FlagId::Own(own) => &self.spec.flags[own].rules,
+        }
     }
 
     /// The flag that applications call so.
@@ -87,7 +156,12 @@ impl Ground {
         }
         let mut draft = Draft::new(self.clone(), Wish::SERIN, now_ms);
         for flag in flags {
-            draft.put_switch(flag, on, "its schedule says so");
+            let (_, schedule, _) = self.flag_in_file(flag);
+            let why = match schedule.enable_at_ms.or(schedule.disable_at_ms) {
+                Some(_) => "its schedule says so",
+                None => "the file says so, and nothing is frozen any more",
+            };
+            draft.put_switch(flag, on, why);
         }
         Some((draft.finish(), on))
     }

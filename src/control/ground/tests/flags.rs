@@ -232,3 +232,69 @@ fn a_flag_that_a_route_asks_is_not_divided_by_hand() {
     assert!(refused.0.contains("one variant all the weight"), "{refused}");
     set([0, 1]).unwrap();
 }
+
+#[test]
+fn time_while_the_flag_is_off_is_no_bake_time() {
+    use crate::analysis::VerdictKind::Pass;
+    let story = file().command(Verb::Start).tick(Pass, 4);
+    let baked = |story: &Story| story.ground.rollout(0).state.baked().as_secs();
+    assert_eq!(baked(&story), 4);
+    let story = story.switch(ROUTE, false).tick(Pass, 60);
+    assert_eq!(baked(&story), 4);
+    let story = story.switch(ROUTE, true).tick(Pass, 1);
+    assert_eq!(baked(&story), 5);
+}
+
+/// The route with the rollout asks that `dark-mode` is `on`, which has all the weight.
+fn asking(spec: &mut Spec) {
+    with_flag(spec);
+    for (variant, weight) in spec.flags[0].variants.iter_mut().zip([0, 1]) {
+        variant.weight = weight;
+    }
+    spec.routes[0].rules.prerequisites = vec![Prerequisite { flag: OWN, variant: 1 }];
+}
+
+#[test]
+fn a_rollout_waits_while_a_flag_that_its_route_asks_cannot_answer_as_it_must() {
+    use crate::analysis::VerdictKind::Pass;
+    let story = Story::begin(spec(asking)).command(Verb::Start);
+    assert_eq!(story.ground.held_by(ROUTE), None);
+    let weights = story.ground.in_force()[0].weights.clone();
+    let check = |story: Story| {
+        assert_eq!(story.ground.held_by(ROUTE), Some(&name("dark-mode")));
+        assert_eq!(story.ground.shares(ROUTE), [1.0, 0.0]);
+        let story = story.tick(Pass, 60).tick(Pass, 60);
+        assert_eq!(story.ground.in_force()[0].weights, weights);
+        let waiting = story.ground.waiting(0, story.now_ms).unwrap();
+        assert!(waiting.contains("is held by flag dark-mode"), "{waiting}");
+        story
+    };
+    let story = check(story.switch(OWN, false)).switch(OWN, true);
+    let mut story = story;
+    let changed = story.ground.set_flag_weights(0, &[1, 0], ALICE, story.now_ms).unwrap();
+    story.take(changed);
+    let mut story = check(story);
+    let changed = story.ground.set_flag_weights(0, &[0, 1], ALICE, story.now_ms).unwrap();
+    story.take(changed);
+    assert_eq!(story.ground.held_by(ROUTE), None);
+    assert_ne!(story.tick(Pass, 60).ground.in_force()[0].weights, weights);
+}
+
+#[test]
+fn a_flag_that_is_off_gives_everybody_the_default() {
+    let story = file().by_hand([50, 50]).switch(ROUTE, false);
+    assert_eq!(story.ground.shares(ROUTE), [1.0, 0.0]);
+    let story = story.switch(ROUTE, true);
+    assert_eq!(story.ground.shares(ROUTE), [0.5, 0.5]);
+}
+
+#[test]
+fn it_is_told_why_a_flag_was_switched() {
+    let story = file()
+        .reload(killed)
+        .freeze(true)
+        .reload(|spec| spec.routes[0].rules.schedule = Schedule::default());
+    let story = story.serves(ROUTE, false).freeze(false).at(1_000).serves(ROUTE, true);
+    let reason = &story.happenings.last().unwrap().reason;
+    assert!(reason.contains("nothing is frozen any more"), "{reason}");
+}

@@ -54,15 +54,16 @@ pub(super) async fn ofrep(
 pub(super) async fn flags(State(admin): Shared, caller: Caller) -> Answer {
     admin.allow(&caller, Right::Read)?;
     let views = admin.ask(Asked::Flags).await?;
+    let table = admin.context.live.table();
     Ok(json(&api::Flags {
-        flags: views.iter().map(api::Flag::from).collect(),
+        flags: views.iter().map(|view| api::Flag::new(view, &table)).collect(),
     }))
 }
 
 /// `GET /v1/flags/{key}`
 pub(super) async fn flag(State(admin): Shared, caller: Caller, Segment(key): Segment<String>) -> Answer {
     admin.allow(&caller, Right::Read)?;
-    Ok(flag_answer(&find_flag(&admin, &key).await?))
+    Ok(flag_answer(&admin, &find_flag(&admin, &key).await?))
 }
 
 /// `GET /v1/flags/{key}/evaluate`
@@ -209,7 +210,7 @@ async fn switch(admin: &Admin, flag: String, enabled: bool, said: Said) -> Answe
             reply,
         })
         .await??;
-    Ok(flag_answer(&view))
+    Ok(flag_answer(admin, &view))
 }
 
 /// `PUT /v1/flags/{key}/weights`
@@ -243,11 +244,16 @@ pub(super) async fn set_weights(
         dry_run,
     };
     let view = admin.ask(|reply| Asked::SetFlagWeights(question, reply)).await??;
-    Ok(flag_answer(&view))
+    Ok(flag_answer(&admin, &view))
 }
 
-fn flag_answer(view: &FlagView) -> Response {
-    ([(header::ETAG, tag(view.generation))], json(&api::Flag::from(view))).into_response()
+fn flag_answer(admin: &Admin, view: &FlagView) -> Response {
+    let table = admin.context.live.table();
+    (
+        [(header::ETAG, tag(view.generation))],
+        json(&api::Flag::new(view, &table)),
+    )
+        .into_response()
 }
 
 async fn find_flag(admin: &Admin, key: &str) -> Result<FlagView, Problem> {

@@ -181,12 +181,22 @@ fn place(flag: &Flag, decision: &Decision, has_key: bool) -> String {
     }
 }
 
-fn key_words(spec: &KeySpec) -> String {
+/// What a flag goes by, as part of a sentence: `the header x-user-id`, or `the header x-user-id, or else the client
+/// address`.
+#[must_use]
+pub fn key_in_words(spec: &KeySpec) -> String {
     let place = source(&spec.source);
     match spec.fallback {
-        KeyFallback::ClientIp if spec.source != KeySource::ClientIp => format!("{place}, or else the client address,"),
+        KeyFallback::ClientIp if spec.source != KeySource::ClientIp => format!("{place}, or else the client address"),
         KeyFallback::ClientIp | KeyFallback::FreshDraw => place,
     }
+}
+
+/// The same in the midst of a sentence.
+fn key_words(spec: &KeySpec) -> String {
+    let words = key_in_words(spec);
+    let comma = if words.contains(", ") { "," } else { "" };
+    words + comma
 }
 
 fn source(source: &KeySource) -> String {

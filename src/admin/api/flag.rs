@@ -9,7 +9,7 @@ use super::{RolloutPhase, rfc3339};
 use crate::control::{ByHandView, FlagVariantView, FlagView};
 use crate::name::Name;
 use crate::ofrep::{self, Explanation, Outcome};
-use crate::route::Why;
+use crate::route::{Table, Why};
 
 /// `GET /v1/flags`
 #[derive(Debug, Serialize)]
@@ -31,6 +31,14 @@ pub(in crate::admin) struct Flag<'a> {
     schedule: Schedule,
     /// What a person said of that since.
     by_hand: Option<ByHand<'a>>,
+    /// What keeps a user on one side, in words; `null`: each request draws anew.
+    user_key: Option<String>,
+    /// The cookie that keeps those without a key on one side; `null`: there is none, or the flag is off.
+    sticky_cookie: Option<&'a str>,
+    /// All of these, else everybody gets the default.
+    prerequisites: Vec<Wanted<'a>>,
+    /// The flag among them that keeps this one from being met by anybody.
+    held_by: Option<&'a str>,
     default_variant: &'a str,
     variants: Vec<FlagVariant<'a>>,
     cohorts: Vec<&'a str>,
@@ -51,6 +59,12 @@ struct ByHand<'a> {
     by: &'a str,
     reason: &'a str,
     at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Wanted<'a> {
+    flag: &'a str,
+    variant: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -115,8 +129,11 @@ pub(in crate::admin) struct Beside {
     pub(in crate::admin) public: HashSet<String>,
 }
 
-impl<'a> From<&'a FlagView> for Flag<'a> {
-    fn from(view: &'a FlagView) -> Self {
+impl<'a> Flag<'a> {
+    /// What is known of a flag, also by the table that serves.
+    pub(in crate::admin) fn new(view: &'a FlagView, table: &'a Table) -> Self {
+        let live = table.flag_keys.find(view.key.as_str()).map(|id| table.flag(id));
+        let rule = live.and_then(|flag| flag.rule.as_ref());
         Self {
             key: view.key.as_str(),
             route: view.route.as_ref().map(Name::as_str),
@@ -128,6 +145,10 @@ impl<'a> From<&'a FlagView> for Flag<'a> {
                 disable_at: view.schedule.disable_at_ms.map(rfc3339),
             },
             by_hand: view.by_hand.as_ref().map(ByHand::from),
+            user_key: rule.map(|rule| ofrep::key_in_words(rule.spec())),
+            sticky_cookie: live.and_then(|flag| Some(flag.sticky.as_ref()?.name())),
+            prerequisites: view.prerequisites.iter().map(Wanted::from).collect(),
+            held_by: view.held_by.as_ref().map(Name::as_str),
             default_variant: view.default.as_str(),
             variants: view.variants.iter().map(FlagVariant::from).collect(),
             cohorts: view.cohorts.iter().map(Name::as_str).collect(),
@@ -146,6 +167,15 @@ impl<'a> From<&'a ByHandView> for ByHand<'a> {
             by: &view.by,
             reason: &view.reason,
             at: rfc3339(view.at_ms),
+        }
+    }
+}
+
+impl<'a> From<&'a (Name, Name)> for Wanted<'a> {
+    fn from((flag, variant): &'a (Name, Name)) -> Self {
+        Self {
+            flag: flag.as_str(),
+            variant: variant.as_str(),
         }
     }
 }

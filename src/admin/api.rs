@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub(super) use self::flag::{Evaluation, Flag, Flags};
+pub(super) use self::flag::{Beside, Evaluation, Flag, Flags};
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{
@@ -119,6 +119,8 @@ pub(super) struct Routes<'a> {
 pub(super) struct Route<'a> {
     name: &'a str,
     generation: u64,
+    /// While its flag is off, everybody gets the default variant.
+    enabled: bool,
     variants: Vec<Variant<'a>>,
     cohorts: Vec<Cohort<'a>>,
     rollout: Option<RolloutPhase<'a>>,
@@ -401,6 +403,7 @@ impl<'a> From<&'a RouteView> for Route<'a> {
         Self {
             name: view.name.as_str(),
             generation: view.generation,
+            enabled: view.enabled,
             variants: view.variants.iter().map(Variant::from).collect(),
             cohorts: view.cohorts.iter().map(Cohort::from).collect(),
             rollout: view.rollout.as_ref().map(|(name, phase)| RolloutPhase {
@@ -673,7 +676,7 @@ mod tests {
         check(
             Route::from(&fake::route(42)),
             concat!(
-                r#"{"name":"checkout","generation":42,"variants":[{"name":"stable","backend":"checkout-stable","#,
+                r#"{"name":"checkout","generation":42,"enabled":true,"variants":[{"name":"stable","backend":"checkout-stable","#,
                 r#""release":null,"weight":90,"share":0.9,"requests":0,"failures":0,"errorRate":null,"cohortRequests":0,"cohortFailures":0,"p50":null,"#,
                 r#""p95":null,"p99":null,"inFlight":0,"windowSeconds":0.0},{"name":"canary","backend":"#,
                 r#""checkout-canary","release":"v1.5.0","weight":10,"share":0.1,"requests":913,"failures":74,"#,

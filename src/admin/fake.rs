@@ -97,7 +97,7 @@ impl Fake {
                 let phase = self.phase();
                 drop(reply.send(vec![rollout(phase)]));
             }
-            Asked::Flags(reply) => drop(reply.send(vec![flag(42, true)])),
+            Asked::Flags(reply) => drop(reply.send(vec![flag(42, true), self.checkout_flag()])),
             Asked::SwitchFlag {
                 flag: key,
                 enabled,
@@ -126,7 +126,7 @@ impl Fake {
                 drop(reply.send(answer));
             }
             Asked::Metrics(reply) => drop(reply.send(metrics())),
-            Asked::Config(reply) => drop(reply.send("version: 1\n".to_owned())),
+            Asked::Config(reply) => drop(reply.send(r#"{"routes":[{"exact":"yes"}]}"#.to_owned())),
             Asked::SetWeights(question, reply) => {
                 self.tell(format!("{question:?}"));
                 let answer = match (question.route.as_str(), question.reason.as_str()) {
@@ -207,6 +207,22 @@ impl Fake {
                 let past = (1..=3).filter(|id| after.is_some_and(|after| *id > after)).map(event);
                 drop(reply.send((past.collect(), self.live.subscribe())));
             }
+        }
+    }
+
+    /// The flag of the route, with a cohort that the table lacks.
+    fn checkout_flag(&self) -> FlagView {
+        let phase = *self.phases.lock().unwrap().back().unwrap();
+        FlagView {
+            key: name("new-checkout"),
+            route: Some(name("checkout")),
+            prerequisites: vec![(name("dark-mode"), name("on"))],
+            held_by: Some(name("dark-mode")),
+            default: name("stable"),
+            variants: Vec::new(),
+            cohorts: vec![name("press"), name("staff"), name("beta")],
+            rollout: Some((name("checkout"), phase)),
+            ..flag(42, true)
         }
     }
 

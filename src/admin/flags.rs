@@ -1,6 +1,7 @@
 //! Flags: what applications ask of them (OFREP), what people see of them, and how people change them. The first two
 //! are answered from the live table, by the code that places requests.
 
+use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::body::Body as Content;
@@ -15,8 +16,11 @@ use super::handlers::{Answer, Body, Segment, Shared, aside, dry_run, find, if_ma
 use super::problem::{Kind, Problem};
 use super::{Admin, api};
 use crate::control::{Asked, Entry, FlagView, SetWeights};
+use crate::name::Name;
 use crate::ofrep::{self, Call, Context};
 use crate::people::Right;
+use crate::rollout::Phase;
+use crate::route::Table;
 
 /// `/ofrep/…`
 pub(super) async fn ofrep(
@@ -50,15 +54,16 @@ pub(super) async fn ofrep(
 pub(super) async fn flags(State(admin): Shared, caller: Caller) -> Answer {
     admin.allow(&caller, Right::Read)?;
     let views = admin.ask(Asked::Flags).await?;
+    let table = admin.context.live.table();
     Ok(json(&api::Flags {
-        flags: views.iter().map(api::Flag::from).collect(),
+        flags: views.iter().map(|view| api::Flag::new(view, &table)).collect(),
     }))
 }
 
 /// `GET /v1/flags/{key}`
 pub(super) async fn flag(State(admin): Shared, caller: Caller, Segment(key): Segment<String>) -> Answer {
     admin.allow(&caller, Right::Read)?;
-    Ok(flag_answer(&find_flag(&admin, &key).await?))
+    Ok(flag_answer(&admin, &find_flag(&admin, &key).await?))
 }
 
 /// `GET /v1/flags/{key}/evaluate`
@@ -69,12 +74,69 @@ pub(super) async fn evaluate(
     query: Result<Query<Vec<(String, String)>>, axum::extract::rejection::QueryRejection>,
 ) -> Answer {
     admin.allow(&caller, Right::Read)?;
-    let table = admin.context.live.table();
-    let id = table.flag_keys.find(&key).ok_or_else(|| none_named("flag", &key))?;
+    let find = |table: &Table| table.flag_keys.find(&key).ok_or_else(|| none_named("flag", &key));
+    find(&admin.context.live.table())?;
     let Query(parameters) = query.map_err(|_| Problem::new(Kind::Malformed, "the query is not well escaped"))?;
     let context = context_of(parameters).map_err(Problem::invalid)?;
+    let (cohorts, aborted, generation) = left_out(&admin, &key).await?;
+    let shown = admin.ask(Asked::Config).await?;
+    // It may have moved on since: then nobody can say what an abort left out of it.
+    let table = admin.context.live.table();
+    let id = find(&table)?;
+    let beside = api::Beside {
+        cohorts: if generation == table.generation {
+            cohorts
+        } else {
+            Vec::new()
+        },
+        aborted,
+        public: aside(move || texts_of(&shown)).await?,
+    };
     let explanation = ofrep::explain(&table, id, &context, fastrand::u64(..));
-    Ok(json(&api::Evaluation::new(&key, table.generation, &explanation)))
+    Ok(json(&api::Evaluation::new(
+        &key,
+        table.generation,
+        &explanation,
+        &beside,
+    )))
+}
+
+/// The cohorts of a flag whose canary was aborted, as the file has them, and who aborted what; and of which generation
+/// that is. Nothing of a flag without an abort.
+async fn left_out(admin: &Admin, key: &str) -> Result<(Vec<Name>, String, u64), Problem> {
+    let views = admin.ask(Asked::Flags).await?;
+    let aborted = views.into_iter().find_map(|view| match view.rollout {
+        Some((rollout, Phase::Aborted)) if view.key.as_str() == key => Some((view.cohorts, rollout, view.generation)),
+        _ => None,
+    });
+    let Some((cohorts, rollout, generation)) = aborted else {
+        return Ok((Vec::new(), String::new(), 0));
+    };
+    let rollouts = admin.ask(Asked::Rollouts).await?;
+    let canary = rollouts.iter().find(|view| view.name == rollout);
+    let canary = canary.map_or("its canary", |view| view.to.as_str());
+    Ok((cohorts, format!("the rollout {rollout} aborted {canary}"), generation))
+}
+
+/// The texts and numbers of a file as it may be shown, versions also without what is asked of them.
+fn texts_of(shown: &str) -> HashSet<String> {
+    let mut texts = HashSet::new();
+    let mut rest = vec![serde_json::from_str(shown).unwrap_or(Json::Null)];
+    while let Some(value) = rest.pop() {
+        match value {
+            Json::String(text) => {
+                let version = text.trim_start_matches(['=', '!', '<', '>', '^', '~', 'v', 'V', ' ']);
+                texts.insert(version.to_owned());
+                texts.insert(text);
+            }
+            Json::Number(number) => drop(texts.insert(number.to_string())),
+            Json::Bool(value) => drop(texts.insert(value.to_string())),
+            Json::Array(items) => rest.extend(items),
+            Json::Object(members) => rest.extend(members.into_iter().map(|(_, value)| value)),
+            Json::Null => {}
+        }
+    }
+    texts
 }
 
 /// `POST /v1/flags/{key}/enable`
@@ -148,7 +210,7 @@ async fn switch(admin: &Admin, flag: String, enabled: bool, said: Said) -> Answe
             reply,
         })
         .await??;
-    Ok(flag_answer(&view))
+    Ok(flag_answer(admin, &view))
 }
 
 /// `PUT /v1/flags/{key}/weights`
@@ -182,11 +244,16 @@ pub(super) async fn set_weights(
         dry_run,
     };
     let view = admin.ask(|reply| Asked::SetFlagWeights(question, reply)).await??;
-    Ok(flag_answer(&view))
+    Ok(flag_answer(&admin, &view))
 }
 
-fn flag_answer(view: &FlagView) -> Response {
-    ([(header::ETAG, tag(view.generation))], json(&api::Flag::from(view))).into_response()
+fn flag_answer(admin: &Admin, view: &FlagView) -> Response {
+    let table = admin.context.live.table();
+    (
+        [(header::ETAG, tag(view.generation))],
+        json(&api::Flag::new(view, &table)),
+    )
+        .into_response()
 }
 
 async fn find_flag(admin: &Admin, key: &str) -> Result<FlagView, Problem> {

@@ -119,7 +119,7 @@ async fn a_configuration_is_shown_checked_and_read_again() {
     let fake = Fake::start();
     let shown = send(&fake, "GET /v1/config", &[], "").await;
     assert_eq!(shown.headers()[header::CONTENT_TYPE], "application/yaml");
-    assert_eq!(text(shown).await, "version: 1\n");
+    assert_eq!(text(shown).await, r#"{"routes":[{"exact":"yes"}]}"#);
 
     assert_eq!(
         ok(&fake, "POST /v1/config/check", "version: 1").await,

@@ -19,8 +19,8 @@ pub use verify::{Fault, Report, Verifier, records_are};
 pub const ADOPTED: &str = "adopted";
 
 /// The kinds of records.
-pub const KINDS: [&str; 9] = [
-    "weights", "rollout", "verdict", "approval", "freeze", "reload", "start", "stop", "audit",
+pub const KINDS: [&str; 11] = [
+    "weights", "rollout", "flag", "return", "verdict", "approval", "freeze", "reload", "start", "stop", "audit",
 ];
 
 /// How the reason of a `verdict` begins that nobody acted upon.

@@ -151,7 +151,7 @@ pub struct WeightsArgs {
     /// Every variant of the split with its weight, such as stable=90 canary=10
     #[arg(value_name = "VARIANT=WEIGHT", required = true, value_parser = weight)]
     pub weights: Vec<(String, u64)>,
-    /// Why; it stands in the journal
+    /// Why; it stands in the audit log
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Only if this is still the generation
@@ -168,7 +168,7 @@ pub struct WeightsArgs {
 /// `serin freeze`, `serin unfreeze`
 #[derive(Debug, clap::Args)]
 pub struct FreezeArgs {
-    /// Why; it stands in the journal
+    /// Why; it stands in the audit log
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// How to reach Serin.
@@ -280,7 +280,7 @@ pub enum RolloutAction {
 pub struct CommandArgs {
     /// The rollout
     pub name: String,
-    /// Why; it stands in the journal
+    /// Why; it stands in the audit log
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
 }
@@ -340,7 +340,7 @@ pub enum FlagAction {
 /// How a change is asked for.
 #[derive(Debug, clap::Args)]
 pub struct ChangeArgs {
-    /// Why; it stands in the journal
+    /// Why; it stands in the audit log
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     pub reason: String,
     /// Only if this is still the generation

@@ -89,15 +89,12 @@ fn table(lines: &[String]) -> String {
     for line in lines {
         let record: Value = serde_json::from_str(line).unwrap_or_default();
         let text = |key: &str| record[key].as_str().unwrap_or("").to_owned();
-        let what = [text("rollout"), text("route")]
-            .into_iter()
-            .find(|name| !name.is_empty());
         table.row(vec![
             record["seq"].to_string(),
             text("time"),
             text("kind"),
             text("by"),
-            what.unwrap_or_default(),
+            what(&record),
             text("from"),
             text("to"),
             // A refused file has a line for each of its problems.
@@ -105,6 +102,15 @@ fn table(lines: &[String]) -> String {
         ]);
     }
     table.render()
+}
+
+/// Whom it concerns: the flag where that is called otherwise than its route.
+fn what(record: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let (flag, route) = (text(&record["facts"]["flag"]), text(&record["route"]));
+    let flag = if flag == route { String::new() } else { flag };
+    let names = [flag, text(&record["rollout"]), route];
+    names.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
 }
 
 fn verify(directory: &std::path::Path, output: Output, console: &mut Console<'_>) -> std::io::Result<Exit> {
@@ -203,6 +209,7 @@ mod tests {
     use std::path::Path;
 
     use clap::Parser;
+    use serde_json::json;
 
     use super::audit;
     use crate::audit::{Anchor, Record};
@@ -339,5 +346,19 @@ mod tests {
         );
         assert!(text.starts_with("{\"seq\":3,") && text.lines().count() == 1, "{text}");
         assert_eq!(run("list --by bob", temp.path()).1.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_record_is_about_its_flag_its_rollout_or_its_route() {
+        let check = |record: serde_json::Value, expected: &str| assert_eq!(super::what(&record), expected, "{record}");
+        let of = |flag: &str| json!({"kind": "flag", "route": "shop", "facts": {"flag": flag}});
+        check(json!({"kind": "flag", "facts": {"flag": "dark-mode"}}), "dark-mode");
+        check(of("new-shop"), "new-shop");
+        check(of("shop"), "shop");
+        check(json!({"route": "shop", "rollout": "next"}), "next");
+        check(json!({"route": "shop"}), "shop");
+        check(json!({"kind": "reload"}), "");
+        let temp = state(1);
+        assert_eq!(run("list --kind flag", temp.path()).1.lines().count(), 1);
     }
 }

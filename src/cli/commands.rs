@@ -20,15 +20,15 @@ pub async fn status(args: &ClientArgs, console: &mut Console<'_>) -> Exit {
         Ok(answer) => answer,
         Err(exit) => return exit,
     };
-    // A page for people has the routes on it; the JSON is the API's own.
-    let routes = match args.output {
-        Output::Text => caller.client.ask(Question::get("/v1/routes")).await.ok(),
-        Output::Json => None,
-    };
-    let routes = routes.filter(|routes| routes.status == 200);
-    caller.show(&answer, |status| {
-        text::status(status, routes.as_ref().map(|routes| &routes.body))
-    })
+    // A page for people has routes and flags on it; the JSON is the API's own.
+    let [mut routes, mut flags] = [None, None];
+    if matches!(args.output, Output::Text) {
+        for (path, page) in [("/v1/routes", &mut routes), ("/v1/flags", &mut flags)] {
+            let answer = caller.client.ask(Question::get(path)).await.ok();
+            *page = answer.filter(|answer| answer.status == 200).map(|answer| answer.body);
+        }
+    }
+    caller.show(&answer, |status| text::status(status, routes.as_ref(), flags.as_ref()))
 }
 
 /// `serin weights`

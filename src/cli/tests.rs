@@ -132,7 +132,8 @@ async fn flags_are_shown_switched_and_explained() {
     for (line, part) in [
         (
             "flag list",
-            "dark-mode  -      on     off      off 90 %, on 10 %  1        -",
+            "dark-mode     -         on                 off      off 90 %, on 10 %  1        -\nnew-checkout  checkout  held by \
+             dark-mode  stable                      3        checkout, progressing",
         ),
         (
             "flag get dark-mode",

@@ -7,8 +7,12 @@ use super::table::Table;
 /// Variants listed by `serin status`; more are for programs.
 const VARIANTS_SHOWN: usize = 60;
 
-/// `GET /v1/status`, with the routes of `GET /v1/routes` where they are at hand.
-pub(super) fn status(status: &Value, routes: Option<&Value>) -> String {
+/// Flags that give everybody the default, in `serin status`.
+const FLAGS_SHOWN: usize = 20;
+
+/// `GET /v1/status`, with the routes of `GET /v1/routes` and the flags of `GET /v1/flags` where they are at
+/// hand.
+pub(super) fn status(status: &Value, routes: Option<&Value>, flags: Option<&Value>) -> String {
     let ready = if status["ready"] == true { "ready" } else { "not ready" };
     let up = span(&status["uptimeSeconds"]);
     let reload = &status["lastReload"];
@@ -40,6 +44,21 @@ pub(super) fn status(status: &Value, routes: Option<&Value>) -> String {
     for kept in items(&status["kept"]) {
         parts[0].push_str(&format!("\nkept           {}", word(kept)));
     }
+    for issuer in items(&status["jwt"]).iter().filter_map(issuer_problem) {
+        parts[0].push_str(&format!("\njwt            {issuer}"));
+    }
+    let silent = || {
+        flags
+            .iter()
+            .flat_map(|flags| items(&flags["flags"]))
+            .filter_map(silence)
+    };
+    for flag in silent().take(FLAGS_SHOWN) {
+        parts[0].push_str(&format!("\nflag           {flag}"));
+    }
+    if let more @ 1.. = silent().count().saturating_sub(FLAGS_SHOWN) {
+        parts[0].push_str(&format!("\nflag           and {more} more: see serin flag list"));
+    }
 
     let mut listeners = Table::new(&["LISTENER", "ADDRESS", "TLS"]);
     for listener in items(&status["listeners"]) {
@@ -62,6 +81,53 @@ pub(super) fn status(status: &Value, routes: Option<&Value>) -> String {
         parts.push(rollouts.render());
     }
     parts.join("\n\n")
+}
+
+/// What is wrong with the keys of an issuer of tokens.
+fn issuer_problem(issuer: &Value) -> Option<String> {
+    let keys = issuer["keys"].as_u64().unwrap_or(0);
+    if keys > 0 && issuer["problem"].is_null() {
+        return None;
+    }
+    let problem = match &issuer["problem"] {
+        Value::Null => String::new(),
+        problem => format!(": {}", one_line(problem)),
+    };
+    let name = one_line(&issuer["issuer"]);
+    Some(match (keys, issuer["fetchedAt"].as_str()) {
+        (0, _) => format!("{name} has NO KEYS, nobody is believed{problem}"),
+        (_, Some(_)) => format!("{name} goes by keys of {}{problem}", word(&issuer["fetchedAt"])),
+        (_, None) => format!("{name}{problem}"),
+    })
+}
+
+/// That a flag gives everybody the default, and why; `None`: it does not.
+fn silence(flag: &Value) -> Option<String> {
+    let key = word(&flag["key"]);
+    let default = word(&flag["defaultVariant"]);
+    if flag["enabled"] != true {
+        let by_hand = &flag["byHand"];
+        let why = match by_hand["enabled"] == false {
+            true => format!(
+                ", by {} at {}{}",
+                one_line(&by_hand["by"]),
+                word(&by_hand["at"]),
+                because(by_hand)
+            ),
+            false => String::new(),
+        };
+        return Some(format!("{key} is OFF{why}; everybody gets {default}"));
+    }
+    let held_by = flag["heldBy"].as_str()?;
+    Some(format!("{key} is held by {held_by}; everybody gets {default}"))
+}
+
+/// `: reason`, or nothing.
+fn because(said: &Value) -> String {
+    match said["reason"].as_str() {
+        None | Some("") => String::new(),
+        Some(_) => format!(": {}", one_line(&said["reason"])),
+    }
 }
 
 /// A route after its weights were set.
@@ -327,14 +393,25 @@ pub(super) fn flags(list: &Value) -> String {
         table.row(vec![
             word(&flag["key"]),
             word(&flag["route"]),
-            on_or_off(flag).to_owned(),
+            match flag["heldBy"].as_str() {
+                Some(other) if flag["enabled"] == true => format!("held by {other}"),
+                _ => on_or_off(flag).to_owned(),
+            },
             word(&flag["defaultVariant"]),
             variants.join(", ") + &more,
             items(&flag["cohorts"]).len().to_string(),
-            word(&flag["rollout"]["name"]),
+            match flag["rollout"].is_object() {
+                true => rollout_of(flag),
+                false => "-".to_owned(),
+            },
         ]);
     }
     table.render()
+}
+
+fn rollout_of(flag: &Value) -> String {
+    let rollout = &flag["rollout"];
+    format!("{}, {}", word(&rollout["name"]), word(&rollout["phase"]))
 }
 
 /// Variants of one flag in the list of all.
@@ -350,10 +427,7 @@ pub(super) fn flag(flag: &Value) -> String {
     let by_hand = &flag["byHand"];
     if by_hand.is_object() {
         let did = if by_hand["enabled"] == true { "on" } else { "off" };
-        let reason = match by_hand["reason"].as_str() {
-            None | Some("") => String::new(),
-            Some(_) => format!(": {}", one_line(&by_hand["reason"])),
-        };
+        let reason = because(by_hand);
         text.push_str(&format!(
             "\nswitched  {did} by {} at {}{reason}",
             one_line(&by_hand["by"]),
@@ -369,14 +443,29 @@ pub(super) fn flag(flag: &Value) -> String {
             text.push_str(&format!("\n{what}       at {}", word(&schedule[name])));
         }
     }
+    for prerequisite in items(&flag["prerequisites"]) {
+        let (other, variant) = (word(&prerequisite["flag"]), word(&prerequisite["variant"]));
+        text.push_str(&format!("\nneeds     flag {other} to answer {variant}"));
+    }
+    if flag["heldBy"].is_string() {
+        text.push_str(&format!(
+            "\nheld      by flag {}: everybody gets the default",
+            word(&flag["heldBy"])
+        ));
+    }
+    if flag["userKey"].is_string() {
+        text.push_str(&format!("\nkey       {}", one_line(&flag["userKey"])));
+    }
+    if flag["stickyCookie"].is_string() {
+        text.push_str(&format!("\nsticky    cookie {}", word(&flag["stickyCookie"])));
+    }
     text.push_str(&format!("\ndefault   {}", word(&flag["defaultVariant"])));
     let cohorts: Vec<_> = items(&flag["cohorts"]).iter().map(word).collect();
     if !cohorts.is_empty() {
         text.push_str(&format!("\ncohorts   {}", cohorts.join(", ")));
     }
     if flag["rollout"].is_object() {
-        let (name, phase) = (word(&flag["rollout"]["name"]), word(&flag["rollout"]["phase"]));
-        text.push_str(&format!("\nrollout   {name}, {phase}"));
+        text.push_str(&format!("\nrollout   {}", rollout_of(flag)));
     }
     let mut table = Table::new(&["VARIANT", ">WEIGHT", ">SHARE", "VALUE"]);
     for variant in items(&flag["variants"]).iter().take(VARIANTS_SHOWN) {
@@ -418,8 +507,7 @@ pub(super) fn evaluation(evaluation: &Value) -> String {
     for cohort in items(&evaluation["cohorts"]) {
         let outcome = match (&cohort["matched"], &cohort["unmet"]) {
             (Value::Bool(true), _) => "matches".to_owned(),
-            (_, Value::Null) => "a condition does not hold".to_owned(),
-            (_, unmet) => asked_flag(unmet),
+            (_, unmet) => one_line(unmet),
         };
         text.push_str(&format!("\ncohort    {}: {outcome}", word(&cohort["name"])));
     }
@@ -459,10 +547,7 @@ pub(super) fn freeze(freeze: &Value) -> String {
 }
 
 fn frozen(freeze: &Value) -> String {
-    let reason = match freeze["reason"].as_str() {
-        None | Some("") => String::new(),
-        Some(_) => format!(": {}", one_line(&freeze["reason"])),
-    };
+    let reason = because(freeze);
     let (since, by) = (word(&freeze["since"]), word(&freeze["by"]));
     format!("since {since} by {by}{reason}; nothing moves forward, aborts still work")
 }

@@ -78,6 +78,7 @@ impl Happening {
         } = self;
         let route = self.route.as_ref().map(Name::as_str);
         let rollout = self.rollout.as_ref().map(Name::as_str);
+        let flag = self.flag();
         let figures = self.verdict.as_ref().map(Figures::from).unwrap_or_default();
         match kind {
             Kind::Rollout if self.is_abort() => line!(
@@ -98,7 +99,7 @@ impl Happening {
             Kind::Return => tracing::info!(rollout, route, from, to, generation, reason, "endpoints are back"),
             Kind::Approval => tracing::info!(rollout, route, by, from, to, generation, reason, "approved"),
             Kind::Freeze => tracing::warn!(by, from, to, generation, reason, "freeze"),
-            Kind::Flag => tracing::warn!(route, by, from, to, generation, reason, "flag"),
+            Kind::Flag => tracing::warn!(flag, route, by, from, to, generation, reason, "flag"),
             Kind::Rollout => line!(
                 info,
                 figures,
@@ -114,6 +115,7 @@ impl Happening {
             Kind::Weights => line!(
                 info,
                 figures,
+                flag,
                 route,
                 rollout,
                 by,
@@ -127,6 +129,13 @@ impl Happening {
             Kind::Reload => tracing::info!(by, generation, "configuration {to}: {reason}"),
             Kind::Start | Kind::Stop => tracing::info!(generation, "{reason}"),
         }
+    }
+
+    /// The flag that it is about, where that is called otherwise than its route.
+    fn flag(&self) -> Option<&str> {
+        let (_, flag) = self.facts.iter().find(|(name, _)| *name == "flag")?;
+        let is_route = self.route.as_ref().is_some_and(|route| route.as_str() == flag);
+        (!is_route).then_some(flag.as_str())
     }
 }
 

@@ -1,5 +1,9 @@
 //! Why a flag answers what it answers, in figures and in words: for the person who asks why they see what they see.
 
+mod unmet;
+
+pub use unmet::Unmet;
+
 use crate::name::Name;
 use crate::route::{Decision, Facts, Flag, FlagId, KeyFallback, KeySource, KeySpec, Prerequisite, Table, Why};
 use crate::share::MILLION;
@@ -41,7 +45,7 @@ pub struct Asked<'t> {
 }
 
 /// A cohort that was tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tried<'t> {
     /// Its name.
     pub name: &'t Name,
@@ -50,14 +54,12 @@ pub struct Tried<'t> {
 }
 
 /// What came of trying a cohort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outcome<'t> {
     /// It decided.
     Matched,
-    /// One of its conditions does not hold.
-    NotMet,
-    /// Its conditions hold, but this flag does not answer as it must.
-    Unmet(Asked<'t>),
+    /// This is the first of what it asks that is not so.
+    Unmet(Unmet<'t>),
 }
 
 /// Why the flag at `id` answers what it answers to who asks. It decides as [`Table::decide`] does, which it asks.
@@ -87,10 +89,13 @@ pub fn explain<'t>(table: &'t Table, id: FlagId, facts: &impl Facts, draw: u64) 
         .enumerate()
         .map(|(at, one)| Tried {
             name: &one.name,
-            outcome: match one.prerequisites.iter().map(ask).find(|asked| !asked.is_met()) {
+            outcome: match one.missing(facts, seen.as_ref()) {
                 _ if cohort == Some(at) => Outcome::Matched,
-                Some(unmet) if one.holds(facts, seen.as_ref()) => Outcome::Unmet(unmet),
-                _ => Outcome::NotMet,
+                Some(missing) => Outcome::Unmet(Unmet::of(missing, facts, seen.is_some())),
+                None => {
+                    let unmet = one.prerequisites.iter().map(ask).find(|asked| !asked.is_met());
+                    unmet.map_or(Outcome::Matched, |unmet| Outcome::Unmet(Unmet::Flag(unmet)))
+                }
             },
         })
         .collect();
@@ -123,6 +128,11 @@ impl Asked<'_> {
     pub fn is_met(&self) -> bool {
         self.wanted == self.answered
     }
+
+    /// How it differs.
+    fn in_words(&self) -> String {
+        format!("flag {} answers {} and not {}", self.flag, self.answered, self.wanted)
+    }
 }
 
 fn why(flag: &Flag, decision: &Decision, has_key: bool, prerequisites: &[Asked<'_>]) -> String {
@@ -130,12 +140,7 @@ fn why(flag: &Flag, decision: &Decision, has_key: bool, prerequisites: &[Asked<'
     match decision.why {
         Why::Disabled => format!("the flag is off: everybody gets {variant}"),
         Why::Prerequisite(_) => {
-            let unmet = prerequisites.last().map_or_else(String::new, |asked| {
-                format!(
-                    "flag {} answers {} and not {}",
-                    asked.flag, asked.answered, asked.wanted
-                )
-            });
+            let unmet = prerequisites.last().map_or_else(String::new, Asked::in_words);
             format!("{unmet}: {variant} is the default")
         }
         Why::Cohort(cohort) => {
@@ -176,12 +181,22 @@ fn place(flag: &Flag, decision: &Decision, has_key: bool) -> String {
     }
 }
 
-fn key_words(spec: &KeySpec) -> String {
+/// What a flag goes by, as part of a sentence: `the header x-user-id`, or `the header x-user-id, or else the client
+/// address`.
+#[must_use]
+pub fn key_in_words(spec: &KeySpec) -> String {
     let place = source(&spec.source);
     match spec.fallback {
-        KeyFallback::ClientIp if spec.source != KeySource::ClientIp => format!("{place}, or else the client address,"),
+        KeyFallback::ClientIp if spec.source != KeySource::ClientIp => format!("{place}, or else the client address"),
         KeyFallback::ClientIp | KeyFallback::FreshDraw => place,
     }
+}
+
+/// The same in the midst of a sentence.
+fn key_words(spec: &KeySpec) -> String {
+    let words = key_in_words(spec);
+    let comma = if words.contains(", ") { "," } else { "" };
+    words + comma
 }
 
 fn source(source: &KeySource) -> String {

@@ -9,7 +9,7 @@ mod explain;
 
 pub use answer::reason;
 pub use context::{BadContext, Context};
-pub use explain::{Asked, Explanation, Outcome, Tried, explain};
+pub use explain::{Asked, Explanation, Outcome, Tried, Unmet, explain, key_in_words};
 
 use std::borrow::Cow;
 

@@ -94,6 +94,21 @@ enum Leads {
     Divided(Split),
 }
 
+/// What keeps somebody from belonging to a cohort; prerequisites are another matter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Missing<'c> {
+    /// Another host is asked for.
+    Host,
+    /// This condition does not hold.
+    Condition(&'c Condition),
+    /// The client's address is in none of these networks, or not known.
+    Networks(&'c [(IpAddr, u8)]),
+    /// The secret is not known, or not there.
+    Secret,
+    /// The key is not listed, or not there.
+    Keys,
+}
+
 /// What a cohort takes from beside its [`CohortSpec`].
 #[derive(Clone, Debug, Default)]
 pub struct CohortParts {
@@ -143,12 +158,26 @@ impl Cohort {
     /// the query; does not grow with the list of keys.
     #[must_use]
     pub fn holds(&self, facts: &impl Facts, key: Option<&Key<'_>>) -> bool {
-        (self.hosts.is_empty() || self.names(without_end(facts.host(), '.')))
-            && self.conditions.iter().all(|condition| condition.holds(facts))
-            && (self.networks.is_empty() || facts.client().is_some_and(|client| is_in(&self.networks, client)))
-            && self.secret.as_ref().is_none_or(|secret| secret.is_known(facts))
-            && (self.keys.is_empty()
-                || key.is_some_and(|key| self.keys.iter().any(|keys| keys.contains(key.as_bytes()))))
+        self.missing(facts, key).is_none()
+    }
+
+    /// The first thing that keeps who asks with this key from belonging; `None`: nothing does. As [`Cohort::holds`].
+    #[must_use]
+    pub fn missing(&self, facts: &impl Facts, key: Option<&Key<'_>>) -> Option<Missing<'_>> {
+        if !self.hosts.is_empty() && !self.names(without_end(facts.host(), '.')) {
+            return Some(Missing::Host);
+        }
+        if let Some(unmet) = self.conditions.iter().find(|condition| !condition.holds(facts)) {
+            return Some(Missing::Condition(unmet));
+        }
+        if !self.networks.is_empty() && !facts.client().is_some_and(|client| is_in(&self.networks, client)) {
+            return Some(Missing::Networks(&self.networks));
+        }
+        if self.secret.as_ref().is_some_and(|secret| !secret.is_known(facts)) {
+            return Some(Missing::Secret);
+        }
+        let is_listed = |key: &Key<'_>| self.keys.iter().any(|keys| keys.contains(key.as_bytes()));
+        (!self.keys.is_empty() && !key.is_some_and(is_listed)).then_some(Missing::Keys)
     }
 
     /// The variant that a member with this bucket goes to.

@@ -167,7 +167,7 @@ fn the_command_line_shows_switches_and_explains() {
     assert_eq!(explained["variant"], variant(&serin, "bob"));
     assert_eq!(
         explained["cohorts"],
-        json!([{"name": "staff", "matched": false, "unmet": null}])
+        json!([{"name": "staff", "matched": false, "unmet": "the key is not in its list"}])
     );
 }
 

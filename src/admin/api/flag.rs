@@ -1,5 +1,7 @@
 //! The JSON shapes of flags.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -7,6 +9,7 @@ use super::{RolloutPhase, rfc3339};
 use crate::control::{ByHandView, FlagVariantView, FlagView};
 use crate::name::Name;
 use crate::ofrep::{self, Explanation, Outcome};
+use crate::route::{Table, Why};
 
 /// `GET /v1/flags`
 #[derive(Debug, Serialize)]
@@ -28,6 +31,14 @@ pub(in crate::admin) struct Flag<'a> {
     schedule: Schedule,
     /// What a person said of that since.
     by_hand: Option<ByHand<'a>>,
+    /// What keeps a user on one side, in words; `null`: each request draws anew.
+    user_key: Option<String>,
+    /// The cookie that keeps those without a key on one side; `null`: there is none, or the flag is off.
+    sticky_cookie: Option<&'a str>,
+    /// All of these, else everybody gets the default.
+    prerequisites: Vec<Wanted<'a>>,
+    /// The flag among them that keeps this one from being met by anybody.
+    held_by: Option<&'a str>,
     default_variant: &'a str,
     variants: Vec<FlagVariant<'a>>,
     cohorts: Vec<&'a str>,
@@ -48,6 +59,12 @@ struct ByHand<'a> {
     by: &'a str,
     reason: &'a str,
     at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Wanted<'a> {
+    flag: &'a str,
+    variant: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,7 +99,7 @@ pub(in crate::admin) struct Evaluation<'a> {
     by_chance: bool,
     /// The flags that were asked.
     prerequisites: Vec<Asked<'a>>,
-    /// The cohorts that were tried, in order.
+    /// The cohorts that were tried, in order, and those that an abort left out among them.
     cohorts: Vec<Tried<'a>>,
 }
 
@@ -97,12 +114,26 @@ struct Asked<'a> {
 struct Tried<'a> {
     name: &'a str,
     matched: bool,
-    /// The prerequisite that kept it from matching; `null`: it matched, or one of its conditions does not hold.
-    unmet: Option<Asked<'a>>,
+    /// The first thing that kept it from matching, in words; `null`: it matched.
+    unmet: Option<String>,
 }
 
-impl<'a> From<&'a FlagView> for Flag<'a> {
-    fn from(view: &'a FlagView) -> Self {
+/// What is known of a flag beside the table that serves.
+#[derive(Debug, Default)]
+pub(in crate::admin) struct Beside {
+    /// The cohorts of the file, in order, where an abort left some of them out of the table.
+    pub(in crate::admin) cohorts: Vec<Name>,
+    /// What that abort was, in words.
+    pub(in crate::admin) aborted: String,
+    /// The texts that the file shows to everybody who may read it.
+    pub(in crate::admin) public: HashSet<String>,
+}
+
+impl<'a> Flag<'a> {
+    /// What is known of a flag, also by the table that serves.
+    pub(in crate::admin) fn new(view: &'a FlagView, table: &'a Table) -> Self {
+        let live = table.flag_keys.find(view.key.as_str()).map(|id| table.flag(id));
+        let rule = live.and_then(|flag| flag.rule.as_ref());
         Self {
             key: view.key.as_str(),
             route: view.route.as_ref().map(Name::as_str),
@@ -114,6 +145,10 @@ impl<'a> From<&'a FlagView> for Flag<'a> {
                 disable_at: view.schedule.disable_at_ms.map(rfc3339),
             },
             by_hand: view.by_hand.as_ref().map(ByHand::from),
+            user_key: rule.map(|rule| ofrep::key_in_words(rule.spec())),
+            sticky_cookie: live.and_then(|flag| Some(flag.sticky.as_ref()?.name())),
+            prerequisites: view.prerequisites.iter().map(Wanted::from).collect(),
+            held_by: view.held_by.as_ref().map(Name::as_str),
             default_variant: view.default.as_str(),
             variants: view.variants.iter().map(FlagVariant::from).collect(),
             cohorts: view.cohorts.iter().map(Name::as_str).collect(),
@@ -136,6 +171,15 @@ impl<'a> From<&'a ByHandView> for ByHand<'a> {
     }
 }
 
+impl<'a> From<&'a (Name, Name)> for Wanted<'a> {
+    fn from((flag, variant): &'a (Name, Name)) -> Self {
+        Self {
+            flag: flag.as_str(),
+            variant: variant.as_str(),
+        }
+    }
+}
+
 impl<'a> From<&'a FlagVariantView> for FlagVariant<'a> {
     fn from(view: &'a FlagVariantView) -> Self {
         Self {
@@ -149,7 +193,12 @@ impl<'a> From<&'a FlagVariantView> for FlagVariant<'a> {
 
 impl<'a> Evaluation<'a> {
     /// What the flag that is called `key` answers, in a table of this generation.
-    pub(in crate::admin) fn new(key: &'a str, generation: u64, explanation: &'a Explanation<'a>) -> Self {
+    pub(in crate::admin) fn new(
+        key: &'a str,
+        generation: u64,
+        explanation: &'a Explanation<'a>,
+        beside: &'a Beside,
+    ) -> Self {
         Self {
             key,
             route: explanation.route.map(Name::as_str),
@@ -167,7 +216,7 @@ impl<'a> Evaluation<'a> {
             bucket: explanation.decision.bucket,
             by_chance: explanation.decision.by_chance,
             prerequisites: explanation.prerequisites.iter().map(Asked::from).collect(),
-            cohorts: explanation.cohorts.iter().map(Tried::from).collect(),
+            cohorts: tried(explanation, beside),
         }
     }
 }
@@ -182,15 +231,31 @@ impl<'a> From<&ofrep::Asked<'a>> for Asked<'a> {
     }
 }
 
-impl<'a> From<&ofrep::Tried<'a>> for Tried<'a> {
-    fn from(tried: &ofrep::Tried<'a>) -> Self {
-        Self {
-            name: tried.name.as_str(),
-            matched: tried.outcome == Outcome::Matched,
-            unmet: match &tried.outcome {
-                Outcome::Unmet(asked) => Some(Asked::from(asked)),
-                Outcome::Matched | Outcome::NotMet => None,
-            },
+/// The cohorts that were tried, each behind those that stood in front of it in the file and were left out.
+fn tried<'a>(explanation: &Explanation<'a>, beside: &'a Beside) -> Vec<Tried<'a>> {
+    let mut written = beside.cohorts.iter();
+    let left_out = |name: &'a Name| Tried {
+        name: name.as_str(),
+        matched: false,
+        unmet: Some(beside.aborted.clone()),
+    };
+    let mut list = Vec::new();
+    for one in &explanation.cohorts {
+        // Previews do not stand among the cohorts of the file.
+        if beside.cohorts.contains(one.name) {
+            list.extend(written.by_ref().take_while(|name| *name != one.name).map(left_out));
         }
+        list.push(Tried {
+            name: one.name.as_str(),
+            matched: one.outcome == Outcome::Matched,
+            unmet: match &one.outcome {
+                Outcome::Unmet(unmet) => Some(unmet.in_words(|text| beside.public.contains(text))),
+                Outcome::Matched => None,
+            },
+        });
     }
+    if explanation.decision.why == Why::Split {
+        list.extend(written.map(left_out));
+    }
+    list
 }

@@ -11,6 +11,7 @@ use crate::admin::tests::{ok, problem, send, text};
 use crate::name::Name;
 use crate::ofrep::BODY_BYTES_MAX;
 use crate::people::{Token, TokenHash, Tokens};
+use crate::rollout::Phase;
 use crate::route::{Facts, Origin};
 
 fn parameters(query: &str) -> Vec<(String, String)> {
@@ -118,6 +119,7 @@ async fn flags_are_shown_and_changed() {
         one,
         json!({"key": "dark-mode", "route": null, "generation": 42, "enabled": true,
             "schedule": {"enabled": true, "enableAt": null, "disableAt": "2026-11-21T12:00:13.042Z"}, "byHand": null,
+            "userKey": "the targeting key", "stickyCookie": null, "prerequisites": [], "heldBy": null,
             "defaultVariant": "off", "variants": [{"name": "off", "value": false, "weight": 90, "share": 0.9},
             {"name": "on", "value": true, "weight": 10, "share": 0.1}], "cohorts": ["staff"], "rollout": null})
     );
@@ -187,6 +189,33 @@ async fn an_evaluation_explains_itself() {
             "hash": evaluation["hash"], "bucket": evaluation["bucket"], "byChance": false, "prerequisites": [],
             "cohorts": [{"name": "staff", "matched": true, "unmet": null}]})
     );
+    let cohorts = async |query: &str| {
+        let line = format!("GET /v1/flags/new-checkout/evaluate?key=alice{query}");
+        ok(&fake, &line, "").await["cohorts"].clone()
+    };
+    let staff = |why: &str| json!({"name": "staff", "matched": false, "unmet": why});
+    assert_eq!(cohorts("").await, json!([staff("the header x-staff is not there")]));
+    let no = "&header.x-staff=no";
+    assert_eq!(cohorts(no).await, json!([staff("the header x-staff is not yes")]));
+    fake.phases.lock().unwrap()[0] = Phase::Aborted;
+    let aborted = |cohort| json!({"name": cohort, "matched": false, "unmet": "the rollout checkout aborted canary"});
+    assert_eq!(
+        cohorts(no).await,
+        json!([
+            aborted("press"),
+            staff("the header x-staff is not yes"),
+            aborted("beta")
+        ])
+    );
+    let matched = json!({"name": "staff", "matched": true, "unmet": null});
+    assert_eq!(cohorts("&header.x-staff=yes").await, json!([aborted("press"), matched]));
+    let checkout = ok(&fake, "GET /v1/flags/new-checkout", "").await;
+    assert_eq!(checkout["userKey"], "the header x-user-id");
+    assert_eq!(
+        checkout["prerequisites"],
+        json!([{"flag": "dark-mode", "variant": "on"}])
+    );
+    assert_eq!(checkout["heldBy"], "dark-mode");
     let beta = ok(&fake, "GET /v1/flags/beta/evaluate?key=alice", "").await;
     assert_eq!(
         beta["prerequisites"],

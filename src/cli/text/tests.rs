@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    afterwards, counted, evidence, freeze, history, judgement, percent, problem, progress, rollout, rollouts, span,
-    status, weights_set,
+    afterwards, counted, evidence, flag, flags, freeze, history, judgement, percent, problem, progress, rollout,
+    rollouts, span, status, weights_set,
 };
 
 fn check(text: String, lines: &[&str]) {
@@ -243,9 +243,18 @@ fn a_status_tells_what_is_wrong() {
             {"field": "routes.checkout.split", "detail": "adds up to 0", "place": "serin.yaml:3:5"},
             {"field": "", "detail": "line 6: is cut off", "place": "people/staff.txt"}]},
         "rollouts": [{"name": "checkout", "phase": "idle"}], "kept": ["checkout: stable=1"],
+        "jwt": [{"issuer": "a", "keys": 2, "fetchedAt": "2026-11-21T12:00:13.042Z", "problem": null},
+            {"issuer": "b", "keys": 2, "fetchedAt": "2026-11-21T12:00:13.042Z", "problem": "503"},
+            {"issuer": "c", "keys": 0, "fetchedAt": null, "problem": "refused"}],
         "stateProblem": "disk full"});
+    let hand = json!({"enabled": false, "by": "ann", "reason": "sale", "at": "2026-11-21T12:00:13.042Z"});
+    let flags = json!({"flags": [
+        {"key": "on", "enabled": true, "heldBy": null, "defaultVariant": "no", "byHand": null},
+        {"key": "pay", "enabled": false, "heldBy": null, "defaultVariant": "no", "byHand": hand},
+        {"key": "late", "enabled": false, "heldBy": null, "defaultVariant": "no", "byHand": null},
+        {"key": "new", "enabled": true, "heldBy": "pay", "defaultVariant": "old", "byHand": null}]});
     check(
-        status(&view, None),
+        status(&view, None, Some(&flags)),
         &[
             "serin 0.1.0, not ready, up 1h02m",
             "generation     42",
@@ -256,6 +265,11 @@ fn a_status_tells_what_is_wrong() {
             "environment    prod",
             "state          CANNOT BE WRITTEN: disk full",
             "kept           checkout: stable=1",
+            "jwt            b goes by keys of 2026-11-21T12:00:13.042Z: 503",
+            "jwt            c has NO KEYS, nobody is believed: refused",
+            "flag           pay is OFF, by ann at 2026-11-21T12:00:13.042Z: sale; everybody gets no",
+            "flag           late is OFF; everybody gets no",
+            "flag           new is held by pay; everybody gets old",
             "",
             "LISTENER  ADDRESS         TLS",
             "public    127.0.0.1:8080  no",
@@ -275,14 +289,14 @@ fn a_freeze_is_one_line() {
         freeze(&json!({"frozen": false})),
         "not frozen: rollouts may move forward"
     );
-    let text = status(&json!({"frozen": view}), None);
+    let text = status(&json!({"frozen": view}), None, None);
     assert!(text.contains(&format!("\nfrozen         {line}\n")), "{text}");
 }
 
 #[test]
 fn many_routes_are_cut_short() {
     let routes = json!({"routes": vec![route(); 40]});
-    let text = status(&json!({}), Some(&routes));
+    let text = status(&json!({}), Some(&routes), None);
     assert!(text.ends_with("\nand 20 more: see GET /v1/routes"), "{text}");
 }
 
@@ -293,5 +307,36 @@ fn a_problem_names_its_fields() {
     check(
         problem(&document),
         &["Invalid request: see `errors`", "  weights.a: is missing"],
+    );
+}
+
+#[test]
+fn a_flag_tells_what_it_goes_by_and_what_holds_it() {
+    let view = json!({"key": "new", "route": "shop", "enabled": true, "heldBy": "pay", "defaultVariant": "old",
+        "prerequisites": [{"flag": "pay", "variant": "on"}], "userKey": "the header x-user-id",
+        "stickyCookie": "serin-shop", "cohorts": ["staff"], "rollout": {"name": "shop", "phase": "aborted"},
+        "variants": [{"name": "old", "value": "old", "weight": 1, "share": 1.0}]});
+    check(
+        flag(&view),
+        &[
+            "new: on, route shop",
+            "needs     flag pay to answer on",
+            "held      by flag pay: everybody gets the default",
+            "key       the header x-user-id",
+            "sticky    cookie serin-shop",
+            "default   old",
+            "cohorts   staff",
+            "rollout   shop, aborted",
+            "",
+            "VARIANT  WEIGHT  SHARE  VALUE",
+            "old           1  100 %  \"old\"",
+        ],
+    );
+    check(
+        flags(&json!({"flags": [view]})),
+        &[
+            "FLAG  ROUTE  STATE        DEFAULT  VARIANTS   COHORTS  ROLLOUT",
+            "new   shop   held by pay  old      old 100 %  1        shop, aborted",
+        ],
     );
 }

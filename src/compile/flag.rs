@@ -11,8 +11,8 @@ use crate::config::{self, Rules, Spec};
 use crate::measure::RecorderKey;
 use crate::name::Name;
 use crate::route::{
-    Cohort, CohortParts, CohortSpec, Condition, Destination, Flag, FlagId, FlagKeys, KeySource, Origin, Prerequisite,
-    RouteKey, Split, Sticky,
+    Cohort, CohortParts, CohortSpec, Condition, Destination, Flag, FlagId, FlagKeys, KeySource, Origin, PREVIEW,
+    Prerequisite, RouteKey, Split, Sticky,
 };
 use crate::share::{bounds, divide_pair};
 
@@ -188,9 +188,6 @@ fn previews_of(book: &mut Book, input: &FlagInput<'_>, rollout: &config::Rollout
     });
     [hosts, header].into_iter().flatten().map(Arc::new).collect()
 }
-
-/// The cohort of those who look at the idle side.
-const PREVIEW: &str = "preview";
 
 /// Says for which releases a draw is, and that no abort lies in between. The same in every process with the same
 /// file, as long as their rollouts were aborted equally often.

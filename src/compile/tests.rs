@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::rollout::{Plan, Rotation};
 use crate::route::{
     AccessLog, CohortSpec, Destination, FieldMatch, FieldTest, HostMatch, KeysSpec, LoadBalancing, Match, PathMatch,
-    Request, Table,
+    Request, Secret, Table,
 };
 
 fn name(text: &str) -> Name {
@@ -557,4 +557,22 @@ proptest! {
             (made.in_force, made.table) = (in_force, next);
         }
     }
+}
+
+#[test]
+fn a_secret_of_one_route_stops_on_all() {
+    let mut with_secret = spec(&["a", "b"]);
+    with_secret.routes[0].rules.cohorts[0].secret = Some(Secret {
+        header: "x-override".to_owned(),
+        value: "sesame".to_owned(),
+    });
+    let mut made = make(spec(&["a", "b"]));
+    assert!(made.table.routes.iter().all(|route| route.secret_headers.is_empty()));
+    let in_force = by_file(&with_secret);
+    let next = made.then(&Arc::new(with_secret), &in_force);
+    assert!(
+        next.routes
+            .iter()
+            .all(|route| *route.secret_headers[0] == *"x-override")
+    );
 }

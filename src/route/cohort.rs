@@ -40,6 +40,9 @@ pub struct CohortSpec {
     pub evidence: bool,
 }
 
+/// The cohort of those whom a rollout's preview places.
+pub const PREVIEW: &str = "preview";
+
 /// Where the clients of a cohort go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {

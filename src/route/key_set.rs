@@ -13,6 +13,8 @@ pub const KEY_BYTES_MAX: usize = 1_024;
 /// Bytes of a file of keys.
 pub const KEY_FILE_BYTES_MAX: usize = 64 << 20;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// A set of keys. Its size is that of their text and some 9 bytes for each.
 pub struct KeySet {
     text: Box<[u8]>,
@@ -54,7 +56,11 @@ impl KeySet {
     ///
     /// # Errors
     /// [`BadKeys`], the first.
-    pub fn parse(text: Vec<u8>) -> Result<Self, BadKeys> {
+    pub fn parse(mut text: Vec<u8>) -> Result<Self, BadKeys> {
+        // Some editors put a mark of byte order in front, which is no part of the first key.
+        if text.starts_with(BYTE_ORDER_MARK) {
+            text.drain(..BYTE_ORDER_MARK.len());
+        }
         if text.len() > KEY_FILE_BYTES_MAX {
             return Err(BadKeys::Large);
         }
@@ -201,6 +207,7 @@ mod tests {
         );
         check("# nobody\n", &[], &["", "# nobody"]);
         check("\u{e9}\n", &["\u{e9}"], &["e"]);
+        check("\u{feff}alice\nbob\n", &["alice", "bob"], &[]);
     }
 
     #[test]

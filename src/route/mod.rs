@@ -22,7 +22,7 @@ mod votes;
 
 pub use backend::{Backend, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
 pub use breaker::{Admission, Bounds, Breaker, Place};
-pub use cohort::{Cohort, CohortParts, CohortSpec, Destination, KeysSpec, Missing, Secret, is_in};
+pub use cohort::{Cohort, CohortParts, CohortSpec, Destination, KeysSpec, Missing, PREVIEW, Secret, is_in};
 pub use condition::Condition;
 pub use curfew::Curfew;
 pub use facts::{Facts, Origin};

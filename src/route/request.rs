@@ -124,3 +124,37 @@ pub fn unquoted(value: &[u8]) -> &[u8] {
     let inner = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
     inner.unwrap_or(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Request;
+    use crate::head::{HeadBuilder, Method, Version};
+    use crate::route::{Facts, KeySource, Origin};
+
+    #[test]
+    fn what_only_proxies_may_say_counts_from_proxies_alone() {
+        let mut head = HeadBuilder::default();
+        for name in ["forwarded", "x-forwarded-user", "x-serin-variant", "x-user"] {
+            head.field(name.as_bytes(), b"alice");
+        }
+        let head = head.request(Method::Get, Version::Http11, "h", "/");
+        let check = |name: &str, peer_trusted: bool, expected: bool| {
+            let request = Request {
+                peer_trusted,
+                ..Request::of(&head, [192, 0, 2, 7].into())
+            };
+            assert_eq!(
+                request.any(Origin::Header, name, |_| true),
+                expected,
+                "{name} {peer_trusted}"
+            );
+            let source = KeySource::Header(name.to_owned());
+            assert_eq!(request.key(&source).is_some(), expected, "{name} {peer_trusted}");
+        };
+        for name in ["forwarded", "x-forwarded-user", "x-serin-variant"] {
+            check(name, false, false);
+            check(name, true, true);
+        }
+        check("x-user", false, true);
+    }
+}

@@ -84,6 +84,7 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
     let rollouts = rollouts::check(file, routes.as_deref(), reader);
     if let (Some(rollouts), Some(routes)) = (&rollouts, &routes) {
         preview::check_hosts(file, rollouts, routes, reader);
+        preview::check_names(file, rollouts, routes, reader);
     }
     let notifications = channels::check(file, reader);
 

@@ -4,7 +4,7 @@ use super::matches::headers;
 use crate::config::file::{self, File};
 use crate::config::read::{Reader, Slot};
 use crate::config::spec::{Preview, Rollout, Route};
-use crate::route::{FieldTest, HostMatch, Match};
+use crate::route::{FieldTest, HostMatch, Match, PREVIEW};
 
 /// The preview; `None` when it does not come about, which is then reported.
 pub(super) fn check(slot: &Slot<file::Preview>, reader: &mut Reader<'_>) -> Option<Preview> {
@@ -37,6 +37,24 @@ pub(super) fn check(slot: &Slot<file::Preview>, reader: &mut Reader<'_>) -> Opti
         }
     }
     Some(Preview { hosts, header })
+}
+
+/// Reports cohorts that have the name under which those stand who look at the idle side.
+pub(super) fn check_names(file: &File, rollouts: &[Rollout], routes: &[Route], reader: &mut Reader<'_>) {
+    let previewed = rollouts
+        .iter()
+        .zip(file.rollouts.items())
+        .filter(|(rollout, _)| rollout.preview.is_some());
+    for (rollout, written) in previewed {
+        let mut cohorts = routes[rollout.route].rules.cohorts.iter();
+        if let Some(written) = written.get()
+            && cohorts.any(|cohort| cohort.name.as_str() == PREVIEW)
+        {
+            let message = "the route has a cohort named `preview`, which is what those are called whom a preview places; \
+                           rename the cohort";
+            reader.refuse(written.preview.at, message);
+        }
+    }
 }
 
 /// Reports previews whose hosts lead elsewhere already: to another route of the same rank, to all of their own

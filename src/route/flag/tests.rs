@@ -188,6 +188,34 @@ fn prerequisites_of_a_flag_come_before_its_cohorts() {
 }
 
 #[test]
+fn who_has_no_key_where_another_flag_looks_for_one_is_answered_alike_each_time() {
+    let spec = KeySpec {
+        source: KeySource::Header("x-team".to_owned()),
+        fallback: KeyFallback::FreshDraw,
+    };
+    let by_team = Flag {
+        rule: Some(RouteKey::new(&name("team"), "", spec.into())),
+        ..flag("team", [1, 1])
+    };
+    let asking = Flag {
+        prerequisites: [on(1)].into(),
+        ..flag("ui", [0, 1])
+    };
+    let table = table([asking, by_team]);
+    let mut answers = [0; 2];
+    for user in 0..100 {
+        let user = format!("user-{user}");
+        let fields = [("x-user-id", user.as_str())];
+        let first = decide(&table, &fields, 0);
+        assert_eq!(decide(&table, &fields, u64::MAX), first);
+        assert!(!first.by_chance);
+        answers[first.variant] += 1;
+    }
+    assert!(answers.iter().all(|&count| count > 20), "{answers:?}");
+    assert!(decide(&table, &[], 0).by_chance);
+}
+
+#[test]
 fn a_cohort_whose_prerequisites_are_not_met_is_passed_over() {
     let asking = Flag {
         cohorts: [

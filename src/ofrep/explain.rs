@@ -71,6 +71,7 @@ pub fn explain<'t>(table: &'t Table, id: FlagId, facts: &impl Facts, draw: u64) 
     let flag = table.flag(id);
     let decision = table.decide(flag, facts, draw);
     let seen = flag.rule.as_ref().and_then(|rule| rule.spec().key_of(facts));
+    let draw = decision.draw_of_others(draw);
     let ask = |prerequisite: &Prerequisite| {
         let other = table.flag(prerequisite.flag);
         Asked {

@@ -312,6 +312,27 @@ fn an_explanation_lists_what_was_tried() {
     assert_eq!(explanation.cohort.map(Name::as_str), Some("staff"));
 }
 
+#[test]
+fn an_explanation_asks_other_flags_as_the_decision_did() {
+    let mut spec = shop();
+    let mut lucky = cohort("lucky", Origin::Header, "x-user-id", "alice", 0);
+    lucky.prerequisites = vec![prerequisite(FlagId::Route(1), 1)];
+    spec.routes[0].rules.cohorts.insert(0, lucky);
+    let in_force = by_file(&spec);
+    let table = table(spec, &in_force);
+    let object = json!({"headers": {"x-user-id": "alice"}});
+    let context = Context::of(object.as_object().unwrap().clone(), 0).unwrap();
+    for draw in [0, u64::MAX] {
+        let explanation = explain(&table, FlagId::Route(0), &context, draw);
+        let is_matched = explanation.cohorts[0].outcome == Outcome::Matched;
+        assert_eq!(
+            is_matched,
+            explanation.decision.why == Why::Cohort(0),
+            "{explanation:?}"
+        );
+    }
+}
+
 /// A request, in the words of both sides.
 #[derive(Clone, Debug)]
 struct Visit {

@@ -90,6 +90,15 @@ pub enum Why {
     Split,
 }
 
+impl Decision {
+    /// The draw that the flags are asked with that this one leans on, which was asked with `draw`. Who has no key where
+    /// they look for one is drawn there as here, so that who asks again is told the same.
+    #[must_use]
+    pub fn draw_of_others(&self, draw: u64) -> u64 {
+        self.hash.map_or(draw, |hash| u64::from(hash) << 32)
+    }
+}
+
 impl Flag {
     fn hash_of(&self, key: Option<&Key<'_>>) -> Option<u32> {
         Some(self.rule.as_ref()?.hash_of(key?))
@@ -147,8 +156,7 @@ impl Table {
         if !flag.enabled {
             return decision;
         }
-        // Who has no key where another flag looks for one is drawn there as here, so that who asks again is told the same.
-        let chance = hash.map_or(draw, |hash| u64::from(hash) << 32);
+        let chance = decision.draw_of_others(draw);
         let mut by_chance = false;
         if let Some(unmet) = self.unmet(&flag.prerequisites, facts, chance, &mut by_chance) {
             return Decision {

@@ -12,10 +12,12 @@ use serde_json::{Map, Value as Json};
 
 use super::body::{self, Takes};
 use super::caller::Caller;
-use super::handlers::{Answer, Body, Segment, Shared, aside, dry_run, find, if_match, json, none_named, tag};
+use super::handlers::{
+    Answer, Body, Segment, Shared, aside, dry_run, find, if_match, json, none_named, tag, weights_wanted,
+};
 use super::problem::{Kind, Problem};
 use super::{Admin, api};
-use crate::control::{Asked, Entry, FlagView, SetWeights};
+use crate::control::{Asked, Entry, FlagView};
 use crate::name::Name;
 use crate::ofrep::{self, Call, Context};
 use crate::people::Right;
@@ -223,25 +225,12 @@ pub(super) async fn set_weights(
     body: Body,
 ) -> Answer {
     admin.allow(&caller, Right::Direct)?;
-    let read = match (body, dry_run(query.as_deref())) {
-        (Ok(bytes), Ok(dry_run)) => body::Weights::read(&bytes).map(|body| (body, dry_run)),
-        (Err(rejection), _) => Err(rejection.into()),
-        (_, Err(problem)) => Err(problem),
-    };
-    let (body, dry_run) = match read {
-        Ok(read) => read,
+    let question = match weights_wanted(&key, &caller, query.as_deref(), &headers, body) {
+        Ok(question) => question,
         Err(problem) => {
             find_flag(&admin, &key).await?;
             return Err(problem);
         }
-    };
-    let question = SetWeights {
-        route: key,
-        weights: body.weights,
-        reason: body.reason,
-        by: caller.by(),
-        if_match: if_match(&headers),
-        dry_run,
     };
     let view = admin.ask(|reply| Asked::SetFlagWeights(question, reply)).await??;
     Ok(flag_answer(&admin, &view))

@@ -118,29 +118,36 @@ pub(super) async fn set_weights(
     body: Body,
 ) -> Answer {
     admin.allow(&caller, Right::Direct)?;
-    let read = match (body, dry_run(query.as_deref())) {
-        (Ok(bytes), Ok(dry_run)) => body::Weights::read(&bytes).map(|body| (body, dry_run)),
-        (Err(rejection), _) => Err(rejection.into()),
-        (_, Err(problem)) => Err(problem),
-    };
-    let (body, dry_run) = match read {
-        Ok(read) => read,
+    let question = match weights_wanted(&name, &caller, query.as_deref(), &headers, body) {
+        Ok(question) => question,
         Err(problem) => {
             // A route that does not exist is said first, whatever else is wrong.
             find_route(&admin, &name).await?;
             return Err(problem);
         }
     };
-    let question = SetWeights {
-        route: name,
+    let view = admin.ask(|reply| Asked::SetWeights(question, reply)).await??;
+    Ok(route_answer(&view))
+}
+
+/// Weights of the route or flag `name`, as they were put.
+pub(super) fn weights_wanted(
+    name: &str,
+    caller: &Caller,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<SetWeights, Problem> {
+    let dry_run = dry_run(query);
+    let body = body::Weights::read(&body?)?;
+    Ok(SetWeights {
+        route: name.to_owned(),
         weights: body.weights,
         reason: body.reason,
         by: caller.by(),
-        if_match: if_match(&headers),
-        dry_run,
-    };
-    let view = admin.ask(|reply| Asked::SetWeights(question, reply)).await??;
-    Ok(route_answer(&view))
+        if_match: if_match(headers),
+        dry_run: dry_run?,
+    })
 }
 
 pub(super) async fn backends(State(admin): Shared) -> Answer {

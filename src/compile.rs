@@ -18,6 +18,7 @@ use crate::rollout::Rotation;
 use crate::route::{
     Backend, BackendSettings, HostMatch, Index, ListenerSettings, Match, Route, Table, Variant, VoteLimit, Votes,
 };
+use crate::tls;
 
 pub use book::Book;
 
@@ -158,20 +159,26 @@ fn backends(spec: &Spec, book: &mut Book, last: Option<Last<'_>>) -> Arc<[Arc<Ba
         .flat_map(|last| zip(&last.spec.backends, last.table.backends.iter()))
         .map(|(spec, backend)| (&spec.name, (spec, backend)))
         .collect();
-    let backend = |spec: &config::Backend| match before.get(&spec.name) {
-        Some((before, backend)) if is_same_backend(before, spec) => Arc::clone(backend),
-        _ => Arc::new(new_backend(spec, book)),
+    let backend = |(spec, tls): (&config::Backend, &Option<Arc<tls::Upstream>>)| match before.get(&spec.name) {
+        Some((before, backend)) if is_same_backend(before, spec) && backend.tls == *tls => Arc::clone(backend),
+        _ => Arc::new(new_backend(spec, tls.clone(), book)),
     };
-    spec.backends.iter().map(backend).collect()
+    let tls = spec.upstream_tls.iter().chain(std::iter::repeat(&None));
+    zip(&spec.backends, tls).map(backend).collect()
 }
 
-fn new_backend(spec: &config::Backend, book: &mut Book) -> Backend {
+fn new_backend(spec: &config::Backend, tls: Option<Arc<tls::Upstream>>, book: &mut Book) -> Backend {
     let endpoints = spec.endpoints.iter().map(|address| book.endpoint(&spec.name, address));
     let settings = BackendSettings {
         load_balancing: spec.load_balancing,
         max_in_flight: spec.limits.max_in_flight,
         max_connections: spec.limits.max_connections,
         connect_timeout: spec.limits.connect_timeout,
+        protocol: spec.protocol,
+        max_streams: spec.limits.max_streams,
+        tls,
+        proxy_protocol: spec.proxy_protocol,
+        allow_internal: spec.allow_internal,
     };
     Backend::new(spec.name.clone(), endpoints.collect(), settings, book.workers)
 }
@@ -293,6 +300,8 @@ fn new_route(
     Route {
         name: spec.name.clone(),
         timeout: spec.timeout,
+        body_timeout: spec.body_timeout,
+        total_timeout: spec.total_timeout,
         secret_headers: secret_headers(whole),
         flag,
         variants: spec.variants.iter().enumerate().map(variant).collect(),
@@ -343,6 +352,7 @@ fn is_same_route(old: Written<'_>, new: Written<'_>, compiled: &Route, backends:
     }
     let (old, new) = (old.route, new.route);
     old.timeout == new.timeout
+        && (old.body_timeout, old.total_timeout) == (new.body_timeout, new.total_timeout)
         && old.failure_statuses == new.failure_statuses
         && old.rules == new.rules
         && old.expose_variant == new.expose_variant
@@ -385,7 +395,11 @@ fn by_rollout(written: Written<'_>) -> Option<impl PartialEq> {
 
 /// Whether a backend would come out the same: a new release alone changes nothing here.
 fn is_same_backend(old: &config::Backend, new: &config::Backend) -> bool {
-    old.endpoints == new.endpoints && old.load_balancing == new.load_balancing && old.limits == new.limits
+    // What TLS needs is compared as read.
+    old.endpoints == new.endpoints
+        && (old.load_balancing, old.limits) == (new.load_balancing, new.limits)
+        && (old.protocol, old.proxy_protocol, old.allow_internal)
+            == (new.protocol, new.proxy_protocol, new.allow_internal)
 }
 
 fn same_matches(old: &Spec, new: &Spec) -> bool {
@@ -396,15 +410,23 @@ fn same_matches(old: &Spec, new: &Spec) -> bool {
 
 fn listeners(spec: &Spec, last: Option<Last<'_>>) -> Arc<[ListenerSettings]> {
     let settings = spec.listeners.iter().map(|listener| ListenerSettings {
+        handshake: listener.timeouts.handshake,
         request_head: listener.timeouts.request_head,
         body: listener.timeouts.body,
         idle: listener.timeouts.idle,
+        connection_age: listener.timeouts.connection_age,
         connections: listener.limits.connections,
+        connections_per_client: listener.limits.connections_per_client,
+        streams: listener.limits.streams,
+        upgrades: listener.limits.upgrades,
         headers: listener.limits.headers,
         header_bytes: listener.limits.header_bytes,
         uri_bytes: listener.limits.uri_bytes,
         paths: listener.paths,
         ofrep: listener.ofrep,
+        proxy_protocol: listener.proxy_protocol,
+        redirect_to_https: listener.redirect_to_https,
+        hsts: listener.tls.as_ref().and_then(|tls| tls.hsts),
     });
     shared(settings.collect(), last.map(|last| &last.table.listeners))
 }

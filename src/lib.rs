@@ -22,6 +22,7 @@
 pub mod head;
 pub mod name;
 pub mod path;
+pub mod proxy_protocol;
 pub mod share;
 pub mod values;
 
@@ -38,6 +39,9 @@ pub mod outcome;
 pub mod people;
 pub mod rollout;
 pub mod route;
+
+// Who a certificate is for, and how handshakes are made.
+pub mod tls;
 
 // Flags of other systems in the words of this one.
 pub mod import;

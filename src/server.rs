@@ -335,8 +335,8 @@ fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
         let tls = listener.tls.as_ref();
         let load = |tls: &config::Tls| {
             let files = TlsFiles {
-                certificate: &tls.certificate,
-                key: &tls.key,
+                certificate: &tls.certificates[0].certificate,
+                key: &tls.certificates[0].key,
                 client_ca: tls.client_ca.as_deref(),
             };
             proxy::load_tls(files, tls.only_1_3)

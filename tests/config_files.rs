@@ -257,8 +257,8 @@ fn what_is_written_arrives() {
     let spec = load(GOOD).expect("it is good");
     let listener = &spec.listeners[0];
     let tls = listener.tls.as_ref().expect("there is TLS");
-    assert_eq!(tls.certificate, Path::new("conf/tls/cert.pem"));
-    assert_eq!(tls.key, Path::new("/tls/key.pem"));
+    assert_eq!(tls.certificates[0].certificate, Path::new("conf/tls/cert.pem"));
+    assert_eq!(tls.certificates[0].key, Path::new("/tls/key.pem"));
     assert!(tls.only_1_3);
     assert_eq!(listener.timeouts.idle, Duration::from_secs(90));
     assert_eq!(listener.paths, PathPolicy::Normalize);

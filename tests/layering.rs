@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Free to all: they import nobody.
-const FREE: &[&str] = &["name", "share", "head", "path", "values"];
+const FREE: &[&str] = &["name", "share", "head", "path", "proxy_protocol", "values"];
 
 /// A module, and those that it may import besides itself and the free ones.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -14,33 +14,40 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("audit", &[]),
     ("people", &[]),
     ("jwt", &[]),
+    ("tls", &[]),
     ("outgoing", &["rollout"]),
     ("notify", &["audit", "config", "outgoing"]),
     ("report", &["audit"]),
     ("outcome", &["measure"]),
     ("analysis", &["measure"]),
     ("rollout", &["analysis"]),
-    ("route", &["jwt", "measure"]),
-    ("config", &["people", "rollout", "analysis", "jwt", "route", "measure"]),
-    ("compile", &["config", "jwt", "rollout", "route", "measure"]),
+    ("route", &["jwt", "measure", "tls"]),
+    (
+        "config",
+        &["people", "rollout", "analysis", "jwt", "route", "measure", "tls"],
+    ),
+    ("compile", &["config", "jwt", "rollout", "route", "measure", "tls"]),
     ("live", &["route"]),
     // Flags of other systems in the words of this one.
     ("import", &["route"]),
     // What applications ask for flags, and what they are answered.
     ("ofrep", &["route"]),
-    ("proxy", &["h1", "jwt", "live", "ofrep", "route", "measure", "outcome"]),
+    (
+        "proxy",
+        &["h1", "jwt", "live", "ofrep", "route", "measure", "outcome", "tls"],
+    ),
     (
         "control",
         &[
             "live", "compile", "config", "route", "rollout", "analysis", "measure", "audit", "people", "outgoing",
-            "notify", "jwt",
+            "notify", "jwt", "tls",
         ],
     ),
     // What control shows carries verdicts and phases; admin gives them their words.
     (
         "admin",
         &[
-            "control", "live", "ofrep", "route", "measure", "analysis", "rollout", "audit", "people",
+            "control", "live", "ofrep", "route", "measure", "analysis", "rollout", "audit", "people", "tls",
         ],
     ),
     // From a path to a checked `Spec`.
@@ -60,7 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const ALL: &[&str] = &[
     "audit", "people", "outgoing", "notify", "report", "admin", "analysis", "cli", "compile", "config", "control",
     "demo", "files", "h1", "import", "jwt", "live", "measure", "ofrep", "outcome", "proxy", "rehearse", "rollout",
-    "route", "server", "serin",
+    "route", "server", "serin", "tls",
 ];
 
 /// The only places that know hyper: the adapter, and what is no data plane.

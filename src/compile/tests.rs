@@ -33,7 +33,12 @@ fn backend(text: &str, endpoints: &[(&str, u16)]) -> config::Backend {
         commit_ms: None,
         endpoints: endpoints.iter().map(endpoint).collect(),
         load_balancing: LoadBalancing::LeastRequest,
+        protocol: crate::route::BackendProtocol::Http1,
+        tls: None,
+        proxy_protocol: None,
+        allow_internal: false,
         limits: config::BackendLimits {
+            max_streams: 100,
             max_in_flight: 100,
             max_connections: 100,
             connect_timeout: Duration::from_secs(1),
@@ -55,6 +60,8 @@ fn route(text: &str) -> config::Route {
             ..Match::default()
         },
         timeout: Duration::from_secs(5),
+        body_timeout: None,
+        total_timeout: None,
         variants: [("stable", 0, 90), ("canary", 1, 10)].map(variant).into(),
         rules: Rules {
             cohorts: vec![CohortSpec {
@@ -77,6 +84,9 @@ fn spec(routes: &[&str]) -> Spec {
         listeners: Vec::new(),
         trusted_proxies: Vec::new(),
         admin: "127.0.0.1:9901".parse().unwrap(),
+        admin_tls: None,
+        memory_max: None,
+        upstream_tls: Vec::new(),
         log: config::Log {
             level: "info".to_owned(),
             json: true,

@@ -13,10 +13,13 @@ use crate::jwt::{IssuerSpec, Keys};
 use crate::measure::FailureStatuses;
 use crate::name::Name;
 use crate::path::PathPolicy;
+use crate::proxy_protocol::ProxyVersion;
 use crate::rollout::{Plan, Schedule, Webhook, Window};
 use crate::route::{
-    AccessLog, CohortSpec, FieldMatch, KeySet, KeySpec, LoadBalancing, Match, Prerequisite, StickySpec,
+    AccessLog, BackendProtocol, CohortSpec, FieldMatch, Hsts, KeySet, KeySpec, LoadBalancing, Match, Prerequisite,
+    StickySpec,
 };
+use crate::tls;
 
 /// One whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +32,11 @@ pub struct Spec {
     pub trusted_proxies: Vec<Network>,
     /// Where the admin API listens.
     pub admin: SocketAddr,
+    /// TLS of the admin API; `None`: clear text.
+    pub admin_tls: Option<Tls>,
+    /// From so many bytes of resident memory on, new requests are answered 503. `None`: nine tenths of what the
+    /// process may have.
+    pub memory_max: Option<u64>,
     /// What is logged and how.
     pub log: Log,
     /// Where outcomes are logged for `serin rehearse`; `None`: nowhere.
@@ -52,6 +60,8 @@ pub struct Spec {
     pub flags: Vec<Flag>,
     /// Whose tokens are believed.
     pub issuers: Vec<IssuerSpec>,
+    /// What TLS towards each backend needs, by its index. `None`, or left out: clear text, or its files are not read yet.
+    pub upstream_tls: Vec<Option<Arc<tls::Upstream>>>,
     /// The keys of each issuer, by its index, where they stand in a file. `None`, or left out: fetched from an
     /// address, or not read yet.
     pub jwks: Vec<Option<Arc<Keys>>>,
@@ -77,30 +87,60 @@ pub struct Listener {
     pub paths: PathPolicy,
     /// Answers applications that ask for flags (OFREP).
     pub ofrep: bool,
+    /// Trusted peers say in front of each connection for whom it is (PROXY protocol).
+    pub proxy_protocol: bool,
+    /// Every request is answered with a redirect to `https` on this port. `None`: served.
+    pub redirect_to_https: Option<u16>,
 }
 
-/// The simplest TLS: one certificate chain and its key, both PEM.
+/// TLS towards clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
-    /// Chain, leaf first. Not read yet; the file's directory is joined in front.
-    pub certificate: PathBuf,
-    /// Private key of the leaf; likewise.
-    pub key: PathBuf,
+    /// At least one; the first is shown to who names no host, or one that none is for.
+    pub certificates: Vec<CertificateFiles>,
     /// Refuse TLS 1.2.
     pub only_1_3: bool,
     /// Who may sign the certificates of clients, PEM. `None`: clients are asked for none.
     pub client_ca: Option<PathBuf>,
+    /// Whether clients must show a certificate; only with `client_ca`.
+    pub client_required: bool,
+    /// What answers say of `Strict-Transport-Security`. `None`: nothing.
+    pub hsts: Option<Hsts>,
+}
+
+/// A certificate chain and its key, both PEM; the file's directory is joined in front.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateFiles {
+    /// Chain, leaf first.
+    pub certificate: PathBuf,
+    /// Private key of the leaf.
+    pub key: PathBuf,
+}
+
+/// TLS towards a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BackendTls {
+    /// Who may vouch for the backend, PEM; the file's directory is joined in front. `None`: whom the system trusts.
+    pub ca: Option<PathBuf>,
+    /// The name that its certificate must be for, and that it is asked by (SNI). `None`: each endpoint's host.
+    pub server_name: Option<String>,
+    /// What we show. `None`: nothing.
+    pub certificate: Option<CertificateFiles>,
 }
 
 /// Clocks of a client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenerTimeouts {
+    /// For a TLS handshake, and for the head of the PROXY protocol. Default 10 s.
+    pub handshake: Duration,
     /// From the first byte of a head to its end. Default 10 s.
     pub request_head: Duration,
     /// Between two reads of a body. Default 30 s.
     pub body: Duration,
     /// Between two requests. Default 60 s.
     pub idle: Duration,
+    /// A connection older than this is asked to leave. `None`: it may stay.
+    pub connection_age: Option<Duration>,
 }
 
 /// Bounds of what clients may ask for.
@@ -108,6 +148,12 @@ pub struct ListenerTimeouts {
 pub struct ListenerLimits {
     /// Open connections of the whole process. Default 16,384.
     pub connections: u32,
+    /// Open connections of one client address. Default: as many as `connections`.
+    pub connections_per_client: u32,
+    /// Streams that an HTTP/2 client may have open. Default 128.
+    pub streams: u32,
+    /// Tunnels (WebSocket) open at once, of the whole process. Default 4,096.
+    pub upgrades: u32,
     /// Fields in a head. Default 100.
     pub headers: u32,
     /// Bytes of a head. Default 64 KiB.
@@ -245,6 +291,14 @@ pub struct Backend {
     pub endpoints: Vec<Endpoint>,
     /// How the next endpoint is picked.
     pub load_balancing: LoadBalancing,
+    /// What is spoken to it.
+    pub protocol: BackendProtocol,
+    /// TLS towards it; `None`: clear text.
+    pub tls: Option<BackendTls>,
+    /// It is told for whom each connection is (PROXY protocol); such connections are not shared by clients.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Its endpoints may be link-local addresses (also after a look-up), or this process's admin address.
+    pub allow_internal: bool,
     /// What this backend is asked to bear.
     pub limits: BackendLimits,
 }
@@ -265,8 +319,10 @@ pub struct BackendLimits {
     pub max_in_flight: u32,
     /// Open connections; more are answered 503. Default 65,536.
     pub max_connections: u32,
-    /// Default 1 s.
+    /// Default 1 s; a TLS handshake included.
     pub connect_timeout: Duration,
+    /// Streams that we open on one HTTP/2 connection; fewer where the backend says so. Default 100.
+    pub max_streams: u32,
 }
 
 /// A match, and the split it leads to.
@@ -278,6 +334,10 @@ pub struct Route {
     pub matches: Match,
     /// Until the response head. Default 5 s.
     pub timeout: Duration,
+    /// Between two reads of a response's body. `None`: as the listener's `timeouts.body`.
+    pub body_timeout: Option<Duration>,
+    /// For a whole exchange, its body included. `None`: it may last. Tunnels are bound by it, too.
+    pub total_timeout: Option<Duration>,
     /// In file order; at least one; weights add up to more than 0.
     pub variants: Vec<Variant>,
     /// Who gets which of them.

@@ -31,6 +31,9 @@ pub(super) fn spec(change: impl FnOnce(&mut Spec)) -> Arc<Spec> {
         listeners: vec![listener("public")],
         trusted_proxies: Vec::new(),
         admin: "127.0.0.1:0".parse().unwrap(),
+        admin_tls: None,
+        memory_max: None,
+        upstream_tls: Vec::new(),
         log: Log {
             level: "info".into(),
             json: true,
@@ -77,11 +80,16 @@ pub(super) fn listener(text: &str) -> Listener {
         address: "127.0.0.1:0".parse().unwrap(),
         tls: None,
         timeouts: ListenerTimeouts {
+            handshake: Duration::from_secs(10),
+            connection_age: None,
             request_head: Duration::from_secs(10),
             body: Duration::from_secs(30),
             idle: Duration::from_secs(60),
         },
         limits: ListenerLimits {
+            connections_per_client: 16_384,
+            streams: 128,
+            upgrades: 4_096,
             connections: 16_384,
             headers: 100,
             header_bytes: 65_536,
@@ -89,6 +97,8 @@ pub(super) fn listener(text: &str) -> Listener {
         },
         paths: PathPolicy::Strict,
         ofrep: false,
+        proxy_protocol: false,
+        redirect_to_https: None,
     }
 }
 
@@ -102,7 +112,12 @@ pub(super) fn backend(text: &str, release: &str) -> Backend {
             port: 9,
         }],
         load_balancing: LoadBalancing::LeastRequest,
+        protocol: crate::route::BackendProtocol::Http1,
+        tls: None,
+        proxy_protocol: None,
+        allow_internal: false,
         limits: BackendLimits {
+            max_streams: 100,
             max_in_flight: 65_536,
             max_connections: 65_536,
             connect_timeout: Duration::from_secs(1),
@@ -125,6 +140,8 @@ pub(super) fn route(text: &str) -> Route {
             ..Match::default()
         },
         timeout: Duration::from_secs(5),
+        body_timeout: None,
+        total_timeout: None,
         variants: [("stable", 0, 100), ("canary", 1, 0)].map(variant).into(),
         rules: Rules::of(name(text)),
         failure_statuses: crate::measure::FailureStatuses::default(),

@@ -33,11 +33,23 @@ pub enum RejectReason {
     LogLine,
     /// Lines of the outcome log dropped because its writer fell behind.
     OutcomeLine,
+    /// A client address has all the connections that it may.
+    ConnectionsPerClient,
+    /// A request for a host that the connection's certificate is not for.
+    Misdirected,
+    /// The process has no room for more.
+    Overload,
+    /// A listener's limit of tunnels.
+    Upgrades,
+    /// What came in front of a connection is no PROXY protocol, or from somebody who may not speak it.
+    ProxyProtocol,
+    /// An HTTP/2 connection that was ended because it costs more than it asks for.
+    Flood,
 }
 
 impl RejectReason {
     /// All, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Connections,
         Self::BadRequest,
         Self::HeadTimeout,
@@ -51,6 +63,12 @@ impl RejectReason {
         Self::Panic,
         Self::LogLine,
         Self::OutcomeLine,
+        Self::ConnectionsPerClient,
+        Self::Misdirected,
+        Self::Overload,
+        Self::Upgrades,
+        Self::ProxyProtocol,
+        Self::Flood,
     ];
 
     /// The label's value.
@@ -70,6 +88,12 @@ impl RejectReason {
             Self::Panic => "panic",
             Self::LogLine => "log_line",
             Self::OutcomeLine => "outcome_line",
+            Self::ConnectionsPerClient => "connections_per_client",
+            Self::Misdirected => "misdirected",
+            Self::Overload => "overload",
+            Self::Upgrades => "upgrades",
+            Self::ProxyProtocol => "proxy_protocol",
+            Self::Flood => "flood",
         }
     }
 }

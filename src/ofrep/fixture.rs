@@ -34,6 +34,8 @@ pub(crate) fn route(text: &str, weights: [u32; 2], rules: Rules) -> config::Rout
             ..Match::default()
         },
         timeout: Duration::from_secs(5),
+        body_timeout: None,
+        total_timeout: None,
         variants: ["stable", "canary"].into_iter().enumerate().map(variant).collect(),
         rules,
         failure_statuses: FailureStatuses::default(),
@@ -94,7 +96,12 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
             port: 80,
         }],
         load_balancing: LoadBalancing::LeastRequest,
+        protocol: crate::route::BackendProtocol::Http1,
+        tls: None,
+        proxy_protocol: None,
+        allow_internal: false,
         limits: config::BackendLimits {
+            max_streams: 100,
             max_in_flight: 100,
             max_connections: 100,
             connect_timeout: Duration::from_secs(1),
@@ -105,6 +112,9 @@ pub(crate) fn spec(routes: Vec<config::Route>, flags: Vec<config::Flag>) -> Spec
         listeners: Vec::new(),
         trusted_proxies: Vec::new(),
         admin: "127.0.0.1:9901".parse().unwrap(),
+        admin_tls: None,
+        memory_max: None,
+        upstream_tls: Vec::new(),
         log: config::Log {
             level: "info".to_owned(),
             json: true,

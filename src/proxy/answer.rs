@@ -65,6 +65,10 @@ impl Sending {
                 self.put_own(conversation, fault, &stamp);
                 (AnswerBody::Own(None), Delimited::Length)
             }
+            Answer::Redirect(location) => {
+                self.put_redirect(conversation, &location);
+                (AnswerBody::Own(None), Delimited::Length)
+            }
             Answer::Flags(answer) => {
                 let own = self.put_flags(conversation, answer);
                 (own, Delimited::Length)
@@ -119,6 +123,17 @@ impl Sending {
         if !self.head_only {
             out.extend_from_slice(&fault.problem());
         }
+    }
+
+    fn put_redirect(&self, conversation: &Conversation, location: &[u8]) {
+        let out = &mut conversation.wire().output;
+        put_status_line(out, 308);
+        put_field(out, b"location", location);
+        put_field(out, b"server", b"serin");
+        conversation.worker().put_date(out);
+        put_field(out, b"content-length", b"0");
+        self.put_connection(out);
+        put_end_of_head(out);
     }
 
     /// Writes the head of an answer to a call for flags; hands its body back.
@@ -210,6 +225,9 @@ fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
     }
     if let Some(cookie) = &stamp.cookie {
         put_field(out, b"set-cookie", cookie);
+    }
+    if let Some(hsts) = &stamp.hsts {
+        put_field(out, b"strict-transport-security", hsts);
     }
 }
 

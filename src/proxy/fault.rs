@@ -48,6 +48,16 @@ pub(super) enum Fault {
     ResponseTimeout,
     /// The variant lost all its weight, and the time that what was open there had is over.
     Drained,
+    /// The host is none that the connection's certificate is for.
+    Misdirected,
+    /// The process has no room for more.
+    Overloaded,
+    /// This listener has all the tunnels that it may.
+    TooManyUpgrades,
+    /// The exchange took longer than its route allows in all.
+    TotalTimeout,
+    /// The client's own deadline (`grpc-timeout`) is over.
+    Deadline,
     /// Our own fault: a panic.
     Panic,
 }
@@ -73,7 +83,8 @@ impl Fault {
             | Self::Closed
             | Self::Malformed
             | Self::Truncated
-            | Self::ResponseTimeout => Outcome::Failure,
+            | Self::ResponseTimeout
+            | Self::TotalTimeout => Outcome::Failure,
             Self::NoRoute
             | Self::BadRequest(_)
             | Self::UriTooLong
@@ -88,6 +99,11 @@ impl Fault {
             | Self::BackendFull
             | Self::Exhausted
             | Self::Drained
+            | Self::Misdirected
+            | Self::Overloaded
+            | Self::TooManyUpgrades
+            // How soon it comes is for the client to say; what the backend had time for is judged by the ledger.
+            | Self::Deadline
             | Self::Panic => Outcome::NoEvidence,
         }
     }
@@ -105,12 +121,17 @@ impl Fault {
             Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
             Self::BackendFull => Some(RejectReason::BackendLimit),
             Self::Panic => Some(RejectReason::Panic),
+            Self::Misdirected => Some(RejectReason::Misdirected),
+            Self::Overloaded => Some(RejectReason::Overload),
+            Self::TooManyUpgrades => Some(RejectReason::Upgrades),
             Self::Connect
             | Self::ConnectTimeout
             | Self::Closed
             | Self::Malformed
             | Self::Truncated
             | Self::ResponseTimeout
+            | Self::TotalTimeout
+            | Self::Deadline
             | Self::Drained => None,
         }
     }
@@ -124,11 +145,17 @@ impl Fault {
             Self::UriTooLong => 414,
             Self::Expectation => 417,
             Self::MethodNotAllowed => 405,
+            Self::Misdirected => 421,
             Self::HeadTooLarge => 431,
             Self::ClientBodyTimeout | Self::HeadTimeout => 408,
-            Self::BackendFull | Self::TooManyConnections | Self::Exhausted | Self::Drained => 503,
+            Self::BackendFull
+            | Self::TooManyConnections
+            | Self::Exhausted
+            | Self::Overloaded
+            | Self::TooManyUpgrades
+            | Self::Drained => 503,
             Self::Connect | Self::Closed | Self::Malformed | Self::Truncated => 502,
-            Self::ConnectTimeout | Self::ResponseTimeout => 504,
+            Self::ConnectTimeout | Self::ResponseTimeout | Self::TotalTimeout | Self::Deadline => 504,
             Self::Panic => 500,
         }
     }
@@ -174,6 +201,11 @@ impl Fault {
             Self::Truncated => "the backend's answer broke off, or broke its own framing",
             Self::ResponseTimeout => "the backend did not answer in time",
             Self::Drained => "this version was taken out of service before the request was done; try again",
+            Self::Misdirected => "this connection's certificate is not for this host; open another one",
+            Self::Overloaded => "there is no room for more at the moment; try again",
+            Self::TooManyUpgrades => "this listener has all the tunnels that it may; try again",
+            Self::TotalTimeout => "the exchange took longer than it may in all",
+            Self::Deadline => "the deadline that came with the request is over",
             Self::Panic => "an internal error; it has been counted and logged",
         }
     }
@@ -188,6 +220,7 @@ impl Fault {
             413 => "Content Too Large",
             414 => "URI Too Long",
             417 => "Expectation Failed",
+            421 => "Misdirected Request",
             431 => "Request Header Fields Too Large",
             500 => "Internal Server Error",
             502 => "Bad Gateway",

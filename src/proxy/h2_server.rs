@@ -264,6 +264,15 @@ fn to_response(answer: Answer, head_only: bool) -> http::Response<Responding> {
             }
             (response, Stamp::default())
         }
+        Answer::Redirect(location) => {
+            let mut response = http::Response::new(Responding::new(AnswerBody::Own(None)));
+            *response.status_mut() = http::StatusCode::PERMANENT_REDIRECT;
+            let map = response.headers_mut();
+            append(map, b"location", location);
+            map.insert(header::SERVER, HeaderValue::from_static("serin"));
+            map.insert(header::CONTENT_LENGTH, 0.into());
+            (response, Stamp::default())
+        }
         Answer::Own(fault, stamp) => {
             let problem = fault.problem();
             let length = problem.len();
@@ -292,6 +301,9 @@ fn to_response(answer: Answer, head_only: bool) -> http::Response<Responding> {
     }
     if let Some(cookie) = stamp.cookie.and_then(value) {
         map.append(header::SET_COOKIE, cookie);
+    }
+    if let Some(hsts) = stamp.hsts.and_then(value) {
+        map.insert(header::STRICT_TRANSPORT_SECURITY, hsts);
     }
     response
 }

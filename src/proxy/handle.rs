@@ -50,6 +50,8 @@ pub(super) enum Answer {
     },
     /// Ours, to an application that asked for flags.
     Flags(crate::ofrep::Answer),
+    /// Ours: the same by `https`, at this address.
+    Redirect(Bytes),
     /// Ours.
     Own(Fault, Stamp),
 }
@@ -61,6 +63,10 @@ pub(super) struct Stamp {
     pub(super) served: Option<Served>,
     /// The value of a `set-cookie` field.
     pub(super) cookie: Option<Bytes>,
+    /// Of `strict-transport-security`.
+    pub(super) hsts: Option<Bytes>,
+    /// The client speaks gRPC: what goes wrong is told in its words.
+    pub(super) grpc: bool,
 }
 
 /// Which variant of which generation answered.
@@ -113,6 +119,8 @@ pub(super) async fn handle(
             generation: course.generation.clone(),
         }),
         cookie: course.cookie.clone(),
+        hsts: None,
+        grpc: false,
     };
     match answered {
         Ok(response) if response.head.status == 101 => Answer::Switched {

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::name::Name;
+use crate::proxy_protocol::ProxyVersion;
+use crate::tls;
 
 /// How the next endpoint is picked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,16 @@ pub enum LoadBalancing {
     LeastRequest,
     /// Each in turn.
     RoundRobin,
+}
+
+/// What is spoken on connections to a backend.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, by prior knowledge in clear.
+    Http2,
 }
 
 /// A number that stays with an endpoint for as long as the process runs; pools hang on it.
@@ -159,15 +171,25 @@ pub struct Backend {
     pub max_in_flight: u32,
     /// Open connections, all workers together.
     pub max_connections: u32,
-    /// For a new connection.
+    /// For a new connection, its TLS handshake included.
     pub connect_timeout: Duration,
+    /// What is spoken on its connections.
+    pub protocol: BackendProtocol,
+    /// Streams on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// For TLS; `None`: clear text.
+    pub tls: Option<Arc<tls::Upstream>>,
+    /// Each connection begins with the client's address, and serves that client alone.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Its names may lead to link-local addresses.
+    pub allow_internal: bool,
     desks: Box<[Desk]>,
     /// How many workers bear more than their part of `max_in_flight`.
     crowded: AtomicU32,
 }
 
 /// What is asked of a backend, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct BackendSettings {
     /// How the next endpoint is picked.
     pub load_balancing: LoadBalancing,
@@ -175,8 +197,35 @@ pub struct BackendSettings {
     pub max_in_flight: u32,
     /// Open connections, all workers together.
     pub max_connections: u32,
-    /// For a new connection.
+    /// For a new connection, its TLS handshake included.
     pub connect_timeout: Duration,
+    /// What is spoken on its connections.
+    pub protocol: BackendProtocol,
+    /// Streams on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// For TLS; `None`: clear text.
+    pub tls: Option<Arc<tls::Upstream>>,
+    /// Each connection begins with the client's address, and serves that client alone.
+    pub proxy_protocol: Option<ProxyVersion>,
+    /// Its names may lead to link-local addresses.
+    pub allow_internal: bool,
+}
+
+impl Default for BackendSettings {
+    /// What a file says that says nothing.
+    fn default() -> Self {
+        Self {
+            load_balancing: LoadBalancing::default(),
+            max_in_flight: 65_536,
+            max_connections: 65_536,
+            connect_timeout: Duration::from_secs(1),
+            protocol: BackendProtocol::default(),
+            max_streams: 100,
+            tls: None,
+            proxy_protocol: None,
+            allow_internal: false,
+        }
+    }
 }
 
 /// Where one worker picks. That worker alone writes.
@@ -215,6 +264,11 @@ impl Backend {
             max_in_flight: settings.max_in_flight,
             max_connections: settings.max_connections,
             connect_timeout: settings.connect_timeout,
+            protocol: settings.protocol,
+            max_streams: settings.max_streams,
+            tls: settings.tls,
+            proxy_protocol: settings.proxy_protocol,
+            allow_internal: settings.allow_internal,
             desks,
             endpoints: endpoints.into(),
         }
@@ -334,6 +388,7 @@ mod tests {
             max_in_flight,
             max_connections: 10,
             connect_timeout: Duration::from_secs(1),
+            ..BackendSettings::default()
         };
         Backend::new(name.clone(), (0..endpoints).map(endpoint).collect(), settings, workers)
     }

@@ -20,7 +20,7 @@ mod sticky;
 mod table;
 mod votes;
 
-pub use backend::{Backend, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
+pub use backend::{Backend, BackendProtocol, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
 pub use breaker::{Admission, Bounds, Breaker, Place};
 pub use cohort::{Cohort, CohortParts, CohortSpec, Destination, KeysSpec, Missing, PREVIEW, Secret, is_in};
 pub use condition::Condition;
@@ -36,5 +36,5 @@ pub use murmur::murmur3;
 pub use request::{Request, unquoted};
 pub use split::Split;
 pub use sticky::{Sticky, StickySpec, Stuck};
-pub use table::{AccessLog, Choice, FlagKeys, ListenerSettings, Route, Table, Variant, VoteLimit};
+pub use table::{AccessLog, Choice, FlagKeys, Hsts, ListenerSettings, Route, Table, Variant, VoteLimit};
 pub use votes::Votes;

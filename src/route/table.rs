@@ -92,20 +92,39 @@ pub enum AccessLog {
     All,
 }
 
+/// `Strict-Transport-Security` (RFC 6797 §6.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hsts {
+    /// For how many seconds browsers shall come by `https` only.
+    pub max_age_s: u64,
+    /// Also to all hosts below.
+    pub include_subdomains: bool,
+    /// Browsers may have it built in.
+    pub preload: bool,
+}
+
 /// Clocks and bounds of a listener's connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // as in config::spec
 pub struct ListenerSettings {
+    pub handshake: Duration,
     pub request_head: Duration,
     pub body: Duration,
     pub idle: Duration,
+    pub connection_age: Option<Duration>,
     pub connections: u32,
+    pub connections_per_client: u32,
+    pub streams: u32,
+    pub upgrades: u32,
     pub headers: u32,
     pub header_bytes: u32,
     pub uri_bytes: u32,
     pub paths: PathPolicy,
     /// Applications may ask for flags here.
     pub ofrep: bool,
+    pub proxy_protocol: bool,
+    pub redirect_to_https: Option<u16>,
+    pub hsts: Option<Hsts>,
 }
 
 /// A route, ready to serve.
@@ -115,6 +134,10 @@ pub struct Route {
     pub name: Name,
     /// Until the response head.
     pub timeout: Duration,
+    /// Between two reads of a response's body; `None`: as the listener says.
+    pub body_timeout: Option<Duration>,
+    /// For a whole exchange; `None`: it may last.
+    pub total_timeout: Option<Duration>,
     /// How its requests divide.
     pub flag: Flag,
     /// In file order.
@@ -271,6 +294,7 @@ mod tests {
             max_in_flight: 1,
             max_connections: 1,
             connect_timeout: Duration::from_secs(1),
+            ..BackendSettings::default()
         };
         let key = RecorderKey {
             route: name("checkout"),
@@ -324,6 +348,8 @@ mod tests {
         let route = Route {
             name: name("checkout"),
             timeout: Duration::from_secs(5),
+            body_timeout: None,
+            total_timeout: None,
             flag: Flag {
                 key: name("checkout"),
                 rule: keyed.then(|| RouteKey::new(&name("checkout"), "", key.into())),

@@ -38,11 +38,12 @@ use std::time::Duration;
 use super::file::{self, Access, Balancing, File, LogFormat, LogLevel, Paths, Protocol, TlsVersion};
 use super::read::{Reader, Slot};
 use super::spec::{
-    Audit, Backend, BackendLimits, Listener, ListenerLimits, ListenerTimeouts, Log, OutcomeLog, Spec, Tls,
+    Audit, Backend, BackendLimits, CertificateFiles, Listener, ListenerLimits, ListenerTimeouts, Log, OutcomeLog, Spec,
+    Tls,
 };
 use super::units::{Limit, Size};
 use crate::path::PathPolicy;
-use crate::route::{AccessLog, LoadBalancing};
+use crate::route::{AccessLog, BackendProtocol, LoadBalancing};
 
 use names::{Names, check_unique};
 
@@ -57,7 +58,7 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
     let listeners: Option<Vec<_>> = file
         .listeners
         .items()
-        .map(|slot| listener(slot.get()?, directory, reader))
+        .map(|slot| listener(slot.get()?, directory))
         .collect();
     let admin = admin(file, reader);
     let outcome_log = match file.outcome_log.get() {
@@ -98,6 +99,8 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         listeners: listeners?,
         trusted_proxies: trusted_proxies?,
         admin,
+        admin_tls: None,
+        memory_max: None,
         log: log(file),
         outcome_log: outcome_log?,
         tokens_file: tokens_file.map(|text| directory.join(&text.0)),
@@ -110,13 +113,14 @@ pub(super) fn check(file: &File, directory: &Path, reader: &mut Reader<'_>) -> O
         flags: flags?,
         issuers: issuers?,
         key_files: whole.key_files.into_iter().map(|path| (path, None)).collect(),
+        upstream_tls: Vec::new(),
         jwks: Vec::new(),
     })
 }
 
-fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>) -> Option<Listener> {
+fn listener(written: &file::Listener, directory: &Path) -> Option<Listener> {
     let tls = match written.tls.get() {
-        Some(written) => Some(tls(written, directory, reader)?),
+        Some(written) => Some(tls(written, directory)?),
         None => None,
     };
     let timeouts = written.timeouts.get();
@@ -127,12 +131,17 @@ fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>)
         address: *written.address.get()?,
         tls,
         timeouts: ListenerTimeouts {
+            handshake: Duration::from_secs(10),
             request_head: clock(timeouts.map(|t| &t.request_head), Duration::from_secs(10)),
             body: clock(timeouts.map(|t| &t.body), Duration::from_secs(30)),
             idle: clock(timeouts.map(|t| &t.idle), Duration::from_secs(60)),
+            connection_age: None,
         },
         limits: ListenerLimits {
             connections: limits.and_then(|l| l.connections.value).map_or(16_384, |n| n.0),
+            connections_per_client: limits.and_then(|l| l.connections.value).map_or(16_384, |n| n.0),
+            streams: 128,
+            upgrades: 4_096,
             headers: limits.and_then(|l| l.headers.value).map_or(100, |n| n.0),
             header_bytes: limits
                 .and_then(|l| l.header_bytes.value)
@@ -144,19 +153,23 @@ fn listener(written: &file::Listener, directory: &Path, reader: &mut Reader<'_>)
             Paths::Normalize => PathPolicy::Normalize,
         },
         ofrep: written.ofrep.known_or(false)?,
+        proxy_protocol: false,
+        redirect_to_https: None,
     })
 }
 
-fn tls(written: &file::Tls, directory: &Path, reader: &mut Reader<'_>) -> Option<Tls> {
-    let mut certificates = written.certificates.items();
-    let first = certificates.next()?;
-    if let Some(second) = certificates.next() {
-        reader.refuse(second.at, "more than one certificate is not supported yet; keep one");
-    }
-    let first = first.get()?;
+fn tls(written: &file::Tls, directory: &Path) -> Option<Tls> {
+    let files = |written: &file::Certificate| {
+        Some(CertificateFiles {
+            certificate: directory.join(&written.certificate.get()?.0),
+            key: directory.join(&written.key.get()?.0),
+        })
+    };
+    let certificates: Option<Vec<_>> = written.certificates.items().map(|slot| files(slot.get()?)).collect();
     Some(Tls {
-        certificate: directory.join(&first.certificate.get()?.0),
-        key: directory.join(&first.key.get()?.0),
+        certificates: certificates?,
+        client_required: false,
+        hsts: None,
         only_1_3: written.min_version.or(TlsVersion::Tls12) == TlsVersion::Tls13,
         client_ca: match written.client_ca.left_out {
             true => None,
@@ -271,7 +284,12 @@ fn backend(written: &file::Backend, reader: &mut Reader<'_>) -> Option<Backend> 
             Balancing::LeastRequest => LoadBalancing::LeastRequest,
             Balancing::RoundRobin => LoadBalancing::RoundRobin,
         },
+        protocol: BackendProtocol::Http1,
+        tls: None,
+        proxy_protocol: None,
+        allow_internal: false,
         limits: BackendLimits {
+            max_streams: 100,
             max_in_flight: limits.and_then(|l| l.max_in_flight.value).map_or(65_536, |n| n.0),
             max_connections: limits.and_then(|l| l.max_connections.value).map_or(65_536, |n| n.0),
             connect_timeout: duration_or(limits.map(|l| &l.connect_timeout), Duration::from_secs(1)),

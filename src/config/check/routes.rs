@@ -132,6 +132,8 @@ fn route(parts: Parts<'_>, whole: &mut Whole<'_>, reader: &mut Reader<'_>) -> Op
         name: written.name.get()?.clone(),
         matches: parts.matched?,
         timeout: duration_or(Some(&written.timeout), Duration::from_secs(5)),
+        body_timeout: None,
+        total_timeout: None,
         variants,
         rules: Rules {
             flag: flag_of_route(written).get()?.clone(),

@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit_log;
+mod certificates;
 mod commit;
 mod controller;
 mod cookie_secret;
@@ -37,6 +38,7 @@ mod windows;
 mod yardstick;
 
 pub use audit_log::{AuditPage, AuditQuery, AuditView, audit_page, list_audit, records_behind, verify_audit};
+pub use certificates::CertificateReloads;
 pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;
 pub use evidence::{EvidenceBody, StatisticBody};
@@ -44,7 +46,7 @@ pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
 pub use key_files::KeyFiles;
 pub use readings::{Loaded, check_config, read_config};
 pub use view::{
-    Afterwards, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord, FlagVariantView,
-    FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView, RouteView,
-    StatusView, VariantMetrics, VariantStats, VariantView,
+    Afterwards, BackendView, ByHandView, CertificateView, ClientCaView, CohortView, Course, EndpointView, Entry,
+    EventRecord, FlagVariantView, FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };

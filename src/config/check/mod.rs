@@ -170,6 +170,7 @@ fn tls(written: &file::Tls, directory: &Path) -> Option<Tls> {
         certificates: certificates?,
         client_required: false,
         hsts: None,
+        server: None,
         only_1_3: written.min_version.or(TlsVersion::Tls12) == TlsVersion::Tls13,
         client_ca: match written.client_ca.left_out {
             true => None,

@@ -12,13 +12,12 @@ mod date;
 mod fault;
 mod forward;
 mod greeting;
+mod grpc;
 mod h1_client;
 mod h1_input;
 mod h1_send;
 mod h1_server;
-#[allow(dead_code)] // until both sides use them
 mod h2_body;
-#[allow(dead_code)]
 mod h2_io;
 mod h2_server;
 mod handle;
@@ -32,6 +31,8 @@ mod pool;
 mod stream;
 mod trace;
 mod tunnel;
+mod upstream;
+mod websocket;
 mod wheel;
 mod wire;
 mod worker;

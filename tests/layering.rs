@@ -70,8 +70,11 @@ const ALL: &[&str] = &[
     "route", "server", "serin", "tls",
 ];
 
-/// The only places that know hyper: the adapter, and what is no data plane.
+/// The only places that know hyper: what is no data plane.
 const HYPER: &[&str] = &["proxy/h2_server.rs", "admin/", "outgoing/", "cli/", "demo/"];
+
+/// The only places that know the HTTP/2 engine of the data plane: its adapters.
+const H2: &[&str] = &["proxy/h2_", "proxy/upstream/"];
 
 /// The only places where types are serialisable: each is a promise to people outside, or a private stored form.
 const SERDE: &[&str] = &[
@@ -231,6 +234,23 @@ fn only_the_adapters_know_hyper() {
         .map(|s| s.path)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn only_the_adapters_know_the_http2_engine() {
+    let knows = |source: &Source| names_crate(&source.code, "h2::");
+    let wrong: Vec<_> = sources()
+        .into_iter()
+        .filter(|s| knows(s) && !s.stands_in(H2))
+        .map(|s| s.path)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// Whether `name` stands in `code` where a path begins.
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(name)
+        .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':'))
 }
 
 #[test]

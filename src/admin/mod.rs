@@ -45,6 +45,8 @@ use tower::timeout::TimeoutLayer;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_http::catch_panic::CatchPanicLayer;
 
+#[doc(hidden)]
+pub use self::body::read_as;
 use self::caller::Refusals;
 pub(crate) use self::instant::rfc3339;
 use self::problem::{Kind, Problem};

@@ -45,6 +45,8 @@ pub use evidence::{EvidenceBody, StatisticBody};
 pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
 pub use key_files::KeyFiles;
 pub use readings::{Loaded, check_config, read_config};
+#[doc(hidden)]
+pub use store::rewritten_state;
 pub use view::{
     Afterwards, BackendView, ByHandView, CertificateView, ClientCaView, CohortView, Course, EndpointView, Entry,
     EventRecord, FlagVariantView, FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use tokio::task::AbortHandle;
 
 use super::body::{Broken, Frame, Length, Outgoing, Upload};
 use super::fault::Fault;
@@ -463,13 +462,6 @@ impl BackendBody {
         ledger.blame_late(late);
         self.break_off();
         Poll::Ready(Broken)
-    }
-
-    /// `task` sends this body, as far as the client's windows allow: ending it is the way to end the exchange.
-    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
-        if let Some(ledger) = &self.ledger {
-            ledger.is_sent_by(task);
-        }
     }
 
     /// Whether nothing more comes.

@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
-
 use super::access_log::{AccessLine, AccessNote};
 use super::body::Upload;
 use super::fault::Fault;
@@ -59,8 +57,6 @@ pub(super) struct Exchange {
     heard: bool,
     late: Option<Late>,
     waker: Option<Waker>,
-    /// What sends the answer on an HTTP/2 stream, where nobody may ask again who is late.
-    task: Option<AbortHandle>,
     access: Option<AccessNote>,
     /// Another exchange answers for it.
     diverted: bool,
@@ -180,7 +176,6 @@ impl Ledger {
             heard: false,
             late: None,
             waker: None,
-            task: None,
             access: opening.access,
             diverted: false,
         };
@@ -334,14 +329,6 @@ impl Ledger {
             }
             exchange.late.filter(|late| late.is_final())
         })
-    }
-
-    /// `task` sends the answer; it is ended when the exchange has to end.
-    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
-        self.with(|exchange| {
-            let may_end = exchange.variant().curfew.is_some() || exchange.end_us() != u64::MAX;
-            exchange.task = may_end.then(|| task.clone());
-        });
     }
 
     /// The backend has done its part: an answer came to its end, with these `trailers`. A call of gRPC is judged by
@@ -503,9 +490,6 @@ impl Exchange {
 
     fn expire(&mut self, late: Late) {
         self.late = Some(late);
-        if let Some(task) = self.task.take_if(|_| late.is_final()) {
-            task.abort();
-        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

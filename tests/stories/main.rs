@@ -26,6 +26,7 @@ mod flags_listener;
 mod flags_proxy;
 mod gates;
 mod h2;
+mod h2_frames;
 mod harness;
 mod limits;
 mod notify;

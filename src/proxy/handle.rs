@@ -248,7 +248,7 @@ impl Attempted<'_> {
             peer_trusted: course.peer_trusted,
             https: client.https,
             // By GET and without content (RFC 6455 §4.1): what follows the head belongs to the tunnel.
-            upgrade: head.version() == Version::Http11
+            upgrade: head.version() != Version::Http10
                 && *head.method() == Method::Get
                 && matches!(body, Outgoing::Empty)
                 && asks_for_websocket(head),

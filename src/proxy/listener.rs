@@ -190,7 +190,7 @@ async fn finish(mut stream: Stream) {
 }
 
 /// Ends our side, and reads on for a little.
-async fn linger(mut stream: Stream) {
+pub(super) async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER, async {
         stream.shutdown().await?;
         let mut left = LINGER_BYTES;

@@ -16,11 +16,13 @@ mod h1_client;
 mod h1_input;
 mod h1_send;
 mod h1_server;
-#[allow(dead_code)] // until both sides use them
+mod h2_answer;
 mod h2_body;
-#[allow(dead_code)]
+mod h2_frames;
+mod h2_head;
 mod h2_io;
 mod h2_server;
+mod h2_stream;
 mod handle;
 mod headers;
 mod ledger;

@@ -101,7 +101,7 @@ pub(super) enum Answer {
         stamp: Stamp,
     },
     /// Ours, to an application that asked for flags.
-    Flags(crate::ofrep::Answer),
+    Flags(crate::ofrep::Answer, Stamp),
     /// Ours: the same by `https`, at this address.
     Redirect(Bytes),
     /// Ours.
@@ -341,7 +341,7 @@ async fn answer_call(
             if worker.with_table(|table| table.access_log) == AccessLog::All || answer.status >= 400 {
                 log_own(worker, client, head, answer.status);
             }
-            Answer::Flags(answer)
+            Answer::Flags(answer, client.stamp())
         }
         Err(fault) => refuse(worker, client, head, fault),
     }

@@ -104,12 +104,14 @@ pub(super) fn response_fields<'h>(head: &'h ResponseHead, mut out: impl FnMut(&'
     }
 }
 
-/// Writes the fields of a backend's response that pass; the answer is whether there is a `date`.
-pub(super) fn put_response_fields(head: &ResponseHead, out: &mut Vec<u8>) -> bool {
+/// Writes the fields of a backend's response that pass; the answer is whether there is a `date`. With `own_hsts` we
+/// say ourselves what `strict-transport-security` is: it must stand there once (RFC 6797 §7.1).
+pub(super) fn put_response_fields(head: &ResponseHead, own_hsts: bool, out: &mut Vec<u8>) -> bool {
     let named = named_by_connection(&head.fields);
     let mut dated = false;
     put_fields(out, &head.fields, |name, _| {
         let passes = passes_down(name) && !is_named(&named, name);
+        let passes = passes && !(own_hsts && name == b"strict-transport-security");
         dated |= passes && name == b"date";
         passes
     });

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::answer::put_problem_head;
+use super::answer::{put_problem_head, put_stamp};
 use super::connection::ConnectionClock;
 use super::fault::Fault;
 use super::greeting::greet;
@@ -164,9 +164,15 @@ pub(super) async fn converse(
 }
 
 /// Answers a head that we refuse, and closes.
-pub(super) async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
+pub(super) async fn refuse(worker: &Worker, mut stream: Stream, refused: Refused) {
+    let Refused {
+        fault,
+        head_only,
+        stamp,
+    } = refused;
     let mut answer = Vec::new();
     put_problem_head(&mut answer, worker, fault);
+    put_stamp(&mut answer, &stamp);
     answer.extend_from_slice(b"connection: close\r\n\r\n");
     if !head_only {
         answer.extend_from_slice(&fault.problem());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, watch};
 
-use super::AdminContext;
+use super::{AdminContext, Doors};
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::audit::{Chain, Record};
 use crate::control::{
@@ -55,6 +55,8 @@ impl Fake {
             handle,
             context: AdminContext {
                 ready: Arc::new(AtomicBool::new(true)),
+                pressure: Arc::default(),
+                doors: watch::channel(Doors::Open).1,
                 cells: [cells].into(),
                 listeners: [name("public")].into(),
                 live: Arc::new(Live::new(Arc::new(shop_table()))),

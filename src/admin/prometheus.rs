@@ -31,6 +31,8 @@ pub(super) struct Scrape {
     pub(super) listeners: Arc<[Name]>,
     /// Calls of the admin API that were refused, by reason.
     pub(super) refused: [(&'static str, u64); 2],
+    /// New requests are refused for want of memory.
+    pub(super) overloaded: bool,
 }
 
 impl Scrape {
@@ -298,7 +300,9 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
             flags.push(&[("code_class", class.as_str())], float(calls));
         }
     }
-    [upstream, healthy, downstream, rejected, refused, flags]
+    let mut overloaded = Family::gauge("serin_overloaded", "1: new requests are refused for want of memory.");
+    overloaded.push(&[], f64::from(u8::from(scrape.overloaded)));
+    [upstream, healthy, downstream, rejected, overloaded, refused, flags]
         .map(Family::done)
         .into()
 }
@@ -507,6 +511,7 @@ mod tests {
             r#"serin_downstream_connections{listener="public"} 3"#,
             r#"serin_rejected_total{reason="no_route"} 1"#,
             r#"serin_rejected_total{reason="panic"} 0"#,
+            "serin_overloaded 0",
             r#"serin_ofrep_requests_total{code_class="2xx"} 0"#,
             "# TYPE serin_request_duration_seconds histogram",
             "# TYPE serin_attempts_total counter",

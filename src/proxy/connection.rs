@@ -38,6 +38,8 @@ pub(super) struct ConnectionClock {
     pub(super) settings: ListenerSettings,
     phase: Cell<Phase>,
     since_us: Cell<u64>,
+    /// When it was opened.
+    opened_us: u64,
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
     late: Cell<bool>,
@@ -102,6 +104,7 @@ impl ConnectionClock {
             settings,
             phase: Cell::new(phase),
             since_us: Cell::new(now_us),
+            opened_us: now_us,
             blocked_since_us: Cell::new(0),
             late: Cell::new(false),
             half_closed_us: Cell::new(0),
@@ -113,6 +116,14 @@ impl ConnectionClock {
 
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Whether it has been open for as long as it may: what it is answered then is its last answer.
+    pub(super) fn is_old(&self, now_us: u64) -> bool {
+        let age_us = u128::from(now_us.saturating_sub(self.opened_us));
+        self.settings
+            .connection_age
+            .is_some_and(|max| age_us >= max.as_micros())
     }
 
     pub(super) fn enter(&self, phase: Phase, now_us: u64) {

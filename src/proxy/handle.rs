@@ -18,7 +18,7 @@ use super::ofrep;
 use super::trace::Made;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
-use crate::measure::Outcome;
+use crate::measure::{Outcome, Room};
 use crate::route::{AccessLog, ListenerSettings};
 
 /// What is known of the connection that a request came on.
@@ -84,7 +84,7 @@ pub(super) async fn handle(
     upload: Option<Rc<Upload>>,
 ) -> Answer {
     let start_us = worker.now_us();
-    if let Err(fault) = check(&head, client) {
+    if let Err(fault) = check(worker, &head, client) {
         return refuse(worker, client, &head, fault);
     }
     if client.settings.ofrep && ofrep::is_call(head.path()) {
@@ -209,7 +209,10 @@ impl Attempted<'_> {
 }
 
 /// What we do not pass on, whatever the routes say.
-fn check(head: &RequestHead, client: &Client) -> Result<(), Fault> {
+fn check(worker: &Worker, head: &RequestHead, client: &Client) -> Result<(), Fault> {
+    if worker.room() != Room::Ample {
+        return Err(Fault::Overloaded);
+    }
     if matches!(head.method(), Method::Connect | Method::Trace) {
         return Err(Fault::MethodNotAllowed);
     }

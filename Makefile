@@ -14,7 +14,8 @@ SDKS := target/openfeature
 
 # How long `make fuzz` spends on each target, and which ones it runs.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS ?= request_head request_hyper response_head response_hyper body round_trip path
+FUZZ_TARGETS ?= request_head request_hyper response_head response_hyper body round_trip path \
+  config admin_json state audit proxy_protocol
 
 .PHONY: build demo test tools sdks lint fmt bench fuzz
 
@@ -45,7 +46,9 @@ bench:
 # fuzz/found/, findings to fuzz/artifacts/; what is worth keeping moves to fuzz/corpus/, which `make test` replays.
 fuzz:
 	@cd fuzz && for target in $(FUZZ_TARGETS); do \
-	  case $$target in path) words=path.dict;; *) words=http.dict;; esac; \
+	  case $$target in \
+	    path) words=path.dict;; config) words=config.dict;; admin_json|state|audit) words=json.dict;; *) words=http.dict;; \
+	  esac; \
 	  mkdir -p found/$$target && \
 	  cargo fuzz run -s none $$target found/$$target corpus/$$target -- \
 	    -dict=$$words -max_len=4096 -timeout=10 -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \

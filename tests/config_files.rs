@@ -17,6 +17,8 @@ use serin::analysis::{AnalysisSpec, Level, Limits, Test};
 use serin::config::{self, OutcomeLog, Problems, Service, Severity, Spec};
 use serin::measure::FailureStatuses;
 use serin::path::PathPolicy;
+use serin::proxy_protocol::ProxyVersion;
+use serin::route::{BackendProtocol, Hsts};
 
 fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
@@ -139,11 +141,19 @@ fn what_is_left_out_gets_the_documented_defaults() {
         (65_536, 16_384)
     );
     assert_eq!(listener.paths, PathPolicy::Strict);
+    assert_eq!(listener.timeouts.handshake, Duration::from_secs(10));
+    assert_eq!(listener.timeouts.connection_age, None);
+    assert_eq!(listener.limits.connections_per_client, 16_384);
+    assert_eq!((listener.limits.streams, listener.limits.upgrades), (128, 4_096));
+    assert_eq!((listener.proxy_protocol, listener.redirect_to_https), (false, None));
+    assert_eq!((&spec.admin_tls, spec.memory_max), (&None, None));
     let limits = &spec.backends[0].limits;
+    assert_eq!(limits.max_streams, 100);
     assert_eq!((limits.max_in_flight, limits.max_connections), (65_536, 65_536));
     assert_eq!(limits.connect_timeout, Duration::from_secs(1));
     let route = &spec.routes[0];
     assert_eq!((route.timeout, route.expose_variant), (Duration::from_secs(5), true));
+    assert_eq!((route.body_timeout, route.total_timeout), (None, None));
     assert!(spec.log.json && spec.log.level == "info");
 
     let guard = GOOD.split("  analysis:").next().expect("there is a front part");
@@ -334,6 +344,54 @@ fn what_is_written_arrives() {
 }
 
 #[test]
+fn what_is_written_of_the_edge_arrives() {
+    let spec = load(GOOD).expect("it is good");
+    let listener = &spec.listeners[0];
+    let tls = listener.tls.as_ref().expect("there is TLS");
+    assert_eq!(tls.client_ca.as_deref(), Some(Path::new("conf/ca.pem")));
+    assert!(tls.client_required && listener.proxy_protocol);
+    let hsts = Hsts {
+        max_age_s: 2 * 365 * 86_400,
+        include_subdomains: true,
+        preload: true,
+    };
+    assert_eq!(tls.hsts, Some(hsts));
+    assert_eq!(listener.timeouts.handshake, Duration::from_secs(2));
+    assert_eq!(listener.timeouts.connection_age, Some(Duration::from_secs(3600)));
+    let limits = &listener.limits;
+    assert_eq!((limits.connections, limits.connections_per_client), (5_000, 5_000));
+    assert_eq!((limits.streams, limits.upgrades), (7, 8));
+    let ports: Vec<_> = spec.listeners.iter().map(|l| l.redirect_to_https).collect();
+    assert_eq!(ports, [None, Some(8443), Some(443)]);
+    assert_eq!(spec.listeners[1].limits.connections_per_client, 9);
+    assert_eq!(spec.memory_max, Some(1 << 30));
+    let admin = spec.admin_tls.as_ref().expect("there is TLS");
+    assert_eq!(admin.certificates[0].key, Path::new("conf/admin.key"));
+
+    let [one, two, three] = spec.backends.as_slice() else {
+        panic!("there are three")
+    };
+    assert_eq!((one.protocol, &one.tls), (BackendProtocol::Http1, &None));
+    assert_eq!((one.proxy_protocol, one.allow_internal), (None, false));
+    assert_eq!((two.protocol, two.allow_internal), (BackendProtocol::Http2, true));
+    assert_eq!(two.limits.max_streams, 50);
+    let tls = two.tls.as_ref().expect("there is TLS");
+    assert_eq!(tls.server_name.as_deref(), Some("app.internal"));
+    assert_eq!(tls.ca.as_deref(), Some(Path::new("conf/roots.pem")));
+    let certificate = tls.certificate.as_ref().expect("we show one");
+    assert_eq!(certificate.certificate, Path::new("conf/me.pem"));
+    assert_eq!(certificate.key, Path::new("/me.key"));
+    let proxied = [two.proxy_protocol, three.proxy_protocol];
+    assert_eq!(proxied, [Some(ProxyVersion::V2), Some(ProxyVersion::V1)]);
+    let tls = three.tls.as_ref().expect("there is TLS");
+    assert_eq!((&tls.ca, &tls.server_name, &tls.certificate), (&None, &None, &None));
+
+    let route = &spec.routes[0];
+    assert_eq!(route.body_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!(route.total_timeout, Some(Duration::from_secs(7200)));
+}
+
+#[test]
 fn ten_thousand_routes_load_in_reasonable_time() {
     let file = |matches: &dyn Fn(usize) -> String, backend: &str| {
         let mut text = String::from(
@@ -390,12 +448,12 @@ fn aliases_depth_and_size_are_bounded() {
         assert!(problems.contains(expected), "{expected}: {problems}");
         assert_eq!(problems.lines().count(), 1);
     }
-    let aliased = GOOD.replace("limits: { headers: 50 }", "limits: &limits { headers: 50 }");
+    let aliased = GOOD.replace("limits: { headers: 50,", "limits: &limits { headers: 50,");
     let aliased = aliased.replace(
         "backends:",
         "- { name: two, address: 127.0.0.1:81, limits: *limits }\nbackends:",
     );
-    assert_eq!(load(&aliased).expect("aliases work").listeners[1].limits.headers, 50);
+    assert_eq!(load(&aliased).expect("aliases work").listeners[3].limits.headers, 50);
 }
 
 #[test]
@@ -434,6 +492,15 @@ fn the_schema_accepts_the_examples_and_knows_every_unknown_key() {
         ("count: 3", "count: 0"),
         ("[sre, ", "[2nd, "),
         ("auditRetention: 10y", "auditRetention: 10"),
+        ("redirectToHttps: true", "redirectToHttps: 8443"),
+        ("{ port: 8443 }", "{ port: 0 }"),
+        ("clientAuth: required", "clientAuth: always"),
+        ("maxAge: 2y", "maxAge: 2"),
+        ("serverName: App.internal", "serverName: '*.internal'"),
+        ("proxyProtocol: v2", "proxyProtocol: true"),
+        ("protocol: http2", "protocol: h2"),
+        ("streams: 7", "streams: 1001"),
+        ("memory: 1GiB", "memory: 1G"),
     ] {
         let text = GOOD.replacen(good, bad, 1);
         assert_ne!(text, GOOD, "{good}");
@@ -563,18 +630,29 @@ environment: test
 listeners:
 - name: public
   address: 127.0.0.1:80
-  tls: { certificates: [{ certificate: tls/cert.pem, key: /tls/key.pem }], minVersion: 1.3 }
-  timeouts: { idle: 90s }
-  limits: { headers: 50 }
+  proxyProtocol: true
+  tls: { certificates: [{ certificate: tls/cert.pem, key: /tls/key.pem }], minVersion: 1.3, clientCa: ca.pem, clientAuth: required, hsts: { maxAge: 2y, includeSubdomains: true, preload: true } }
+  timeouts: { handshake: 2s, idle: 90s, connectionAge: 1h }
+  limits: { headers: 50, connections: 5000, streams: 7, upgrades: 8 }
   paths: normalize
+- { name: clear, address: 127.0.0.1:82, redirectToHttps: { port: 8443 }, limits: { connectionsPerClient: 9 } }
+- { name: plain, address: 127.0.0.1:83, redirectToHttps: true }
 backends:
 - { name: one, release: v1, commitTime: '1970-01-01T01:00:01+01:00', endpoints: [127.0.0.1:81] }
-- { name: two, endpoints: ['[::1]:81', 'two.internal:82'] }
+- name: two
+  endpoints: ['[::1]:81', 'two.internal:82', '169.254.1.1:82']
+  protocol: http2
+  tls: { ca: roots.pem, serverName: App.internal, certificate: me.pem, key: /me.key }
+  proxyProtocol: v2
+  allowInternal: true
+  limits: { maxStreams: 50 }
+- { name: three, endpoints: ['three:81'], tls: {}, proxyProtocol: v1 }
 trustedProxies: [10.0.0.0/8]
+limits: { memory: 1GiB }
 log: { level: warn, format: text, access: all }
 state: { directory: ./state, auditMaxSize: 1MiB, auditRetention: 10y }
 outcomeLog: { file: logs/outcomes.log, maxSize: 1GiB, keep: 7 }
-admin: { address: 0.0.0.0:0, tokensFile: people/tokens.yaml }
+admin: { address: 0.0.0.0:0, tokensFile: people/tokens.yaml, tls: { certificates: [{ certificate: admin.pem, key: admin.key }] } }
 notifications:
 - { name: team, slack: { url: '${TOKEN_URL:-http://hooks/s3cr3t}' }, progress: true, rollouts: [a] }
 - { name: oncall, pagerDuty: { routingKey: '${TOKEN}' }, severity: critical }
@@ -584,6 +662,8 @@ routes:
 - name: a
   match: { hosts: [A.example.com, '*.b.example.com'], pathRegex: '/x/[0-9]+', methods: [GET], headers: [{ name: x-canary, present: false }], query: [{ name: q, regex: 'a+' }] }
   timeout: 1m30s
+  bodyTimeout: 1h
+  totalTimeout: 2h
   failureStatuses: [5xx, 404]
   split:
     key: { header: X-User-Id, fallback: clientIp }

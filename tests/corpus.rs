@@ -63,3 +63,28 @@ fn what_is_written_is_read_again() {
 fn targets_have_one_form() {
     replay("path", checks::path);
 }
+
+#[test]
+fn what_is_shown_of_a_configuration_is_the_configuration() {
+    replay("config", checks::config);
+}
+
+#[test]
+fn posted_bodies_are_read_or_refused() {
+    replay("admin_json", checks::admin_json);
+}
+
+#[test]
+fn states_are_written_as_they_are_read() {
+    replay("state", checks::state);
+}
+
+#[test]
+fn a_changed_byte_of_an_audit_log_is_found() {
+    replay("audit", checks::audit);
+}
+
+#[test]
+fn proxy_headers_are_read_as_another_reader_reads_them() {
+    replay("proxy_protocol", checks::proxy_protocol);
+}

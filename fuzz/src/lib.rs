@@ -1,4 +1,4 @@
-//! What the fuzz targets run: the checks, and the codec's own sources compiled without the rest of Serin.
+//! What the fuzz targets run: the checks, and the codec's own sources compiled apart from the rest of Serin.
 
 #[path = "../../src/h1/mod.rs"]
 pub mod h1;

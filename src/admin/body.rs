@@ -95,6 +95,20 @@ pub(super) fn nothing(bytes: &[u8]) -> Result<(), Problem> {
     Form::read(bytes, &[])?.finish(())
 }
 
+/// What reading `bytes` as the body of a call comes to, as a text: for tests of all bodies. `kind` chooses the call:
+/// weights, a command without fields of its own, `promote`, `start`, and what has no fields.
+#[doc(hidden)]
+#[must_use]
+pub fn read_as(kind: u8, bytes: &[u8]) -> String {
+    match kind % 5 {
+        0 => format!("{:?}", Weights::read(bytes)),
+        1 => format!("{:?}", Command::read(bytes, Takes::Reason)),
+        2 => format!("{:?}", Command::read(bytes, Takes::Full)),
+        3 => format!("{:?}", Command::read(bytes, Takes::Order)),
+        _ => format!("{:?}", nothing(bytes)),
+    }
+}
+
 /// The fields of a body, and what is wrong with them so far.
 struct Form {
     fields: Vec<(String, Node)>,

@@ -300,11 +300,34 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
             flags.push(&[("code_class", class.as_str())], float(calls));
         }
     }
+    let mut expiry = Family::gauge(
+        "serin_certificate_expiry_timestamp_seconds",
+        "When a certificate that clients are shown expires, Unix time.",
+    );
+    for (listener, certificate, at_s) in &scrape.view.certificates {
+        #[allow(clippy::cast_precision_loss)] // seconds of some thousand years
+        expiry.push(
+            &[("listener", listener.as_str()), ("certificate", certificate.as_str())],
+            *at_s as f64,
+        );
+    }
+    let mut reloads = Family::counter(
+        "serin_certificate_reloads_total",
+        "Certificates that were read again: shown from then on, or not usable.",
+    );
+    for (result, count) in [
+        ("success", scrape.view.certificate_reloads.ok),
+        ("failure", scrape.view.certificate_reloads.failed),
+    ] {
+        reloads.push(&[("result", result)], float(count));
+    }
     let mut overloaded = Family::gauge("serin_overloaded", "1: new requests are refused for want of memory.");
     overloaded.push(&[], f64::from(u8::from(scrape.overloaded)));
-    [upstream, healthy, downstream, rejected, overloaded, refused, flags]
-        .map(Family::done)
-        .into()
+    [
+        upstream, healthy, downstream, rejected, overloaded, refused, flags, expiry, reloads,
+    ]
+    .map(Family::done)
+    .into()
 }
 
 /// Families of this process.
@@ -454,6 +477,7 @@ mod tests {
             view: fake.handle.ask(Asked::Metrics).await.unwrap(),
             cells: fake.context.cells,
             listeners: fake.context.listeners,
+            overloaded: false,
             refused: [("unauthorized", 3), ("forbidden", 0)],
         };
         scrape.render().unwrap()
@@ -500,6 +524,9 @@ mod tests {
             r#"serin_config_reloads_total{result="success"} 2"#,
             r#"serin_config_reloads_total{result="failure"} 1"#,
             r#"serin_admin_refused_total{reason="unauthorized"} 3"#,
+            r#"serin_certificate_expiry_timestamp_seconds{listener="public",certificate="shop.example.com"} 1893456000"#,
+            r#"serin_certificate_reloads_total{result="success"} 3"#,
+            r#"serin_certificate_reloads_total{result="failure"} 1"#,
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
             r#"serin_jwks_keys{issuer="https://id.example.com"} 2"#,
             r#"serin_jwks_last_success_timestamp_seconds{issuer="https://id.example.com"} 1795262413.042"#,
@@ -511,7 +538,6 @@ mod tests {
             r#"serin_downstream_connections{listener="public"} 3"#,
             r#"serin_rejected_total{reason="no_route"} 1"#,
             r#"serin_rejected_total{reason="panic"} 0"#,
-            "serin_overloaded 0",
             r#"serin_ofrep_requests_total{code_class="2xx"} 0"#,
             "# TYPE serin_request_duration_seconds histogram",
             "# TYPE serin_attempts_total counter",

@@ -80,6 +80,29 @@ impl Scalar for Endpoint {
     }
 }
 
+/// What a certificate is for, and what a server is asked by: a DNS name in lower case, or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerName(pub(super) String);
+
+impl Scalar for ServerName {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.contains('*') {
+            return Err("is no name of one server; write a whole name that its certificate is for".into());
+        }
+        if text.contains(':') && text.parse::<Ipv6Addr>().is_err() {
+            return Err("is no name of a server; write the name alone, without a port".into());
+        }
+        match text.parse::<IpAddr>() {
+            Ok(address) => Ok(Self(address.to_string())),
+            Err(_) => host_name(text).map(Self),
+        }
+    }
+
+    fn schema() -> Json {
+        json!({ "type": "string", "pattern": "^([A-Za-z0-9._-]+|[0-9A-Fa-f:.]+)$" })
+    }
+}
+
 /// `shop.example.com` or `*.example.com`, in any case.
 impl Scalar for HostMatch {
     fn parse(text: &str) -> Result<Self, String> {
@@ -158,7 +181,7 @@ fn host_name(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HostMatch, UrlPath};
+    use super::{HostMatch, ServerName, UrlPath};
     use crate::config::fixture::check;
     use crate::config::{Endpoint, Network};
     use std::net::SocketAddr;
@@ -203,6 +226,19 @@ mod tests {
         check::<HostMatch>("a..com", Err("no host name"));
         check::<HostMatch>("a.com.", Err("ends with a dot"));
         check::<HostMatch>("", Err("no host name"));
+    }
+
+    #[test]
+    fn servers_go_by_one_name() {
+        check("App.internal", Ok(ServerName("app.internal".into())));
+        check("10.0.0.1", Ok(ServerName("10.0.0.1".into())));
+        check("FD00::1", Ok(ServerName("fd00::1".into())));
+        check::<ServerName>("*.internal", Err("of one server"));
+        check::<ServerName>("app.internal:443", Err("without a port"));
+        check::<ServerName>("[fd00::1]", Err("without a port"));
+        check::<ServerName>("app.internal.", Err("ends with a dot"));
+        check::<ServerName>("a b", Err("no host name"));
+        check::<ServerName>("", Err("no host name"));
     }
 
     #[test]

@@ -2,39 +2,40 @@
 //! where they are declared; what reads the file and what describes it both follow from here.
 
 mod analysis;
+mod backends;
 mod channels;
 mod conditions;
 mod errands;
 mod flags;
+mod listeners;
 mod rollouts;
+mod routes;
 mod splits;
 mod steps;
 
 use std::net::SocketAddr;
 
 pub(super) use analysis::{Analysis, ClientErrors, CompareWith, OnInsufficientData, Test};
+pub(super) use backends::{Backend, BackendTls, Balancing, Protocol, ProxyProtocol};
 pub(super) use channels::{Channel, Severity};
 pub(super) use conditions::{AskerCertificate, Tests};
 pub(super) use errands::{GateWebhook, On, OnFailure, Smoke, SmokeCheck, Webhook};
 pub(super) use flags::{Flag, FlagCohort, FlagKey, Issuer};
+pub(super) use listeners::{Certificate, ClientAuth, HTTPS, Hsts, Listener, Paths, Redirect, Tls, TlsVersion};
 pub(super) use rollouts::{AutoStart, Budget, Mode, OnSuccess, Preview, Rollout, Strategy};
+pub(super) use routes::{HeaderCondition, Match, QueryCondition, Route};
 pub(super) use splits::{Cohort, Environment, Fallback, Key, Prerequisite, SameSite, Secret, Split, Sticky, Variant};
 pub(super) use steps::{Approvals, Day, Gate, Judging, Pause, Ramp, Step, Window};
 
 use serde_json::Value as Json;
 
-use super::address::UrlPath;
 use super::declare::{record, word_schema, words};
 use super::read::{AtLeastOne, Field, Reader, Scalar, Slot, Written};
-use super::scalar::{Count, HeaderName, Statuses, Text, Version};
+use super::scalar::{Count, Text, Version};
 use super::schema::Defs;
-use super::spec::{Endpoint, Network};
+use super::spec::Network;
 use super::tree::NodeId;
-use super::units::{Limit, Retention, Size};
-use super::when::PointInTime;
-use crate::head::Method;
-use crate::name::Name;
-use crate::route::HostMatch;
+use super::units::{Retention, Size};
 
 /// A list that may be empty.
 pub(super) type List<T> = Vec<Slot<T>>;
@@ -54,6 +55,8 @@ record! {
         optional "trustedProxies" trusted_proxies: List<Network>,
         /// The admin API.
         optional "admin" admin: Admin,
+        /// Bounds of the whole process.
+        optional "limits" limits: ProcessLimits,
         /// What is logged and how.
         optional "log" log: Log,
         /// A compact log of how exchanges ended, for `serin rehearse`. Default: none is written.
@@ -75,102 +78,6 @@ record! {
 }
 
 record! {
-    /// An address we accept connections on.
-    Listener {
-        /// A name that no other listener has.
-        required "name" name: Name,
-        /// An IP address and a port. Port 0 asks the system for a free one.
-        required "address" address: SocketAddr,
-        /// Certificates; clear text when left out.
-        optional "tls" tls: Tls,
-        /// Clocks of a client's connection.
-        optional "timeouts" timeouts: ListenerTimeouts,
-        /// Bounds of what clients may ask for.
-        optional "limits" limits: ListenerLimits,
-        /// What becomes of paths that two readers could take for two places. Default: strict.
-        optional "paths" paths: Paths,
-        /// Whether it answers applications that ask for flags (OFREP), under /ofrep/v1/. Default: false.
-        optional "ofrep" ofrep: bool,
-    }
-    later []
-}
-
-words! {
-    /// What becomes of paths that two readers could take for two places.
-    Paths {
-        /// They are refused.
-        "strict" Strict,
-        /// They are brought into the form that they are an alias of.
-        "normalize" Normalize,
-    }
-    later []
-}
-
-record! {
-    /// TLS towards clients.
-    Tls {
-        /// The certificate; one for now.
-        required "certificates" certificates: AtLeastOne<Certificate>,
-        /// The oldest version that is spoken. Default: "1.2".
-        optional "minVersion" min_version: TlsVersion,
-        /// A PEM file with who may sign the certificates of clients; who has none comes in all the same. A relative
-        /// path begins at this file's directory. Default: clients are asked for none.
-        optional "clientCa" client_ca: Text,
-    }
-    later []
-}
-
-words! {
-    /// A version of TLS.
-    TlsVersion {
-        /// RFC 5246.
-        "1.2" Tls12,
-        /// RFC 8446.
-        "1.3" Tls13,
-    }
-    later []
-}
-
-record! {
-    /// A certificate and its key, both PEM files; relative paths begin at this file's directory.
-    Certificate {
-        /// The chain, leaf first.
-        required "certificate" certificate: Text,
-        /// The private key of the leaf.
-        required "key" key: Text,
-    }
-    later []
-}
-
-record! {
-    /// Clocks of a client's connection.
-    ListenerTimeouts {
-        /// From the first byte of a head to its end. Default: 10s.
-        optional "requestHead" request_head: Limit,
-        /// Between two reads of a body. Default: 30s.
-        optional "body" body: Limit,
-        /// Between two requests. Default: 60s.
-        optional "idle" idle: Limit,
-    }
-    later []
-}
-
-record! {
-    /// Bounds of what clients may ask for.
-    ListenerLimits {
-        /// Open connections. Default: 16384.
-        optional "connections" connections: Count<1, 1_000_000>,
-        /// Fields in a head. Default: 100.
-        optional "headers" headers: Count<1, 1_000>,
-        /// Size of a head. Default: 64KiB.
-        optional "headerBytes" header_bytes: Size<1_024, 1_048_576>,
-        /// Size of a request target. Default: 16KiB.
-        optional "uriBytes" uri_bytes: Size<64, 1_048_576>,
-    }
-    later []
-}
-
-record! {
     /// The admin API.
     Admin {
         /// An IP address and a port; without a tokensFile a loopback address. Default: 127.0.0.1:9901.
@@ -178,6 +85,17 @@ record! {
         /// The file that says who may use the API, and in which roles. A relative path begins at this file's
         /// directory. Default: whoever reaches the address.
         optional "tokensFile" tokens_file: Text,
+        /// Certificates; clear text when left out. It has no hsts.
+        optional "tls" tls: Tls,
+    }
+    later []
+}
+
+record! {
+    /// Bounds of the whole process.
+    ProcessLimits {
+        /// From so much memory on, new requests are answered 503. Default: nine tenths of what the process may have.
+        optional "memory" memory: Size<67_108_864, 1_099_511_627_776>,
     }
     later []
 }
@@ -258,134 +176,6 @@ record! {
         optional "auditMaxSize" audit_max_size: Size<65_536, 1_099_511_627_776>,
         /// Files of the audit log that were put aside are kept for so long. Default: 7y.
         optional "auditRetention" audit_retention: Retention,
-    }
-    later []
-}
-
-record! {
-    /// A named version of a service.
-    Backend {
-        /// A name that no other backend has.
-        required "name" name: Name,
-        /// Image tag or git revision; a change of it may start a rollout.
-        optional "release" release: Text,
-        /// When the newest commit of the release was made, such as "2026-11-20T10:00:00Z". Default: not known.
-        optional "commitTime" commit_time: PointInTime,
-        /// Its addresses, each as host:port.
-        required "endpoints" endpoints: AtLeastOne<Endpoint>,
-        /// How the next endpoint is picked. Default: leastRequest.
-        optional "loadBalancing" load_balancing: Balancing,
-        /// What is spoken to it. Default: http1.
-        optional "protocol" protocol: Protocol,
-        /// What it is asked to bear.
-        optional "limits" limits: BackendLimits,
-    }
-    later ["tls", "healthCheck", "ejection"]
-}
-
-words! {
-    /// How the next endpoint is picked.
-    Balancing {
-        /// Of two at random the one with fewer requests in flight.
-        "leastRequest" LeastRequest,
-        /// Each in turn.
-        "roundRobin" RoundRobin,
-    }
-    later ["ewma"]
-}
-
-words! {
-    /// What is spoken to a backend.
-    Protocol {
-        /// HTTP/1.1.
-        "http1" Http1,
-    }
-    later ["http2"]
-}
-
-record! {
-    /// What one backend is asked to bear.
-    BackendLimits {
-        /// Requests at once; more are answered 503. Default: 65536.
-        optional "maxInFlight" max_in_flight: Count<1, 1_000_000>,
-        /// Open connections. Default: 65536.
-        optional "maxConnections" max_connections: Count<1, 1_000_000>,
-        /// How long connecting may take. Default: 1s.
-        optional "connectTimeout" connect_timeout: Limit,
-    }
-    later []
-}
-
-record! {
-    /// Which requests go where.
-    Route {
-        /// A name that no other route has.
-        required "name" name: Name,
-        /// Which requests. All when left out.
-        optional "match" matches: Match,
-        /// Until the head of the response. Default: 5s.
-        optional "timeout" timeout: Limit,
-        /// How requests divide among variants.
-        required "split" split: Split,
-        /// Which answers of its backends are their failures: statuses such as 404, classes 4xx and 5xx. Default: [5xx].
-        optional "failureStatuses" failure_statuses: AtLeastOne<Statuses>,
-        /// Whether responses carry x-serin-variant and x-serin-generation. Default: true.
-        optional "exposeVariant" expose_variant: bool,
-    }
-    later ["retry", "replay", "mirror"]
-}
-
-record! {
-    /// Which requests a route wants: all conditions must hold.
-    Match {
-        /// Any of these: a name, or `*.` and a name for every host below it.
-        optional "hosts" hosts: List<HostMatch>,
-        /// The whole path.
-        optional "path" path: UrlPath,
-        /// The path and all below it, in whole segments.
-        optional "pathPrefix" path_prefix: UrlPath,
-        /// A regular expression for the whole path.
-        optional "pathRegex" path_regex: Text,
-        /// Any of these.
-        optional "methods" methods: List<Method>,
-        /// All of these.
-        optional "headers" headers: List<HeaderCondition>,
-        /// All of these.
-        optional "query" query: List<QueryCondition>,
-    }
-    later []
-}
-
-record! {
-    /// A condition on a header: its name and one of exact, prefix, regex, present.
-    HeaderCondition {
-        /// The name of the header, in any case.
-        required "name" name: HeaderName,
-        /// The value is this.
-        optional "exact" exact: String,
-        /// The value begins so.
-        optional "prefix" prefix: Text,
-        /// A regular expression for the whole value.
-        optional "regex" regex: Text,
-        /// Whether there is such a header at all.
-        optional "present" present: bool,
-    }
-    later []
-}
-
-record! {
-    /// A condition on a query parameter: its name and one of exact, prefix, regex, present.
-    QueryCondition {
-        /// The name of the parameter, as in the request.
-        required "name" name: Text,
-        /// The value is this.
-        optional "exact" exact: String,
-        /// The value begins so.
-        optional "prefix" prefix: Text,
-        /// A regular expression for the whole value.
-        optional "regex" regex: Text,
-        /// Whether there is such a parameter at all.
-        optional "present" present: bool,
     }
     later []
 }

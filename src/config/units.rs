@@ -92,6 +92,28 @@ impl Scalar for Retention {
     }
 }
 
+/// How long others may remember something: whole seconds, from none to a hundred years.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MaxAge {
+    /// `0..=3_153_600_000`.
+    pub(super) seconds: u64,
+}
+
+impl Scalar for MaxAge {
+    fn parse(text: &str) -> Result<Self, String> {
+        let nanos = nanos(text)?;
+        match u64::try_from(nanos / 1_000_000_000) {
+            _ if nanos % 1_000_000_000 != 0 => Err("is finer than a second".into()),
+            Ok(seconds) if seconds <= RETENTION_MAX_S => Ok(Self { seconds }),
+            _ => Err("is longer than 100y".into()),
+        }
+    }
+
+    fn schema() -> Json {
+        Duration::schema()
+    }
+}
+
 /// A percentage from 0% to 100%, in parts per million.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
 pub(super) struct Percent {
@@ -227,7 +249,7 @@ const SIZE_UNITS: [(&str, u128); 9] = [
 
 #[cfg(test)]
 mod tests {
-    use super::{Limit, Percent, Retention, Size};
+    use super::{Limit, MaxAge, Percent, Retention, Size};
     use crate::config::fixture::check;
     use crate::config::read::Scalar;
     use std::time::Duration;
@@ -255,6 +277,10 @@ mod tests {
         check::<Retention>("100y1s", Err("longer than 100y"));
         check::<Retention>("999ms", Err("shorter than a second"));
         check::<Retention>("7", Err("has no unit"));
+        check("0s", Ok(MaxAge { seconds: 0 }));
+        check("2y", Ok(MaxAge { seconds: 63_072_000 }));
+        check::<MaxAge>("1500ms", Err("finer than a second"));
+        check::<MaxAge>("101y", Err("longer than 100y"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit_log;
+mod certificates;
 mod commit;
 mod controller;
 mod cookie_secret;
@@ -38,14 +39,17 @@ mod windows;
 mod yardstick;
 
 pub use audit_log::{AuditPage, AuditQuery, AuditView, audit_page, list_audit, records_behind, verify_audit};
+pub use certificates::CertificateReloads;
 pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;
 pub use evidence::{EvidenceBody, StatisticBody};
 pub use handle::{Asked, By, Handle, Order, Refusal, SetWeights};
 pub use key_files::KeyFiles;
 pub use readings::{Loaded, check_config, read_config};
+#[doc(hidden)]
+pub use store::rewritten_state;
 pub use view::{
-    Afterwards, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord, FlagVariantView,
-    FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView, RouteView,
-    StatusView, VariantMetrics, VariantStats, VariantView,
+    Afterwards, BackendView, ByHandView, CertificateView, ClientCaView, CohortView, Course, EndpointView, Entry,
+    EventRecord, FlagVariantView, FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };

@@ -173,5 +173,16 @@ pub(super) fn parse(text: &str) -> Result<Saved, String> {
     })
 }
 
+/// The text of a state file as this version writes it: nothing of what is stored gets lost or changed by that. For
+/// tests of the form.
+///
+/// # Errors
+/// Why it is no state of a known version.
+#[doc(hidden)]
+pub fn rewritten_state(state: &str) -> Result<String, String> {
+    let written = text(&parse(state)?).map_err(|error| error.to_string())?;
+    String::from_utf8(written).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,8 @@ pub(super) enum Fault {
     TooManyConnections,
     /// CONNECT and TRACE.
     MethodNotAllowed,
+    /// An extended CONNECT for another protocol than WebSocket (RFC 8441 §4).
+    Protocol,
     /// Chunk extensions beyond all reason.
     ContentTooLarge,
     /// An `Expect` other than `100-continue`.
@@ -92,6 +94,7 @@ impl Fault {
             | Self::HeadTimeout
             | Self::TooManyConnections
             | Self::MethodNotAllowed
+            | Self::Protocol
             | Self::ContentTooLarge
             | Self::Expectation
             | Self::ClientBody
@@ -117,7 +120,7 @@ impl Fault {
             Self::HeadTooLarge => Some(RejectReason::Headers),
             Self::HeadTimeout => Some(RejectReason::HeadTimeout),
             Self::TooManyConnections | Self::Exhausted => Some(RejectReason::Connections),
-            Self::MethodNotAllowed | Self::Expectation => Some(RejectReason::Unsupported),
+            Self::MethodNotAllowed | Self::Protocol | Self::Expectation => Some(RejectReason::Unsupported),
             Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
             Self::BackendFull => Some(RejectReason::BackendLimit),
             Self::Panic => Some(RejectReason::Panic),
@@ -157,6 +160,7 @@ impl Fault {
             Self::Connect | Self::Closed | Self::Malformed | Self::Truncated => 502,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::TotalTimeout | Self::Deadline => 504,
             Self::Panic => 500,
+            Self::Protocol => 501,
         }
     }
 
@@ -188,6 +192,7 @@ impl Fault {
             Self::HeadTimeout => "the request's head did not come in time",
             Self::TooManyConnections => "this listener has all the connections it may; try again",
             Self::MethodNotAllowed => "this method is not passed on",
+            Self::Protocol => "no other protocol than websocket is passed on",
             Self::ContentTooLarge => "the request body has more chunk extensions than any sender needs",
             Self::Expectation => "only 100-continue can be expected",
             Self::ClientBody => "the request body ended early or broke its framing",
@@ -223,9 +228,34 @@ impl Fault {
             421 => "Misdirected Request",
             431 => "Request Header Fields Too Large",
             500 => "Internal Server Error",
+            501 => "Not Implemented",
             502 => "Bad Gateway",
             503 => "Service Unavailable",
             _ => "Gateway Timeout",
+        }
+    }
+
+    /// The same in the words of gRPC (its statuses and their codes; from HTTP by `doc/http-grpc-status-mapping.md` of
+    /// grpc/grpc, and where that knows one word for many statuses of ours, by what the client can do).
+    pub(super) const fn grpc_status(self) -> u8 {
+        const UNKNOWN: u8 = 2;
+        const DEADLINE_EXCEEDED: u8 = 4;
+        const PERMISSION_DENIED: u8 = 7;
+        const RESOURCE_EXHAUSTED: u8 = 8;
+        const UNIMPLEMENTED: u8 = 12;
+        const INTERNAL: u8 = 13;
+        const UNAVAILABLE: u8 = 14;
+        const UNAUTHENTICATED: u8 = 16;
+        match self.status() {
+            _ if matches!(self, Self::Deadline | Self::TotalTimeout) => DEADLINE_EXCEEDED,
+            400 => INTERNAL,
+            401 => UNAUTHENTICATED,
+            403 => PERMISSION_DENIED,
+            404 => UNIMPLEMENTED,
+            408 => DEADLINE_EXCEEDED,
+            413 | 431 => RESOURCE_EXHAUSTED,
+            429 | 502 | 503 | 504 => UNAVAILABLE,
+            _ => UNKNOWN,
         }
     }
 

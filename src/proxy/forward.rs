@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
-use tokio::task::AbortHandle;
 
 use super::body::{Broken, Frame, Length, Outgoing, Upload};
 use super::fault::Fault;
@@ -286,13 +285,6 @@ impl BackendBody {
         ready!(ledger.poll_drained(cx));
         self.break_off(Outcome::NoEvidence);
         Poll::Ready(Broken)
-    }
-
-    /// `task` sends this body, as far as the client's windows allow: ending it is the way to end the exchange.
-    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
-        if let Some(ledger) = &self.ledger {
-            ledger.is_sent_by(task);
-        }
     }
 
     /// Whether nothing more comes.

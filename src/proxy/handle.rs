@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use super::access_log::{AccessLine, AccessNote};
 use super::body::{AnswerBody, Outgoing, Upload};
-use super::course::Course;
+use super::clients::Seat;
+use super::course::{self, Course};
 use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
 use super::headers::{Forwarding, asks_for_websocket};
@@ -19,7 +20,8 @@ use super::trace::Made;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
 use crate::measure::{Outcome, Room};
-use crate::route::{AccessLog, ListenerSettings};
+use crate::route::{AccessLog, ListenerSettings, Table, is_in};
+use crate::tls;
 
 /// What is known of the connection that a request came on.
 pub(super) struct Client {
@@ -29,9 +31,66 @@ pub(super) struct Client {
     pub(super) https: bool,
     /// Who its verified certificate says it is.
     pub(super) certificate: Option<Box<str>>,
+    /// Passed on by a peer that does not know who it is: `peer` is that one, and is not believed for it.
+    pub(super) is_unknown: bool,
+    /// What it asked for in its handshake; `None`: nothing, or there was none.
+    pub(super) asked: Option<Asked>,
+    /// What its answers say of `strict-transport-security`.
+    pub(super) hsts: Option<Bytes>,
+    /// The index of the listener that it came to.
+    pub(super) listener: usize,
+    /// Its place among the connections that a client may have, where those are bounded.
+    pub(super) seat: Option<Seat>,
     pub(super) settings: ListenerSettings,
     /// When it ended its side of the connection, in worker microseconds; 0: it has not.
     pub(super) left_us: Rc<Cell<u64>>,
+}
+
+/// For whom a connection was opened.
+pub(super) struct Asked {
+    /// The name in the handshake (SNI).
+    pub(super) name: Box<str>,
+    /// What the handshake was made with.
+    pub(super) server: Arc<tls::Server>,
+}
+
+impl Client {
+    /// Whoever is at `peer`, as far as its address tells.
+    pub(super) fn new(peer: IpAddr, https: bool, listener: usize, settings: ListenerSettings) -> Self {
+        let peer = peer.to_canonical();
+        Self {
+            peer,
+            peer_text: peer.to_string(),
+            https,
+            certificate: None,
+            is_unknown: false,
+            asked: None,
+            hsts: None,
+            listener,
+            seat: None,
+            settings,
+            left_us: Rc::default(),
+        }
+    }
+
+    /// It is not who connected to us, but who connected to them.
+    pub(super) fn is_at(&mut self, address: IpAddr) {
+        self.peer = address.to_canonical();
+        self.peer_text = self.peer.to_string();
+    }
+
+    /// Whether its own forwarding fields are believed.
+    pub(super) fn is_trusted(&self, table: &Table) -> bool {
+        !self.is_unknown && is_in(&table.trusted_proxies, self.peer)
+    }
+
+    /// What every answer to it carries.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp {
+            hsts: self.hsts.clone(),
+            ..Stamp::default()
+        }
+    }
 }
 
 /// What the client is sent.
@@ -87,6 +146,11 @@ pub(super) async fn handle(
     if let Err(fault) = check(worker, &head, client) {
         return refuse(worker, client, &head, fault);
     }
+    if let Some(port) = client.settings.redirect_to_https
+        && !came_encrypted(worker, &head, client)
+    {
+        return redirect(worker, client, &head, port);
+    }
     if client.settings.ofrep && ofrep::is_call(head.path()) {
         return Box::pin(answer_call(worker, client, &head, body, upload)).await;
     }
@@ -119,7 +183,7 @@ pub(super) async fn handle(
             generation: course.generation.clone(),
         }),
         cookie: course.cookie.clone(),
-        hsts: None,
+        hsts: client.hsts.clone(),
         grpc: false,
     };
     match answered {
@@ -191,7 +255,7 @@ impl Attempted<'_> {
             peer_trusted: course.peer_trusted,
             https: client.https,
             // By GET and without content (RFC 6455 §4.1): what follows the head belongs to the tunnel.
-            upgrade: head.version() == Version::Http11
+            upgrade: head.version() != Version::Http10
                 && *head.method() == Method::Get
                 && matches!(body, Outgoing::Empty)
                 && asks_for_websocket(head),
@@ -219,7 +283,45 @@ fn check(worker: &Worker, head: &RequestHead, client: &Client) -> Result<(), Fau
     if head.target_bytes().len() > client.settings.uri_bytes as usize {
         return Err(Fault::UriTooLong);
     }
+    // A client that named no host in its handshake was shown the default, and knows what it does. A proxy that is
+    // believed speaks for many hosts on one connection.
+    if let Some(Asked { name, server }) = &client.asked
+        && !head.host().is_empty()
+        && !server.may_ask(name, head.host())
+        && !worker.with_table(|table| client.is_trusted(table))
+    {
+        return Err(Fault::Misdirected);
+    }
     Ok(())
+}
+
+/// Whether a proxy that is believed has ended TLS for it: sent to `https`, it would come back here for ever.
+fn came_encrypted(worker: &Worker, head: &RequestHead, client: &Client) -> bool {
+    worker.with_table(|table| client.is_trusted(table)) && course::came_encrypted(head)
+}
+
+/// Sends the client to the same by `https`. The authority is one, or the head would have been refused.
+fn redirect(worker: &Worker, client: &Client, head: &RequestHead, port: u16) -> Answer {
+    if head.host().is_empty() {
+        return refuse(worker, client, head, Fault::BadRequest(NO_HOST));
+    }
+    log_own(worker, client, head, 308);
+    Answer::Redirect(https_location(head.host(), port, head.target()))
+}
+
+/// Why a request without a host is not sent to `https`.
+const NO_HOST: &str = "there is no host in this request that it could be sent to by https";
+
+/// `https://host[:port]/target`.
+fn https_location(host: &str, port: u16, target: &str) -> Bytes {
+    let mut location = format!("https://{host}");
+    if port != 443 {
+        location.push(':');
+        location.push_str(itoa::Buffer::new().format(port));
+    }
+    // `*` asks for the server itself (RFC 9110 §7.1).
+    location.push_str(if target.starts_with('/') { target } else { "/" });
+    location.into()
 }
 
 fn random(worker: &Worker) -> [u64; 4] {
@@ -261,7 +363,7 @@ fn refuse(worker: &Worker, client: &Client, head: &RequestHead, fault: Fault) ->
         worker.cells().reject(reason);
     }
     log_own(worker, client, head, fault.status());
-    Answer::Own(fault, Stamp::default())
+    Answer::Own(fault, client.stamp())
 }
 
 /// The access line of an answer that no backend had part in.
@@ -270,5 +372,21 @@ fn log_own(worker: &Worker, client: &Client, head: &RequestHead, status: u16) {
         let mut line = AccessLine::new(head, client.peer, Bytes::new());
         line.finish(Outcome::NoEvidence, status, None, 0);
         worker.log_access(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::https_location;
+
+    #[test]
+    fn a_client_is_sent_to_the_same_place() {
+        let check = |host, port, target, expected: &str| {
+            assert_eq!(https_location(host, port, target), expected);
+        };
+        check("shop.test", 443, "/a?b=c", "https://shop.test/a?b=c");
+        check("shop.test", 8443, "/", "https://shop.test:8443/");
+        check("[::1]", 443, "//evil.test/", "https://[::1]//evil.test/");
+        check("shop.test", 443, "*", "https://shop.test/");
     }
 }

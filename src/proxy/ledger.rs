@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
-
 use super::access_log::{AccessLine, AccessNote};
 use super::body::Upload;
 use super::fault::Fault;
@@ -48,8 +46,6 @@ pub(super) struct Exchange {
     idle_us: u64,
     late: Option<Late>,
     waker: Option<Waker>,
-    /// What sends the answer on an HTTP/2 stream, where nobody may ask again who is late.
-    task: Option<AbortHandle>,
     access: Option<AccessNote>,
     /// Another exchange answers for it.
     diverted: bool,
@@ -131,7 +127,6 @@ impl Ledger {
             idle_us: micros(opening.body_timeout),
             late: None,
             waker: None,
-            task: None,
             access: opening.access,
             diverted: false,
         };
@@ -277,11 +272,6 @@ impl Ledger {
         })
     }
 
-    /// `task` sends the answer; it is ended when the exchange has to end.
-    pub(super) fn is_sent_by(&self, task: &AbortHandle) {
-        self.with(|exchange| exchange.task = exchange.variant().curfew.as_ref().map(|_| task.clone()));
-    }
-
     /// The whole response has gone out.
     pub(super) fn complete(&self) {
         self.blame(Outcome::Success);
@@ -378,9 +368,6 @@ impl Exchange {
 
     fn expire(&mut self, late: Late) {
         self.late = Some(late);
-        if let Some(task) = self.task.take_if(|_| late == Late::Drained) {
-            task.abort();
-        }
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }

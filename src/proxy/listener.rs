@@ -1,4 +1,4 @@
-//! Accepts connections, within limits; tells HTTP/1 from HTTP/2; closes so that answers arrive; drains.
+//! Accepts connections, within limits; serves HTTP/1 until a connection is over; closes so that answers arrive; drains.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,36 +10,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
-use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use super::answer::put_problem_head;
 use super::clients::Seat;
-use super::connection::{ConnectionClock, Phase, Watched};
+use super::connection::ConnectionClock;
 use super::fault::Fault;
+use super::greeting::greet;
 use super::h1_server::{End, Refused, serve_http1};
-use super::h2_server::serve_http2;
 use super::handle::Client;
-use super::identity::identity;
 use super::stream::Stream;
 use super::tunnel;
 use super::worker::{Stage, Worker};
 use crate::measure::{RejectReason, Room};
 use crate::route::ListenerSettings;
-
-/// What an HTTP/2 client sends first (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::tls::ListenerTls;
 
 /// How long, and for how many bytes, we read on after our last byte, so that it is not lost to a
 /// reset (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Connections beyond the limit that one worker tells so at once.
@@ -65,8 +60,6 @@ pub(crate) struct Listening {
     pub(crate) socket: std::net::TcpListener,
     /// Whether somebody else holds the socket too, and serves its queue when this process does not any more.
     pub(crate) kept: Arc<AtomicBool>,
-    /// For TLS.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// Accepts until the process is closing; then takes what is still in the queue, and ends.
@@ -74,7 +67,6 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Resu
     let socket = TcpListener::from_std(listening.socket)?;
     let door = Door {
         index: listening.index,
-        acceptor: listening.tls.map(TlsAcceptor::from),
         descriptors_max: descriptors_max(),
     };
     for stage in [Stage::Announcing, Stage::Closing] {
@@ -102,7 +94,6 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Resu
 /// Where connections of one listener come in.
 struct Door {
     index: usize,
-    acceptor: Option<TlsAcceptor>,
     /// A connection whose descriptor is not below it is turned away: the rest is for those to backends, and files.
     descriptors_max: i32,
 }
@@ -128,32 +119,20 @@ impl Door {
     }
 
     fn admit(&self, worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr) {
-        let Self { index, acceptor, .. } = self;
-        let settings = worker.with_table(|table| table.listeners[*index]);
-        let peer = peer.ip().to_canonical();
-        let seat = match self.seat(worker, &tcp, peer, &settings) {
-            Ok(seat) => seat,
-            Err(fault) => return turn_away(worker, tcp, acceptor.is_some(), fault),
-        };
-        let client = Client {
-            peer,
-            peer_text: peer.to_string(),
-            https: acceptor.is_some(),
-            certificate: None,
-            settings,
-            left_us: Rc::default(),
-        };
-        let counted = Counted::new(worker, *index, seat);
-        let (worker, acceptor) = (Rc::clone(worker), acceptor.clone());
+        let (settings, tls) = worker.with_table(|table| {
+            let tls = table.listener_tls[self.index].clone();
+            (table.listeners[self.index], tls)
+        });
+        let mut client = Client::new(peer.ip(), tls != ListenerTls::Clear, self.index, settings);
+        match self.seat(worker, &tcp, client.peer, &settings) {
+            Ok(seat) => client.seat = seat,
+            Err(fault) => return turn_away(worker, tcp, client.https, fault),
+        }
+        let counted = Counted::new(worker, self.index);
+        let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
-            let counted = counted;
-            let serving = async {
-                match acceptor {
-                    Some(acceptor) => Box::pin(serve_tls(&worker, &acceptor, tcp, client)).await,
-                    None => serve_clear(&worker, tcp, Rc::new(client)).await,
-                }
-            };
-            one_at_most(&counted.worker, serving).await;
+            let _counted = counted;
+            one_at_most(&worker, greet(&worker, tls, tcp, client)).await;
         });
     }
 
@@ -222,68 +201,8 @@ fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool, fault: Fault) {
     });
 }
 
-async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, mut client: Client) {
-    let Ok(Ok(tls)) = timeout(client.settings.request_head, acceptor.accept(tcp)).await else {
-        worker.cells().reject(RejectReason::Handshake);
-        return;
-    };
-    // Once for each connection: HTTP/1 and HTTP/2 alike have one client.
-    let shown = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    client.certificate = shown.and_then(|certificate| identity(certificate));
-    let client = Rc::new(client);
-    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return Box::pin(serve_http2(worker, Stream::tls(tls), client)).await;
-    }
-    let ahead = worker.buffers.borrow_mut().input();
-    let watched = watch(worker, &client);
-    converse(worker, Stream::tls(tls), ahead, &client, &watched.clock).await;
-}
-
-async fn serve_clear(worker: &Rc<Worker>, tcp: TcpStream, client: Rc<Client>) {
-    let watched = watch(worker, &client);
-    let mut stream = Stream::clear(tcp);
-    let mut ahead = match first_bytes(worker, &mut stream, &watched.clock).await {
-        First::Bytes(ahead) => ahead,
-        // It may be on its way to its first request.
-        First::Closing => match Box::pin(timeout(LINGER, stream.first_bytes(&worker.buffers))).await {
-            Ok(Ok(ahead)) => ahead,
-            _ => return,
-        },
-        First::Late | First::Gone => return,
-    };
-    if PREFACE.starts_with(&ahead) {
-        match Box::pin(timeout(
-            client.settings.request_head,
-            read_preface(&mut stream, &mut ahead),
-        ))
-        .await
-        {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return worker.buffers.borrow_mut().give_input(ahead),
-            Err(_) => {
-                worker.cells().reject(RejectReason::HeadTimeout);
-                return Box::pin(refuse(worker, stream, Refused::of(Fault::HeadTimeout))).await;
-            }
-        }
-    }
-    if ahead.starts_with(PREFACE) {
-        drop(watched);
-        stream.unread(Bytes::copy_from_slice(&ahead));
-        worker.buffers.borrow_mut().give_input(ahead);
-        return Box::pin(serve_http2(worker, stream, client)).await;
-    }
-    converse(worker, stream, ahead, &client, &watched.clock).await;
-}
-
-fn watch(worker: &Rc<Worker>, client: &Client) -> Watched {
-    Watched::new(
-        worker,
-        ConnectionClock::new(client.settings, Phase::Idle, worker.now_us()),
-    )
-}
-
 /// What waiting for a request came to.
-enum First {
+pub(super) enum First {
     /// Bytes of one, at least one.
     Bytes(BytesMut),
     /// None came in time.
@@ -295,7 +214,7 @@ enum First {
 }
 
 /// Waits for a request without any buffer, timer or engine: an idle connection is little more than its socket.
-async fn first_bytes(worker: &Worker, stream: &mut Stream, clock: &ConnectionClock) -> First {
+pub(super) async fn first_bytes(worker: &Worker, stream: &mut Stream, clock: &ConnectionClock) -> First {
     let mut first = std::pin::pin!(stream.first_bytes(&worker.buffers));
     std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
         Poll::Ready(Ok(first)) if !first.is_empty() => Poll::Ready(First::Bytes(first)),
@@ -311,19 +230,9 @@ async fn first_bytes(worker: &Worker, stream: &mut Stream, clock: &ConnectionClo
     .await
 }
 
-/// Reads until it is plain whether the client speaks HTTP/2.
-async fn read_preface(stream: &mut Stream, ahead: &mut BytesMut) -> io::Result<()> {
-    while ahead.len() < PREFACE.len() && PREFACE.starts_with(ahead) {
-        if stream.read_buf(ahead).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(())
-}
-
 /// Speaks HTTP/1 until the connection is over. What comes after the serving, and what few connections need, is boxed:
 /// a connection's task is as large as the largest thing it may do.
-async fn converse(
+pub(super) async fn converse(
     worker: &Rc<Worker>,
     mut stream: Stream,
     mut ahead: BytesMut,
@@ -352,7 +261,7 @@ async fn converse(
 }
 
 /// Answers a head that we refuse, and closes.
-async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
+pub(super) async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
     let mut answer = Vec::new();
     put_problem_head(&mut answer, worker, fault);
     answer.extend_from_slice(b"connection: close\r\n\r\n");
@@ -372,7 +281,7 @@ async fn finish(mut stream: Stream) {
 }
 
 /// Ends our side, and reads on for a little.
-async fn linger(mut stream: Stream) {
+pub(super) async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER, async {
         stream.shutdown().await?;
         let mut left = LINGER_BYTES;
@@ -392,16 +301,14 @@ async fn linger(mut stream: Stream) {
 struct Counted {
     worker: Rc<Worker>,
     index: usize,
-    _seat: Option<Seat>,
 }
 
 impl Counted {
-    fn new(worker: &Rc<Worker>, index: usize, seat: Option<Seat>) -> Self {
+    fn new(worker: &Rc<Worker>, index: usize) -> Self {
         worker.cells().connection(index, 1);
         Self {
             worker: Rc::clone(worker),
             index,
-            _seat: seat,
         }
     }
 }

@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
 use super::forward::BackendBody;
-use super::stream::Stream;
 use super::worker::{Stage, Worker};
 use crate::measure::Outcome;
 
@@ -23,7 +22,12 @@ const PATIENCE: u32 = 100;
 const BUFFER: usize = 16 * 1024;
 
 /// Passes bytes until both sides have ended, or we end it. However it ends, the backend has done its part.
-pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBody, idle: Duration) {
+pub(super) async fn run(
+    worker: &Rc<Worker>,
+    mut client: impl AsyncRead + AsyncWrite + Unpin,
+    body: BackendBody,
+    idle: Duration,
+) {
     let Some((mut backend, ahead, _counted, ledger)) = body.into_tunnel() else {
         return;
     };
@@ -35,7 +39,12 @@ pub(super) async fn run(worker: &Rc<Worker>, mut client: Stream, body: BackendBo
     }
 }
 
-async fn pass(client: &mut Stream, backend: &mut TcpStream, ahead: &[u8], patience: Duration) -> io::Result<()> {
+async fn pass(
+    client: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    backend: &mut TcpStream,
+    ahead: &[u8],
+    patience: Duration,
+) -> io::Result<()> {
     client.write_all(ahead).await?;
     client.flush().await?;
     let (client_read, client_write) = tokio::io::split(client);

@@ -295,6 +295,11 @@ impl Worker {
         self.date.borrow_mut().put(self.unix_s(self.recent_us()), out);
     }
 
+    /// The value of a `date` field of this second.
+    pub(super) fn date(&self) -> bytes::Bytes {
+        self.date.borrow_mut().value(self.unix_s(self.recent_us()))
+    }
+
     /// Logs which rule an endpoint's answer has broken, at most once a second: the client is told no more
     /// than that it was no valid HTTP.
     pub(super) fn warn_of_answer(&self, endpoint: &str, rule: &str) {

@@ -65,8 +65,6 @@ pub enum StartError {
         address: SocketAddr,
         cause: io::Error,
     },
-    #[error("{0}")]
-    Tls(String),
     #[error("a socket that the environment gives (LISTEN_FDS) cannot be used: {0}; check the socket unit")]
     Activation(String),
     #[error("no upgrade: {0}")]
@@ -162,6 +160,7 @@ fn build(options: Options, supervisor: &Arc<Supervisor>) -> Result<Server, Start
     let (stop_control, stopped) = oneshot::channel();
     let config_file = options.config_file.clone();
     let (tokens, people) = watch::channel(loaded.tokens.clone());
+    let (admin_tls, spoken) = watch::channel(loaded.spec.admin_listener_tls());
     let (doors, admin_doors) = watch::channel(Doors::Open);
     let context = {
         let (ready, cells, pressure) = (Arc::clone(&ready), Arc::clone(&cells), Arc::clone(&pressure));
@@ -176,6 +175,7 @@ fn build(options: Options, supervisor: &Arc<Supervisor>) -> Result<Server, Start
             doors,
             check: Arc::new(move |text| check_config(text, &config_file).map(|_| ())),
             tokens: people,
+            tls: spoken,
         }
     };
     let begin = Start {
@@ -184,6 +184,7 @@ fn build(options: Options, supervisor: &Arc<Supervisor>) -> Result<Server, Start
         workers,
         listeners: views.clone(),
         tokens,
+        admin_tls,
     };
     if let Some(takeover) = &mut takeover {
         // All that may fail by what a person wrote has not failed.

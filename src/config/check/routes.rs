@@ -122,6 +122,7 @@ fn route(parts: Parts<'_>, whole: &mut Whole<'_>, reader: &mut Reader<'_>) -> Op
         }
         None => written.failure_statuses.left_out.then(FailureStatuses::default),
     };
+    let (timeout, total_timeout) = timeouts(written, reader);
     let (ruled, values) = (ruled?, values?);
     let mut variants: Vec<Variant> = variants.into_iter().collect::<Option<_>>()?;
     for (at, (variant, value)) in variants.iter_mut().zip(values).enumerate() {
@@ -131,9 +132,9 @@ fn route(parts: Parts<'_>, whole: &mut Whole<'_>, reader: &mut Reader<'_>) -> Op
     Some(Route {
         name: written.name.get()?.clone(),
         matches: parts.matched?,
-        timeout: duration_or(Some(&written.timeout), Duration::from_secs(5)),
-        body_timeout: None,
-        total_timeout: None,
+        timeout,
+        body_timeout: written.body_timeout.value.map(|limit| limit.0),
+        total_timeout,
         variants,
         rules: Rules {
             flag: flag_of_route(written).get()?.clone(),
@@ -149,6 +150,20 @@ fn route(parts: Parts<'_>, whole: &mut Whole<'_>, reader: &mut Reader<'_>) -> Op
         failure_statuses: failure_statuses?,
         expose_variant: written.expose_variant.or(true),
     })
+}
+
+/// Until the head of the response, and for all of the exchange.
+fn timeouts(written: &file::Route, reader: &mut Reader<'_>) -> (Duration, Option<Duration>) {
+    let timeout = duration_or(Some(&written.timeout), Duration::from_secs(5));
+    let total = written.total_timeout.value.map(|limit| limit.0);
+    if written.timeout.known() && total.is_some_and(|total| total < timeout) {
+        reader.refuse_text(
+            written.total_timeout.at,
+            "is for the whole exchange, and shorter than `timeout` (5s unless it says otherwise), \
+             which is for its first part; give the longer one here",
+        );
+    }
+    (timeout, total)
 }
 
 fn variant(written: &file::Variant, backends: &Names<'_>, reader: &mut Reader<'_>) -> Option<Variant> {

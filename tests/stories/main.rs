@@ -45,6 +45,7 @@ mod state;
 mod sticky;
 mod tls;
 mod tokens_jwt;
+mod trust;
 mod verbs;
 mod verdict;
 mod votes;

@@ -122,6 +122,7 @@ pub fn compile(
         generation,
         generation_text: generation.to_string().into(),
         listeners: listeners(spec, last),
+        listener_tls: listener_tls(spec, last),
         trusted_proxies: trusted_proxies(spec, last),
         access_log: spec.log.access,
         index: match last.filter(|last| same_spec.is_some() || same_matches(last.spec, spec)) {
@@ -434,6 +435,11 @@ fn listeners(spec: &Spec, last: Option<Last<'_>>) -> Arc<[ListenerSettings]> {
         hsts: listener.tls.as_ref().and_then(|tls| tls.hsts),
     });
     shared(settings.collect(), last.map(|last| &last.table.listeners))
+}
+
+fn listener_tls(spec: &Spec, last: Option<Last<'_>>) -> Arc<[tls::ListenerTls]> {
+    let spoken = spec.listeners.iter().map(config::Listener::listener_tls);
+    shared(spoken.collect(), last.map(|last| &last.table.listener_tls))
 }
 
 fn trusted_proxies(spec: &Spec, last: Option<Last<'_>>) -> Arc<[(IpAddr, u8)]> {

@@ -16,9 +16,11 @@ pub enum ProxyVersion {
 /// What a header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
-    /// Nobody else's: of the peer itself (a health check), or from where the protocol has no address for us. The
-    /// connection's own addresses count (§2.1 `UNKNOWN`; §2.2 `LOCAL`, and families other than TCP over IP).
+    /// The peer's own connection, such as a health check (§2.2 `LOCAL`).
     Own,
+    /// Relayed for somebody whose address the peer does not know, or who is not on TCP over IP (§2.1 `UNKNOWN`; §2.2,
+    /// the other families).
+    Unknown,
     /// A relayed connection.
     Relayed {
         /// Who connected to the peer.
@@ -104,7 +106,7 @@ fn line(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
     let rest = text.strip_prefix("PROXY ").ok_or(Malformed::Line)?;
     if rest == "UNKNOWN" || rest.starts_with("UNKNOWN ") {
         // Whatever else it says must be ignored.
-        return Ok(Some((Header::Own, end + 2)));
+        return Ok(Some((Header::Unknown, end + 2)));
     }
     // Exactly one space between two of them.
     let mut words = rest.split(' ');
@@ -188,7 +190,7 @@ fn binary(bytes: &[u8]) -> Result<Option<(Header, usize)>, Malformed> {
             source: SocketAddr::new(v6(&addresses[..16]), port_of(&addresses[32..])),
             destination: SocketAddr::new(v6(&addresses[16..32]), port_of(&addresses[34..])),
         },
-        _ => Header::Own,
+        _ => Header::Unknown,
     };
     Ok(Some((header, end)))
 }
@@ -335,13 +337,13 @@ mod tests {
         says(b"PROXY TCP4 192.0.2.7 198.51.100.1 8080 443\r\n", v4);
         let v6 = relayed("[2001:db8::7]:65535", "[2001:db8::1]:0");
         says(b"PROXY TCP6 2001:db8::7 2001:db8::1 65535 0\r\n", v6);
-        says(b"PROXY UNKNOWN\r\n", Header::Own);
-        says(b"PROXY UNKNOWN whatever it is\r\n", Header::Own);
+        says(b"PROXY UNKNOWN\r\n", Header::Unknown);
+        says(b"PROXY UNKNOWN whatever it is\r\n", Header::Unknown);
         // The longest of §2.1.
         let all = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
         let longest = format!("PROXY UNKNOWN {all} {all} 65535 65535\r\n");
         assert_eq!(longest.len(), 107);
-        says(longest.as_bytes(), Header::Own);
+        says(longest.as_bytes(), Header::Unknown);
     }
 
     #[test]
@@ -419,11 +421,11 @@ mod tests {
         says(&v2(0x20, 0x11, &V4_BODY), Header::Own);
         says(&v2(0x20, 0x11, b"few"), Header::Own);
         // Unspecified, datagrams, sockets of the file system: their addresses are not ours to use.
-        says(&v2(0x21, 0x00, b"anything"), Header::Own);
-        says(&v2(0x21, 0x12, &V4_BODY), Header::Own);
-        says(&v2(0x21, 0x22, &[0; 36]), Header::Own);
-        says(&v2(0x21, 0x31, &[b'/'; 216]), Header::Own);
-        says(&v2(0x21, 0x10, &V4_BODY), Header::Own);
+        says(&v2(0x21, 0x00, b"anything"), Header::Unknown);
+        says(&v2(0x21, 0x12, &V4_BODY), Header::Unknown);
+        says(&v2(0x21, 0x22, &[0; 36]), Header::Unknown);
+        says(&v2(0x21, 0x31, &[b'/'; 216]), Header::Unknown);
+        says(&v2(0x21, 0x10, &V4_BODY), Header::Unknown);
     }
 
     #[test]

@@ -18,9 +18,7 @@ use crate::config::{self, Spec};
 use crate::control::{self, Asked, Controller, Entry, Handle, ListenerView, Start};
 use crate::live::Live;
 use crate::measure::ProxyCells;
-use crate::proxy::{
-    self, AccessLogWriter, Drain, Listening, LogPlace, OutcomeLogWriter, Stage, TlsFiles, WorkerOptions,
-};
+use crate::proxy::{self, AccessLogWriter, Drain, Listening, LogPlace, OutcomeLogWriter, Stage, WorkerOptions};
 
 /// Answers still announce the end for so long before idle connections are closed: long enough for
 /// those who balance load to look at `/readyz`.
@@ -54,8 +52,6 @@ pub enum StartError {
         address: SocketAddr,
         cause: io::Error,
     },
-    #[error("{0}")]
-    Tls(String),
     #[error("{0}")]
     Control(String),
     #[error("no thread: {0}")]
@@ -110,6 +106,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
     let (stop_control, stopped) = oneshot::channel();
     let config_file = options.config_file.clone();
     let (tokens, people) = watch::channel(loaded.tokens.clone());
+    let (admin_tls, spoken) = watch::channel(loaded.spec.admin_listener_tls());
     let (admin_ready, admin_cells) = (Arc::clone(&ready), Arc::clone(&cells));
     let admin_listeners = listeners.iter().map(|listener| listener.name.clone()).collect();
     let context = move |live| AdminContext {
@@ -119,6 +116,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
         listeners: admin_listeners,
         check: Arc::new(move |text| control::check_config(text, &config_file).map(|_| ())),
         tokens: people,
+        tls: spoken,
     };
     let begin = Start {
         config_file: options.config_file,
@@ -126,6 +124,7 @@ pub fn start(options: Options) -> Result<Server, StartError> {
         workers,
         listeners: listeners.clone(),
         tokens,
+        admin_tls,
     };
     let (control, handle, live) = start_control(begin, admin_socket, context, stopped)?;
 
@@ -332,17 +331,6 @@ fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
     let mut by_worker: Vec<Vec<Listening>> = (0..workers).map(|_| Vec::new()).collect();
     let mut views = Vec::new();
     for (index, listener) in spec.listeners.iter().enumerate() {
-        let tls = listener.tls.as_ref();
-        let load = |tls: &config::Tls| {
-            let files = TlsFiles {
-                certificate: &tls.certificates[0].certificate,
-                key: &tls.certificates[0].key,
-                client_ca: tls.client_ca.as_deref(),
-            };
-            proxy::load_tls(files, tls.only_1_3)
-        };
-        let tls = tls.map(load).transpose();
-        let tls = tls.map_err(|error| StartError::Tls(format!("listeners.{}.tls: {error}", listener.name)))?;
         let mut address = listener.address;
         if address.port() != 0 {
             // SO_REUSEPORT would let a second Serin share the port in silence.
@@ -351,16 +339,14 @@ fn bind_all(spec: &Spec, workers: usize) -> Result<Bound, StartError> {
         for listening in &mut by_worker {
             let socket = bind(address, true).map_err(|cause| cannot_bind(listener, cause))?;
             address = socket.local_addr().map_err(|cause| cannot_bind(listener, cause))?;
-            listening.push(Listening {
-                index,
-                socket,
-                tls: tls.clone(),
-            });
+            listening.push(Listening { index, socket });
         }
         views.push(ListenerView {
             name: listener.name.clone(),
             address,
-            tls: tls.is_some(),
+            tls: listener.tls.is_some(),
+            certificates: Vec::new(),
+            client_ca: None,
         });
     }
     Ok(Bound { by_worker, views })

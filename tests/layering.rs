@@ -71,7 +71,7 @@ const ALL: &[&str] = &[
 ];
 
 /// The only places that know hyper: what is no data plane.
-const HYPER: &[&str] = &["proxy/h2_server.rs", "admin/", "outgoing/", "cli/", "demo/"];
+const HYPER: &[&str] = &["admin/", "outgoing/", "cli/", "demo/"];
 
 /// The only places that know the HTTP/2 engine of the data plane: its adapters.
 const H2: &[&str] = &["proxy/h2_", "proxy/upstream/"];

@@ -14,8 +14,8 @@ pub(super) use self::flag::{Beside, Evaluation, Flag, Flags};
 use super::instant::rfc3339;
 use crate::analysis::{Metric, VerdictKind};
 use crate::control::{
-    BackendView, CohortView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, IssuerView, ListenerView,
-    ReloadView, RolloutView, RouteView, StatisticBody, StatusView, VariantStats, VariantView,
+    BackendView, CertificateView, CohortView, EndpointView, Entry, EventRecord, EvidenceBody, FreezeView, IssuerView,
+    ListenerView, ReloadView, RolloutView, RouteView, StatisticBody, StatusView, VariantStats, VariantView,
 };
 use crate::name::Name;
 use crate::rollout::{Approval, Phase};
@@ -65,6 +65,7 @@ pub(super) struct Status<'a> {
     environment: Option<&'a str>,
     workers: usize,
     listeners: Vec<Listener<'a>>,
+    admin: AdminApi<'a>,
     last_reload: Reload<'a>,
     rollouts: Vec<RolloutPhase<'a>>,
     kept: &'a [String],
@@ -88,10 +89,40 @@ struct Issuer<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Listener<'a> {
     name: &'a str,
     address: String,
     tls: bool,
+    certificates: Vec<Certificate<'a>>,
+    /// `null`: clients are asked for no certificate.
+    client_ca: Option<ClientCa<'a>>,
+}
+
+/// What clients are shown.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Certificate<'a> {
+    names: &'a [String],
+    not_before: String,
+    not_after: String,
+    file: &'a str,
+    /// Why what its files hold now is not shown.
+    problem: Option<&'a str>,
+}
+
+/// Who vouches for clients.
+#[derive(Debug, Serialize)]
+struct ClientCa<'a> {
+    file: &'a str,
+    required: bool,
+    problem: Option<&'a str>,
+}
+
+/// The admin API itself.
+#[derive(Debug, Serialize)]
+struct AdminApi<'a> {
+    certificates: Vec<Certificate<'a>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -350,6 +381,9 @@ impl<'a> Status<'a> {
             environment: view.environment.as_deref(),
             workers: view.workers,
             listeners: view.listeners.iter().map(Listener::from).collect(),
+            admin: AdminApi {
+                certificates: view.admin_certificates.iter().map(Certificate::from).collect(),
+            },
             last_reload: Reload::from(&view.last_reload),
             rollouts: view
                 .rollouts
@@ -384,6 +418,26 @@ impl<'a> From<&'a ListenerView> for Listener<'a> {
             name: view.name.as_str(),
             address: view.address.to_string(),
             tls: view.tls,
+            certificates: view.certificates.iter().map(Certificate::from).collect(),
+            client_ca: view.client_ca.as_ref().map(|ca| ClientCa {
+                file: &ca.file,
+                required: ca.required,
+                problem: ca.problem.as_deref(),
+            }),
+        }
+    }
+}
+
+impl<'a> From<&'a CertificateView> for Certificate<'a> {
+    fn from(view: &'a CertificateView) -> Self {
+        // A certificate of before 1970 is shown as of then.
+        let time = |s: i64| rfc3339(u64::try_from(s).unwrap_or(0).saturating_mul(1_000));
+        Self {
+            names: &view.names,
+            not_before: time(view.not_before_s),
+            not_after: time(view.not_after_s),
+            file: &view.file,
+            problem: view.problem.as_deref(),
         }
     }
 }

@@ -11,9 +11,10 @@ use super::AdminContext;
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::audit::{Chain, Record};
 use crate::control::{
-    Afterwards, Asked, AuditView, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord,
-    FlagVariantView, FlagView, FreezeView, Handle, IssuerView, ListenerView, MetricsView, Refusal, ReloadView,
-    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
+    Afterwards, Asked, AuditView, BackendView, ByHandView, CertificateReloads, CertificateView, CohortView, Course,
+    EndpointView, Entry, EventRecord, FlagVariantView, FlagView, FreezeView, Handle, IssuerView, ListenerView,
+    MetricsView, Refusal, ReloadView, RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats,
+    VariantView,
 };
 use crate::live::Live;
 use crate::measure::{CodeClass, Outcome, ProxyCells, Recorder, RecorderKey, RejectReason, Track};
@@ -22,6 +23,7 @@ use crate::ofrep::fixture::shop_table;
 use crate::people::Tokens;
 use crate::rollout::{Approval, Phase, Schedule, Verb};
 use crate::route::{Endpoint, EndpointId};
+use crate::tls::ListenerTls;
 
 /// What the fake says and what it was told.
 #[derive(Clone)]
@@ -64,6 +66,7 @@ impl Fake {
                     _ => Err(vec![problem()]),
                 }),
                 tokens: people,
+                tls: watch::channel(ListenerTls::Clear).1,
             },
             tokens: Arc::new(tokens),
             frozen: Arc::default(),
@@ -258,6 +261,15 @@ impl Fake {
                 name: name("public"),
                 address: SocketAddr::from(([127, 0, 0, 1], 8080)),
                 tls: false,
+                certificates: Vec::new(),
+                client_ca: None,
+            }],
+            admin_certificates: vec![CertificateView {
+                names: vec!["serin.test".to_owned(), "192.0.2.7".to_owned()],
+                not_before_s: 1_577_836_800,
+                not_after_s: 1_893_456_000,
+                file: "tls/admin.pem".to_owned(),
+                problem: Some("no certificate in it".to_owned()),
             }],
             last_reload: self.reload(),
             rollouts: vec![(name("checkout"), Phase::Progressing)],
@@ -509,6 +521,8 @@ fn metrics() -> MetricsView {
         last_reload_success: 1_795_262_413.042,
         rollbacks: vec![(name("checkout"), "errorRate".to_owned(), 1)],
         notifications: vec![(name("ops"), "failed", 2)],
+        certificates: vec![("public".to_owned(), "shop.example.com".to_owned(), 1_893_456_000)],
+        certificate_reloads: CertificateReloads { ok: 3, failed: 1 },
     }
 }
 

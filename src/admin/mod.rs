@@ -35,8 +35,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post, put};
 use axum::{BoxError, Router, middleware};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
@@ -55,6 +57,7 @@ use crate::measure::ProxyCells;
 use crate::name::Name;
 use crate::ofrep;
 use crate::people::Tokens;
+use crate::tls::ListenerTls;
 
 /// Bytes of a request's body. A configuration of 10,000 routes is larger, and is checked with
 /// `serin check`.
@@ -100,6 +103,8 @@ pub struct AdminContext {
     pub check: Check,
     /// Who may come in; `None`: whoever reaches the address.
     pub tokens: watch::Receiver<Option<Arc<Tokens>>>,
+    /// What is spoken here.
+    pub tls: watch::Receiver<ListenerTls>,
 }
 
 impl fmt::Debug for AdminContext {
@@ -147,6 +152,7 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
     let (over, ending) = watch::channel(false);
+    let tls = context.tls.clone();
     let app = router(handle, context, listener.local_addr()?, ending.clone());
     let seats = Seats::new(CONNECTIONS_MAX);
     let mut shutdown = pin!(shutdown);
@@ -157,7 +163,8 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, seat)) => {
-                tokio::spawn(serve_connection(stream, seat, app.clone(), ending.clone()));
+                let tls = tls.borrow().clone();
+                tokio::spawn(serve_connection(stream, tls, seat, app.clone(), ending.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most often: some are free again in a moment.
@@ -178,8 +185,38 @@ async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> io::Result<(TcpSt
     Ok((stream, seats.take().await))
 }
 
-async fn serve_connection(stream: TcpStream, seat: Arc<Seat>, app: Router, mut shutdown: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: TcpStream,
+    tls: ListenerTls,
+    seat: Arc<Seat>,
+    app: Router,
+    shutdown: watch::Receiver<bool>,
+) {
     let _ = stream.set_nodelay(true);
+    let server = match tls {
+        ListenerTls::Clear => return converse(stream, seat, app, shutdown).await,
+        ListenerTls::Unread => return,
+        ListenerTls::Ready(server) => server,
+    };
+    let shaking = TlsAcceptor::from(Arc::clone(server.config())).accept(stream);
+    tokio::select! {
+        biased;
+        () = seat.evicted() => {}
+        shaken = tokio::time::timeout(HEAD_TIMEOUT, shaking) => match shaken {
+            Ok(Ok(stream)) => converse(stream, seat, app, shutdown).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake of the admin API failed"),
+            Err(_) => tracing::debug!("a TLS handshake of the admin API took too long"),
+        },
+    }
+}
+
+/// Answers what is asked on one connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    seat: Arc<Seat>,
+    app: Router,
+    mut shutdown: watch::Receiver<bool>,
+) {
     let place = Arc::clone(&seat);
     let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let (app, seat) = (app.clone(), Arc::clone(&place));

@@ -298,7 +298,28 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
             flags.push(&[("code_class", class.as_str())], float(calls));
         }
     }
-    [upstream, healthy, downstream, rejected, refused, flags]
+    let mut expiry = Family::gauge(
+        "serin_certificate_expiry_timestamp_seconds",
+        "When a certificate that clients are shown expires, Unix time.",
+    );
+    for (listener, certificate, at_s) in &scrape.view.certificates {
+        #[allow(clippy::cast_precision_loss)] // seconds of some thousand years
+        expiry.push(
+            &[("listener", listener.as_str()), ("certificate", certificate.as_str())],
+            *at_s as f64,
+        );
+    }
+    let mut reloads = Family::counter(
+        "serin_certificate_reloads_total",
+        "Certificates that were read again: shown from then on, or not usable.",
+    );
+    for (result, count) in [
+        ("success", scrape.view.certificate_reloads.ok),
+        ("failure", scrape.view.certificate_reloads.failed),
+    ] {
+        reloads.push(&[("result", result)], float(count));
+    }
+    [upstream, healthy, downstream, rejected, refused, flags, expiry, reloads]
         .map(Family::done)
         .into()
 }
@@ -496,6 +517,9 @@ mod tests {
             r#"serin_config_reloads_total{result="success"} 2"#,
             r#"serin_config_reloads_total{result="failure"} 1"#,
             r#"serin_admin_refused_total{reason="unauthorized"} 3"#,
+            r#"serin_certificate_expiry_timestamp_seconds{listener="public",certificate="shop.example.com"} 1893456000"#,
+            r#"serin_certificate_reloads_total{result="success"} 3"#,
+            r#"serin_certificate_reloads_total{result="failure"} 1"#,
             "serin_config_last_reload_success_timestamp_seconds 1795262413.042",
             r#"serin_jwks_keys{issuer="https://id.example.com"} 2"#,
             r#"serin_jwks_last_success_timestamp_seconds{issuer="https://id.example.com"} 1795262413.042"#,

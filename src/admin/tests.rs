@@ -105,7 +105,9 @@ async fn status_shows_where_we_listen_and_how_the_last_reload_went() {
     let expected = json!({
         "version": env!("CARGO_PKG_VERSION"), "ready": true, "generation": 42, "uptimeSeconds": 3723.5,
         "configFile": "serin.yaml", "environment": "prod", "workers": 2,
-        "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": false}],
+        "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": false, "certificates": [], "clientCa": null}],
+        "admin": {"certificates": [{"names": ["serin.test", "192.0.2.7"], "notBefore": "2020-01-01T00:00:00.000Z",
+            "notAfter": "2030-01-01T00:00:00.000Z", "file": "tls/admin.pem", "problem": "no certificate in it"}]},
         "lastReload": {"ok": false, "at": "2026-11-21T12:00:13.042Z", "problems": [
             {"field": "routes.checkout.split", "detail": "the weights add up to 0", "place": "serin.yaml:3:5"}]},
         "rollouts": [{"name": "checkout", "phase": "progressing"}], "kept": [], "stateProblem": null, "frozen": null,

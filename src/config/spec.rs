@@ -70,6 +70,22 @@ pub struct Spec {
     pub key_files: Vec<(PathBuf, Option<Arc<KeySet>>)>,
 }
 
+impl Spec {
+    /// What is spoken on the admin API.
+    #[must_use]
+    pub fn admin_listener_tls(&self) -> tls::ListenerTls {
+        Tls::spoken(self.admin_tls.as_ref())
+    }
+}
+
+impl Listener {
+    /// What is spoken on it.
+    #[must_use]
+    pub fn listener_tls(&self) -> tls::ListenerTls {
+        Tls::spoken(self.tls.as_ref())
+    }
+}
+
 /// An address we accept connections on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
@@ -106,6 +122,18 @@ pub struct Tls {
     pub client_required: bool,
     /// What answers say of `Strict-Transport-Security`. `None`: nothing.
     pub hsts: Option<Hsts>,
+    /// What its files came to. `None`: not read yet.
+    pub server: Option<Arc<tls::Server>>,
+}
+
+impl Tls {
+    fn spoken(written: Option<&Self>) -> tls::ListenerTls {
+        match written.map(|tls| &tls.server) {
+            None => tls::ListenerTls::Clear,
+            Some(None) => tls::ListenerTls::Unread,
+            Some(Some(server)) => tls::ListenerTls::Ready(Arc::clone(server)),
+        }
+    }
 }
 
 /// A certificate chain and its key, both PEM; the file's directory is joined in front.

@@ -270,6 +270,7 @@ impl Controller {
         };
         self.text = loaded.text;
         self.ground.keep_approvals_of(loaded.tokens.as_deref());
+        self.admin_tls.send_replace(loaded.spec.admin_listener_tls());
         if loaded.spec == *self.ground.spec {
             self.note_and_tell(vec![told(if people.is_some() { "live" } else { "unchanged" })]);
         } else {

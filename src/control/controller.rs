@@ -19,7 +19,7 @@ use super::ground::{Ground, Ticked};
 use super::handle::{Asked, Handle};
 use super::journal::{Happening, Journal, Kind};
 use super::jwks::Jwks;
-use super::key_files::beside;
+use super::key_files::{KeyFiles, beside};
 use super::outside::Outside;
 use super::publisher::Publisher;
 use super::readings::{Finished, Loaded, Loader, Reader, Readings, read_again};
@@ -35,6 +35,7 @@ use crate::name::Name;
 use crate::notify::{Begin, Notifier, Past, Roster, Teller};
 use crate::people::Tokens;
 use crate::rollout::{Phase, Rotation};
+use crate::tls::ListenerTls;
 
 /// Rollouts are judged this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -61,6 +62,8 @@ pub struct Start {
     pub listeners: Vec<ListenerView>,
     /// Is told whenever other people may come in; holds those of `loaded`.
     pub tokens: watch::Sender<Option<Arc<Tokens>>>,
+    /// Is told whenever the admin API is to be spoken to otherwise; holds what `loaded` says.
+    pub admin_tls: watch::Sender<ListenerTls>,
 }
 
 /// Why control does not begin.
@@ -82,6 +85,8 @@ pub struct Controller {
     pub(super) workers: usize,
     pub(super) listeners: Vec<ListenerView>,
     pub(super) tokens: watch::Sender<Option<Arc<Tokens>>>,
+    pub(super) admin_tls: watch::Sender<ListenerTls>,
+    pub(super) key_files: Arc<KeyFiles>,
     pub(super) ground: Ground,
     pub(super) publisher: Publisher,
     pub(super) court: Court,
@@ -195,6 +200,8 @@ impl Controller {
             workers: start.workers,
             listeners: start.listeners,
             tokens: start.tokens,
+            admin_tls: start.admin_tls,
+            key_files: start.loaded.key_files,
             ground,
             publisher,
             court: Court::default(),

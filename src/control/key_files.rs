@@ -1,4 +1,4 @@
-//! Files of keys that the configuration names: allowlists of cohorts, key sets of issuers. They are read when it is,
+//! Files of keys that the configuration names: allowlists of cohorts, key sets of issuers, certificates. They are read when it is,
 //! and on the same thread; a long list that has not changed since is shared and not read again.
 
 use std::collections::HashMap;
@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use super::certificates::{self, Certificates};
 use super::reload::Fingerprint;
+use super::upstream_tls::{self, UpstreamTls};
 use super::view::Entry;
 use crate::config::Spec;
 use crate::jwt::{JWKS_BYTES_MAX, Keys, KeysAt};
@@ -23,6 +25,8 @@ const SETTLED: Duration = Duration::from_secs(2);
 pub struct KeyFiles {
     /// Held by the configurations that are made of them, and by nobody else.
     sets: Mutex<HashMap<PathBuf, (Fingerprint, Weak<KeySet>)>>,
+    pub(super) certificates: Certificates,
+    upstream_tls: UpstreamTls,
 }
 
 impl KeyFiles {
@@ -49,6 +53,8 @@ impl KeyFiles {
             },
         });
         spec.jwks = jwks.collect();
+        self.certificates.read_into(spec, &mut problems);
+        self.upstream_tls.read_into(spec, &mut problems);
         self.forget();
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
@@ -89,7 +95,13 @@ pub(super) fn beside(spec: &Spec) -> impl Iterator<Item = &Path> + Clone {
         KeysAt::File(file) => Some(file.as_path()),
         KeysAt::Url { .. } => None,
     });
-    spec.tokens_file.as_deref().into_iter().chain(sets).chain(jwks)
+    let own = spec.tokens_file.as_deref().into_iter();
+    let upstream = spec.backends.iter().filter_map(|backend| backend.tls.as_ref());
+    let upstream = upstream.flat_map(upstream_tls::files);
+    own.chain(sets)
+        .chain(jwks)
+        .chain(certificates::named(spec))
+        .chain(upstream)
 }
 
 fn jwks(file: &Path) -> Result<Keys, String> {
@@ -97,15 +109,16 @@ fn jwks(file: &Path) -> Result<Keys, String> {
     Keys::parse(&read.text).map_err(|bad| bad.to_string())
 }
 
-struct Contents {
-    text: Vec<u8>,
-    fingerprint: Fingerprint,
+/// What a file holds.
+pub(super) struct Contents {
+    pub(super) text: Vec<u8>,
+    pub(super) fingerprint: Fingerprint,
     /// Another content would look different.
-    settled: bool,
+    pub(super) settled: bool,
 }
 
 /// All of a file that nobody writes meanwhile, of at most `bytes_max` bytes; or why not.
-fn whole(file: &Path, bytes_max: usize) -> Result<Contents, String> {
+pub(super) fn whole(file: &Path, bytes_max: usize) -> Result<Contents, String> {
     let unreadable = |error: io::Error| format!("cannot be read: {error}");
     if super::readings::may_never_end(file) {
         return Err("cannot be read: it is no regular file".to_owned());
@@ -143,7 +156,8 @@ fn whole(file: &Path, bytes_max: usize) -> Result<Contents, String> {
     })
 }
 
-fn entry(file: &Path, message: String) -> Entry {
+/// A problem with `file`.
+pub(super) fn entry(file: &Path, message: String) -> Entry {
     Entry {
         place: file.display().to_string(),
         path: String::new(),

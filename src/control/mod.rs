@@ -5,6 +5,7 @@
 
 mod answers;
 mod audit_log;
+mod certificates;
 mod commit;
 mod controller;
 mod cookie_secret;
@@ -30,6 +31,7 @@ mod restart;
 mod saver;
 mod standing;
 mod store;
+mod upstream_tls;
 mod view;
 mod views;
 mod weights;
@@ -37,6 +39,7 @@ mod windows;
 mod yardstick;
 
 pub use audit_log::{AuditPage, AuditQuery, AuditView, audit_page, list_audit, records_behind, verify_audit};
+pub use certificates::CertificateReloads;
 pub use controller::{Controller, Start, StartError};
 pub use directory::StateError;
 pub use evidence::{EvidenceBody, StatisticBody};
@@ -46,7 +49,7 @@ pub use readings::{Loaded, check_config, read_config};
 #[doc(hidden)]
 pub use store::rewritten_state;
 pub use view::{
-    Afterwards, BackendView, ByHandView, CohortView, Course, EndpointView, Entry, EventRecord, FlagVariantView,
-    FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView, RolloutMetrics, RolloutView, RouteView,
-    StatusView, VariantMetrics, VariantStats, VariantView,
+    Afterwards, BackendView, ByHandView, CertificateView, ClientCaView, CohortView, Course, EndpointView, Entry,
+    EventRecord, FlagVariantView, FlagView, FreezeView, IssuerView, ListenerView, MetricsView, ReloadView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantStats, VariantView,
 };

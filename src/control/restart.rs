@@ -61,7 +61,8 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec, place: &str) -> Vec<Entry> {
 }
 
 fn changed_keys(old: &Listener, new: &Listener) -> impl Iterator<Item = &'static str> {
-    let changed = [(old.address != new.address, "address"), (old.tls != new.tls, "tls")];
+    // Whether there is TLS, and what of, stands in the table: each connection begins by the one of its moment.
+    let changed = [(old.address != new.address, "address")];
     changed.into_iter().filter_map(|(changed, key)| changed.then_some(key))
 }
 

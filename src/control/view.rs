@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::certificates::CertificateReloads;
 use crate::analysis::{Verdict, VerdictKind};
 use crate::measure::Recorder;
 use crate::name::Name;
@@ -23,6 +24,8 @@ pub struct StatusView {
     pub environment: Option<String>,
     /// Where we accept.
     pub listeners: Vec<ListenerView>,
+    /// Certificates of the admin API; empty: it is in clear text.
+    pub admin_certificates: Vec<CertificateView>,
     /// The last reading of the file.
     pub last_reload: ReloadView,
     /// Phases by rollout.
@@ -69,6 +72,36 @@ pub struct ListenerView {
     pub name: Name,
     pub address: SocketAddr,
     pub tls: bool,
+    /// In the order of the file, the default first.
+    pub certificates: Vec<CertificateView>,
+    /// Who vouches for its clients; `None`: they are asked for no certificate.
+    pub client_ca: Option<ClientCaView>,
+}
+
+/// A certificate as it is shown to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateView {
+    /// Whom it is for: DNS names, then addresses.
+    pub names: Vec<String>,
+    /// From when on it counts, in Unix seconds.
+    pub not_before_s: i64,
+    /// Until when it counts, in Unix seconds.
+    pub not_after_s: i64,
+    /// Where its chain stands.
+    pub file: String,
+    /// Why what its files hold now is not shown.
+    pub problem: Option<String>,
+}
+
+/// Who vouches for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCaView {
+    /// Where they stand.
+    pub file: String,
+    /// Whether clients must show a certificate.
+    pub required: bool,
+    /// Why what the file holds now is not used.
+    pub problem: Option<String>,
 }
 
 /// The last reading of the file.
@@ -375,6 +408,10 @@ pub struct MetricsView {
     pub issuers: Vec<IssuerView>,
     /// Notifications so far by channel and what became of them: `delivered`, `failed` or `dropped`.
     pub notifications: Vec<(Name, &'static str, u64)>,
+    /// When certificates expire: the listener (`admin` for the admin API), the certificate's first name, Unix seconds.
+    pub certificates: Vec<(String, String, i64)>,
+    /// Readings of certificates after the first one.
+    pub certificate_reloads: CertificateReloads,
 }
 
 /// One variant of one route.

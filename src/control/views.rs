@@ -1,15 +1,16 @@
 //! What stands now, as plain values for those who ask.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::controller::{Controller, unix_ms};
 use super::ground::Ground;
 use super::publisher::CohortRecorders;
 use super::view::{
-    BackendView, CohortView, Course, EndpointView, FreezeView, MetricsView, RolloutMetrics, RolloutView, RouteView,
-    StatusView, VariantMetrics, VariantView,
+    BackendView, CertificateView, CohortView, Course, EndpointView, FreezeView, ListenerView, MetricsView,
+    RolloutMetrics, RolloutView, RouteView, StatusView, VariantMetrics, VariantView,
 };
-use crate::config::Strategy;
+use crate::config::{Listener, Strategy};
 use crate::rollout::{Errand, Needs, Step};
 use crate::route::{Endpoint, FlagId};
 use crate::share::MILLION;
@@ -24,7 +25,8 @@ impl Controller {
             uptime_seconds,
             config_file: self.file.display().to_string(),
             environment: self.ground.spec.environment.clone(),
-            listeners: self.listeners.clone(),
+            listeners: self.listeners(),
+            admin_certificates: self.admin_certificates(),
             last_reload: self.last_reload.clone(),
             rollouts: rollouts
                 .map(|(index, rollout)| (rollout.name.clone(), self.ground.rollout(index).state.phase()))
@@ -35,6 +37,44 @@ impl Controller {
             workers: self.workers,
             frozen: self.frozen(),
         }
+    }
+
+    /// As bound, with what is spoken on them now.
+    fn listeners(&self) -> Vec<ListenerView> {
+        let written = self.ground.spec.listeners.iter();
+        let view = |(bound, written): (&ListenerView, &Listener)| {
+            let tls = written.tls.as_ref();
+            ListenerView {
+                tls: tls.is_some(),
+                certificates: tls.map_or_else(Vec::new, |tls| self.key_files.certificates.views(tls)),
+                client_ca: tls.and_then(|tls| self.key_files.certificates.client_ca(tls)),
+                ..bound.clone()
+            }
+        };
+        self.listeners.iter().zip(written).map(view).collect()
+    }
+
+    fn admin_certificates(&self) -> Vec<CertificateView> {
+        let tls = self.ground.spec.admin_tls.as_ref();
+        tls.map_or_else(Vec::new, |tls| self.key_files.certificates.views(tls))
+    }
+
+    /// When certificates expire; of several with one first name the first to do so.
+    fn expiries(&self) -> Vec<(String, String, i64)> {
+        let listeners = self.listeners().into_iter();
+        let listeners = listeners.map(|listener| (listener.name.to_string(), listener.certificates));
+        // No name of a listener has a space.
+        let all = listeners.chain([("admin API".to_owned(), self.admin_certificates())]);
+        let mut expiries = BTreeMap::new();
+        for (listener, certificates) in all {
+            for certificate in certificates {
+                let name = certificate.names.into_iter().next().unwrap_or(certificate.file);
+                let expiry = expiries.entry((listener.clone(), name)).or_insert(i64::MAX);
+                *expiry = certificate.not_after_s.min(*expiry);
+            }
+        }
+        let flat = |((listener, name), expiry)| (listener, name, expiry);
+        expiries.into_iter().map(flat).collect()
     }
 
     pub(super) fn routes(&self) -> Vec<RouteView> {
@@ -245,6 +285,8 @@ impl Controller {
                 .map(|((rollout, reason), count)| (rollout.clone(), (*reason).to_owned(), *count))
                 .collect(),
             notifications: self.teller.counts(),
+            certificates: self.expiries(),
+            certificate_reloads: self.key_files.certificates.reloads(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use std::net::Ipv6Addr;
 
 /// Whether `value` is `uri-host [ ":" port ]`, and only one reader's host: no user information, no list, no zone.
-pub(super) fn is_host(value: &[u8]) -> bool {
+#[must_use]
+pub fn is_host(value: &[u8]) -> bool {
     let (host, rest) = match value {
         [b'[', inside @ ..] => match inside.iter().position(|&byte| byte == b']') {
             Some(end) if is_ipv6(&inside[..end]) => (&inside[..end], &inside[end + 1..]),

@@ -21,6 +21,7 @@ pub use encode::{
     is_forbidden_trailer, put_chunk_size, put_end_of_head, put_field, put_fields, put_last_chunk, put_request_line,
     put_status_line,
 };
+pub use host::is_host;
 pub use refusal::{Refusal, RefusalKind};
 pub use request::{Request, RequestDecoder};
 pub use response::{Asked, Response, ResponseDecoder};

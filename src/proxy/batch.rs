@@ -44,6 +44,11 @@ impl<S: AsyncWrite + Unpin> Sender<S> {
     pub(super) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.0.borrow_mut().poll_send(cx)
     }
+
+    /// The stream, once the engine has been dropped.
+    pub(super) fn into_stream(self) -> Option<S> {
+        Rc::into_inner(self.0).map(|gathered| gathered.into_inner().stream)
+    }
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {

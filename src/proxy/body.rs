@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::fault::Fault;
 use super::forward::BackendBody;
 use super::h1_server::Conversation;
-use super::h2_server::StreamBody;
+use super::h2_body::StreamBody;
 use super::worker::Worker;
 use crate::head::Fields;
 
@@ -193,6 +193,11 @@ impl Upload {
         if self.waiting_since_us.get() == 0 {
             self.waiting_since_us.set(now_us.max(1));
         }
+    }
+
+    /// Whether somebody waits for the client.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting_since_us.get() != 0
     }
 
     /// The response head has come at `now_us`.

@@ -1,26 +1,64 @@
-//! A client's byte stream under the HTTP/2 engine: it notes since when the client takes no bytes.
+//! A client's byte stream under the HTTP/2 engine: it notes since when the client takes no bytes or leaves a head
+//! unfinished, and what its frames cost.
 
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::ConnectionClock;
+use super::h2_frames::{Account, Frames};
 use super::stream::Stream;
 use super::worker::Worker;
 
-/// A client's stream that keeps the connection's clock.
+/// A client's stream that keeps the connection's clock and its account.
 pub(super) struct ClientIo {
-    pub(super) stream: Stream,
-    pub(super) worker: Rc<Worker>,
-    pub(super) clock: Rc<ConnectionClock>,
+    stream: Stream,
+    worker: Rc<Worker>,
+    clock: Rc<ConnectionClock>,
+    account: Rc<Account>,
+    frames: Frames,
+}
+
+impl ClientIo {
+    /// The stream at its first byte.
+    pub(super) fn new(stream: Stream, worker: &Rc<Worker>, clock: &Rc<ConnectionClock>, account: &Rc<Account>) -> Self {
+        Self {
+            stream,
+            worker: Rc::clone(worker),
+            clock: Rc::clone(clock),
+            account: Rc::clone(account),
+            frames: Frames::new(),
+        }
+    }
+
+    /// The stream itself, for what comes after HTTP/2.
+    pub(super) fn into_stream(self) -> Stream {
+        self.stream
+    }
 }
 
 impl AsyncRead for ClientIo {
+    /// Pending for good once the account is overdrawn: what such a client sends is not even read.
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let this = &mut *self;
+        if this.account.is_broke() {
+            return Poll::Pending;
+        }
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        let cost = this.frames.pass(&buf.filled()[before..]);
+        if cost > 0 {
+            this.account.charge(cost, || this.worker.now_us());
+        }
+        if this.frames.is_in_head() {
+            this.clock.head_waits(|| this.worker.now_us());
+        } else {
+            this.clock.head_is_whole();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -4,12 +4,10 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use slab::Slab;
-use tokio::task::AbortHandle;
-
 use super::wheel::{Key, TICK_US};
 use super::worker::Worker;
 use crate::route::ListenerSettings;
+use slab::Slab;
 
 /// How old the reading of the clock may be that a phase is entered with: nobody is cut off early.
 const CLOCK_AGE_US: u64 = 100_000;
@@ -38,9 +36,15 @@ pub(super) struct ConnectionClock {
     pub(super) settings: ListenerSettings,
     phase: Cell<Phase>,
     since_us: Cell<u64>,
+    /// When it was opened.
+    opened_us: u64,
     /// Since when the client takes no bytes; 0: it does.
     blocked_since_us: Cell<u64>,
+    /// Since when the head of a request on a stream of its own has been on its way; 0: none is.
+    head_since_us: Cell<u64>,
     late: Cell<bool>,
+    /// Late in a way that leaves nobody to wait for.
+    stuck: Cell<bool>,
     /// When the client ended its side, or last took something after that; 0: it has not.
     half_closed_us: Cell<u64>,
     /// Idle for so long that its engine may be put away.
@@ -50,25 +54,46 @@ pub(super) struct ConnectionClock {
     offers: RefCell<Slab<Rc<Offer>>>,
 }
 
-/// The answer on one HTTP/2 stream. A client that gives a stream no window stalls it, and no
-/// socket shows that.
-#[derive(Debug)]
+/// An answer that an HTTP/2 stream cannot send on: a client that gives a stream no window stalls it, and no socket
+/// shows that.
+#[derive(Debug, Default)]
 pub(super) struct Offer {
     /// Since when the client has had something to take; 0: it takes all there is.
     since_us: Cell<u64>,
-    /// Sends the answer; ending it resets the stream.
-    task: AbortHandle,
+    late: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Offer {
-    pub(super) fn new(task: AbortHandle, now_us: u64) -> Rc<Self> {
-        let since_us = Cell::new(now_us.max(1));
-        Rc::new(Self { since_us, task })
+    /// There is something to take, and no room for it. Ready when the client has been given time enough.
+    pub(super) fn poll_late(&self, cx: &Context<'_>, now_us: u64) -> Poll<()> {
+        if self.late.get() {
+            return Poll::Ready(());
+        }
+        if self.since_us.get() == 0 {
+            self.since_us.set(now_us.max(1));
+        }
+        match &mut *self.waker.borrow_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            waker => *waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 
-    /// The client has room for more, of which there is some or not.
-    pub(super) fn taking(&self, some: bool, now_us: u64) {
-        self.since_us.set(if some { now_us.max(1) } else { 0 });
+    /// The client has taken something.
+    pub(super) fn taken(&self) {
+        self.since_us.set(0);
+    }
+
+    fn tick(&self, now_us: u64, patience_us: u128) {
+        let since_us = self.since_us.get();
+        let age_us = u128::from(now_us.saturating_sub(since_us + CLOCK_AGE_US));
+        if since_us != 0 && age_us >= patience_us {
+            self.late.set(true);
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
     }
 }
 
@@ -102,8 +127,11 @@ impl ConnectionClock {
             settings,
             phase: Cell::new(phase),
             since_us: Cell::new(now_us),
+            opened_us: now_us,
             blocked_since_us: Cell::new(0),
+            head_since_us: Cell::new(0),
             late: Cell::new(false),
+            stuck: Cell::new(false),
             half_closed_us: Cell::new(0),
             resting: Cell::new(false),
             waker: RefCell::new(None),
@@ -113,6 +141,14 @@ impl ConnectionClock {
 
     pub(super) fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Whether it has been open for as long as it may: what it is answered then is its last answer.
+    pub(super) fn is_old(&self, now_us: u64) -> bool {
+        let age_us = u128::from(now_us.saturating_sub(self.opened_us));
+        self.settings
+            .connection_age
+            .is_some_and(|max| age_us >= max.as_micros())
     }
 
     pub(super) fn enter(&self, phase: Phase, now_us: u64) {
@@ -140,6 +176,29 @@ impl ConnectionClock {
 
     pub(super) fn unblocked(&self) {
         self.blocked_since_us.set(0);
+    }
+
+    /// A head has come in part.
+    pub(super) fn head_waits(&self, now_us: impl FnOnce() -> u64) {
+        if self.head_since_us.get() == 0 {
+            self.head_since_us.set(now_us().max(1));
+        }
+    }
+
+    /// No head has come in part.
+    pub(super) fn head_is_whole(&self) {
+        self.head_since_us.set(0);
+    }
+
+    /// Whether a head is late that has come in part.
+    pub(super) fn head_is_late(&self) -> bool {
+        self.stuck.get() && self.head_since_us.get() != 0
+    }
+
+    /// Whether the client takes nothing, or does not end what it has begun: waiting for its streams is waiting for
+    /// nothing.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.get()
     }
 
     /// The client has ended its side.
@@ -193,18 +252,19 @@ impl ConnectionClock {
             Phase::Head => age_us >= settings.request_head.as_micros(),
             Phase::Busy => false,
         };
-        let blocked_since_us = self.blocked_since_us.get();
-        let blocked =
-            blocked_since_us != 0 && u128::from(now_us.saturating_sub(blocked_since_us)) >= settings.body.as_micros();
+        let since = |since_us: u64| u128::from(now_us.saturating_sub(since_us));
+        let (blocked, head) = (self.blocked_since_us.get(), self.head_since_us.get());
+        let stuck = (blocked != 0 && since(blocked) >= settings.body.as_micros())
+            || (head != 0 && since(head) >= settings.request_head.as_micros());
         for (_, offer) in self.offers.borrow().iter() {
-            let since_us = offer.since_us.get();
-            let age_us = u128::from(now_us.saturating_sub(since_us + CLOCK_AGE_US));
-            if since_us != 0 && age_us >= settings.body.as_micros() {
-                offer.task.abort();
-            }
+            offer.tick(now_us, settings.body.as_micros());
         }
-        if overdue || blocked {
+        if stuck || overdue {
+            self.stuck.set(stuck);
             self.late.set(true);
+            self.wake();
+        }
+        if self.is_old(now_us) {
             self.wake();
         }
         if self.is_half_closed() {
@@ -233,6 +293,12 @@ impl ConnectionClock {
         }
         self.listen(cx);
         Poll::Pending
+    }
+
+    /// The same for who has more to look at, and is woken again.
+    pub(super) fn is_late(&self, cx: &Context<'_>) -> bool {
+        self.listen(cx);
+        self.late.get()
     }
 
     fn listen(&self, cx: &Context<'_>) {

@@ -39,7 +39,7 @@ impl Course {
     pub(super) fn choose(worker: &Worker, head: &RequestHead, client: &Client, now_us: u64) -> Result<Self, Fault> {
         let draw = worker.draw();
         worker.with_table(|table| {
-            let peer_trusted = is_in(&table.trusted_proxies, client.peer);
+            let peer_trusted = client.is_trusted(table);
             let route = table.find(head, peer_trusted).ok_or(Fault::NoRoute)?;
             let origin = if peer_trusted {
                 origin(&table.trusted_proxies, head, client.peer)
@@ -137,7 +137,7 @@ fn origin(trusted: &[(IpAddr, u8)], head: &RequestHead, peer: IpAddr) -> IpAddr 
 }
 
 /// Whether a proxy that is believed says that its client came over TLS.
-fn came_encrypted(head: &RequestHead) -> bool {
+pub(super) fn came_encrypted(head: &RequestHead) -> bool {
     let proto = head.fields().get("x-forwarded-proto");
     proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
 }

@@ -3,11 +3,16 @@
 use std::io::Write as _;
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
+
 /// The last second's rendering.
 #[derive(Debug, Default)]
 pub(super) struct Date {
     second: u64,
     line: Vec<u8>,
+    /// Of `value_second`.
+    value: Bytes,
+    value_second: u64,
 }
 
 impl Date {
@@ -20,6 +25,16 @@ impl Date {
             let _ = write!(self.line, "date: {date}\r\n"); // a Vec takes everything
         }
         out.extend_from_slice(&self.line);
+    }
+
+    /// The field's value alone, shared by all answers of a second.
+    pub(super) fn value(&mut self, second: u64) -> Bytes {
+        if self.value_second != second || self.value.is_empty() {
+            self.value_second = second;
+            let date = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(second));
+            self.value = date.to_string().into();
+        }
+        self.value.clone()
     }
 }
 
@@ -36,5 +51,7 @@ mod tests {
         }
         let line = |second| format!("date: Sun, 06 Nov 1994 08:49:{second} GMT\r\n");
         assert_eq!(String::from_utf8_lossy(&out), line(37) + &line(37) + &line(38));
+        assert_eq!(date.value(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(date.value(784_111_778), "Sun, 06 Nov 1994 08:49:38 GMT");
     }
 }

@@ -22,6 +22,8 @@ pub(super) enum Fault {
     TooManyConnections,
     /// CONNECT and TRACE.
     MethodNotAllowed,
+    /// An extended CONNECT for another protocol than WebSocket (RFC 8441 §4).
+    Protocol,
     /// Chunk extensions beyond all reason.
     ContentTooLarge,
     /// An `Expect` other than `100-continue`.
@@ -56,6 +58,8 @@ pub(super) enum Fault {
     TooManyUpgrades,
     /// The exchange took longer than its route allows in all.
     TotalTimeout,
+    /// The backend takes no WebSockets over HTTP/2.
+    NoTunnel,
     /// The client's own deadline (`grpc-timeout`) is over.
     Deadline,
     /// Our own fault: a panic.
@@ -92,6 +96,7 @@ impl Fault {
             | Self::HeadTimeout
             | Self::TooManyConnections
             | Self::MethodNotAllowed
+            | Self::Protocol
             | Self::ContentTooLarge
             | Self::Expectation
             | Self::ClientBody
@@ -102,6 +107,8 @@ impl Fault {
             | Self::Misdirected
             | Self::Overloaded
             | Self::TooManyUpgrades
+            // Who asks for one is not to speak against a backend that has none.
+            | Self::NoTunnel
             // How soon it comes is for the client to say; what the backend had time for is judged by the ledger.
             | Self::Deadline
             | Self::Panic => Outcome::NoEvidence,
@@ -117,7 +124,7 @@ impl Fault {
             Self::HeadTooLarge => Some(RejectReason::Headers),
             Self::HeadTimeout => Some(RejectReason::HeadTimeout),
             Self::TooManyConnections | Self::Exhausted => Some(RejectReason::Connections),
-            Self::MethodNotAllowed | Self::Expectation => Some(RejectReason::Unsupported),
+            Self::MethodNotAllowed | Self::Protocol | Self::Expectation => Some(RejectReason::Unsupported),
             Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
             Self::BackendFull => Some(RejectReason::BackendLimit),
             Self::Panic => Some(RejectReason::Panic),
@@ -131,6 +138,7 @@ impl Fault {
             | Self::Truncated
             | Self::ResponseTimeout
             | Self::TotalTimeout
+            | Self::NoTunnel
             | Self::Deadline
             | Self::Drained => None,
         }
@@ -154,9 +162,10 @@ impl Fault {
             | Self::Overloaded
             | Self::TooManyUpgrades
             | Self::Drained => 503,
-            Self::Connect | Self::Closed | Self::Malformed | Self::Truncated => 502,
+            Self::Connect | Self::Closed | Self::Malformed | Self::Truncated | Self::NoTunnel => 502,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::TotalTimeout | Self::Deadline => 504,
             Self::Panic => 500,
+            Self::Protocol => 501,
         }
     }
 
@@ -188,6 +197,7 @@ impl Fault {
             Self::HeadTimeout => "the request's head did not come in time",
             Self::TooManyConnections => "this listener has all the connections it may; try again",
             Self::MethodNotAllowed => "this method is not passed on",
+            Self::Protocol => "no other protocol than websocket is passed on",
             Self::ContentTooLarge => "the request body has more chunk extensions than any sender needs",
             Self::Expectation => "only 100-continue can be expected",
             Self::ClientBody => "the request body ended early or broke its framing",
@@ -204,6 +214,7 @@ impl Fault {
             Self::Misdirected => "this connection's certificate is not for this host; open another one",
             Self::Overloaded => "there is no room for more at the moment; try again",
             Self::TooManyUpgrades => "this listener has all the tunnels that it may; try again",
+            Self::NoTunnel => "the backend takes no WebSockets over HTTP/2 (RFC 8441)",
             Self::TotalTimeout => "the exchange took longer than it may in all",
             Self::Deadline => "the deadline that came with the request is over",
             Self::Panic => "an internal error; it has been counted and logged",
@@ -223,9 +234,34 @@ impl Fault {
             421 => "Misdirected Request",
             431 => "Request Header Fields Too Large",
             500 => "Internal Server Error",
+            501 => "Not Implemented",
             502 => "Bad Gateway",
             503 => "Service Unavailable",
             _ => "Gateway Timeout",
+        }
+    }
+
+    /// The same in the words of gRPC (its statuses and their codes; from HTTP by `doc/http-grpc-status-mapping.md` of
+    /// grpc/grpc, and where that knows one word for many statuses of ours, by what the client can do).
+    pub(super) const fn grpc_status(self) -> u8 {
+        const UNKNOWN: u8 = 2;
+        const DEADLINE_EXCEEDED: u8 = 4;
+        const PERMISSION_DENIED: u8 = 7;
+        const RESOURCE_EXHAUSTED: u8 = 8;
+        const UNIMPLEMENTED: u8 = 12;
+        const INTERNAL: u8 = 13;
+        const UNAVAILABLE: u8 = 14;
+        const UNAUTHENTICATED: u8 = 16;
+        match self.status() {
+            _ if matches!(self, Self::Deadline | Self::TotalTimeout) => DEADLINE_EXCEEDED,
+            400 => INTERNAL,
+            401 => UNAUTHENTICATED,
+            403 => PERMISSION_DENIED,
+            404 => UNIMPLEMENTED,
+            408 => DEADLINE_EXCEEDED,
+            413 | 431 => RESOURCE_EXHAUSTED,
+            429 | 502 | 503 | 504 => UNAVAILABLE,
+            _ => UNKNOWN,
         }
     }
 

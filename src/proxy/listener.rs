@@ -1,37 +1,32 @@
-//! Accepts connections, within limits; tells HTTP/1 from HTTP/2; closes so that answers arrive; drains.
+//! Accepts connections, within limits; serves HTTP/1 until a connection is over; closes so that answers arrive; drains.
 
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use rustls::ServerConfig;
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
-use super::answer::put_problem_head;
-use super::connection::{ConnectionClock, Phase, Watched};
+use super::answer::{put_problem_head, put_stamp};
+use super::connection::ConnectionClock;
 use super::fault::Fault;
+use super::greeting::greet;
 use super::h1_server::{End, Refused, serve_http1};
-use super::h2_server::serve_http2;
 use super::handle::Client;
-use super::identity::identity;
 use super::stream::Stream;
 use super::tunnel;
+use super::upstream::ClientAddresses;
 use super::worker::{Stage, Worker};
 use crate::measure::RejectReason;
-
-/// What an HTTP/2 client sends first (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use crate::tls::ListenerTls;
 
 /// How long, and for how many bytes, we read on after our last byte, so that it is not lost to a
 /// reset (RFC 9112 §9.6).
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 256 * 1024;
 
 /// Connections beyond the limit that one worker tells so at once.
@@ -43,14 +38,11 @@ pub(crate) struct Listening {
     pub(crate) index: usize,
     /// The socket, not blocking.
     pub(crate) socket: std::net::TcpListener,
-    /// For TLS.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// Accepts until the process is closing; then takes what is still in the queue, and ends.
 pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Result<()> {
     let socket = TcpListener::from_std(listening.socket)?;
-    let acceptor = listening.tls.map(TlsAcceptor::from);
     let mut closing = std::pin::pin!(worker.drain.reached(Stage::Closing));
     loop {
         let accepted = tokio::select! {
@@ -59,7 +51,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Resu
             () = &mut closing => break,
         };
         match accepted {
-            Ok((tcp, peer)) => admit(&worker, listening.index, acceptor.clone(), tcp, peer),
+            Ok((tcp, peer)) => admit(&worker, listening.index, tcp, peer),
             Err(error) => back_off(&error).await,
         }
     }
@@ -68,13 +60,7 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Resu
     let socket = socket.into_std()?;
     while let Ok((tcp, peer)) = socket.accept() {
         tcp.set_nonblocking(true)?;
-        admit(
-            &worker,
-            listening.index,
-            acceptor.clone(),
-            TcpStream::from_std(tcp)?,
-            peer,
-        );
+        admit(&worker, listening.index, TcpStream::from_std(tcp)?, peer);
     }
     Ok(())
 }
@@ -91,29 +77,26 @@ async fn back_off(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(100)).await;
 }
 
-fn admit(worker: &Rc<Worker>, index: usize, acceptor: Option<TlsAcceptor>, tcp: TcpStream, peer: SocketAddr) {
-    let settings = worker.with_table(|table| table.listeners[index]);
+fn admit(worker: &Rc<Worker>, index: usize, tcp: TcpStream, peer: SocketAddr) {
+    let (settings, tls) = worker.with_table(|table| (table.listeners[index], table.listener_tls[index].clone()));
     if worker.connections(index) >= u64::from(settings.connections) {
         worker.cells().reject(RejectReason::Connections);
-        return turn_away(worker, tcp, acceptor.is_some());
+        return turn_away(worker, tcp, tls != ListenerTls::Clear);
     }
-    let peer = peer.ip().to_canonical();
-    let client = Client {
-        peer,
-        peer_text: peer.to_string(),
-        https: acceptor.is_some(),
-        certificate: None,
-        settings,
-        left_us: Rc::default(),
+    // Asked of the socket: a listener may have all addresses of its machine.
+    let Ok(destination) = tcp.local_addr() else {
+        return;
     };
+    let addresses = ClientAddresses {
+        source: peer,
+        destination,
+    };
+    let client = Client::new(addresses, tls != ListenerTls::Clear, settings);
     let counted = Counted::new(worker, index);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
         let _counted = counted;
-        match acceptor {
-            Some(acceptor) => Box::pin(serve_tls(&worker, &acceptor, tcp, client)).await,
-            None => serve_clear(&worker, tcp, Rc::new(client)).await,
-        }
+        greet(&worker, tls, tcp, client).await;
     });
 }
 
@@ -130,68 +113,8 @@ fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool) {
     });
 }
 
-async fn serve_tls(worker: &Rc<Worker>, acceptor: &TlsAcceptor, tcp: TcpStream, mut client: Client) {
-    let Ok(Ok(tls)) = timeout(client.settings.request_head, acceptor.accept(tcp)).await else {
-        worker.cells().reject(RejectReason::Handshake);
-        return;
-    };
-    // Once for each connection: HTTP/1 and HTTP/2 alike have one client.
-    let shown = tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
-    client.certificate = shown.and_then(|certificate| identity(certificate));
-    let client = Rc::new(client);
-    if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        return Box::pin(serve_http2(worker, Stream::tls(tls), client)).await;
-    }
-    let ahead = worker.buffers.borrow_mut().input();
-    let watched = watch(worker, &client);
-    converse(worker, Stream::tls(tls), ahead, &client, &watched.clock).await;
-}
-
-async fn serve_clear(worker: &Rc<Worker>, tcp: TcpStream, client: Rc<Client>) {
-    let watched = watch(worker, &client);
-    let mut stream = Stream::clear(tcp);
-    let mut ahead = match first_bytes(worker, &mut stream, &watched.clock).await {
-        First::Bytes(ahead) => ahead,
-        // It may be on its way to its first request.
-        First::Closing => match Box::pin(timeout(LINGER, stream.first_bytes(&worker.buffers))).await {
-            Ok(Ok(ahead)) => ahead,
-            _ => return,
-        },
-        First::Late | First::Gone => return,
-    };
-    if PREFACE.starts_with(&ahead) {
-        match Box::pin(timeout(
-            client.settings.request_head,
-            read_preface(&mut stream, &mut ahead),
-        ))
-        .await
-        {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return worker.buffers.borrow_mut().give_input(ahead),
-            Err(_) => {
-                worker.cells().reject(RejectReason::HeadTimeout);
-                return Box::pin(refuse(worker, stream, Refused::of(Fault::HeadTimeout))).await;
-            }
-        }
-    }
-    if ahead.starts_with(PREFACE) {
-        drop(watched);
-        stream.unread(Bytes::copy_from_slice(&ahead));
-        worker.buffers.borrow_mut().give_input(ahead);
-        return Box::pin(serve_http2(worker, stream, client)).await;
-    }
-    converse(worker, stream, ahead, &client, &watched.clock).await;
-}
-
-fn watch(worker: &Rc<Worker>, client: &Client) -> Watched {
-    Watched::new(
-        worker,
-        ConnectionClock::new(client.settings, Phase::Idle, worker.now_us()),
-    )
-}
-
 /// What waiting for a request came to.
-enum First {
+pub(super) enum First {
     /// Bytes of one, at least one.
     Bytes(BytesMut),
     /// None came in time.
@@ -203,7 +126,7 @@ enum First {
 }
 
 /// Waits for a request without any buffer, timer or engine: an idle connection is little more than its socket.
-async fn first_bytes(worker: &Worker, stream: &mut Stream, clock: &ConnectionClock) -> First {
+pub(super) async fn first_bytes(worker: &Worker, stream: &mut Stream, clock: &ConnectionClock) -> First {
     let mut first = std::pin::pin!(stream.first_bytes(&worker.buffers));
     std::future::poll_fn(|cx| match first.as_mut().poll(cx) {
         Poll::Ready(Ok(first)) if !first.is_empty() => Poll::Ready(First::Bytes(first)),
@@ -219,19 +142,9 @@ async fn first_bytes(worker: &Worker, stream: &mut Stream, clock: &ConnectionClo
     .await
 }
 
-/// Reads until it is plain whether the client speaks HTTP/2.
-async fn read_preface(stream: &mut Stream, ahead: &mut BytesMut) -> io::Result<()> {
-    while ahead.len() < PREFACE.len() && PREFACE.starts_with(ahead) {
-        if stream.read_buf(ahead).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    Ok(())
-}
-
 /// Speaks HTTP/1 until the connection is over. What comes after the serving, and what few connections need, is boxed:
 /// a connection's task is as large as the largest thing it may do.
-async fn converse(
+pub(super) async fn converse(
     worker: &Rc<Worker>,
     mut stream: Stream,
     mut ahead: BytesMut,
@@ -260,9 +173,15 @@ async fn converse(
 }
 
 /// Answers a head that we refuse, and closes.
-async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
+pub(super) async fn refuse(worker: &Worker, mut stream: Stream, refused: Refused) {
+    let Refused {
+        fault,
+        head_only,
+        stamp,
+    } = refused;
     let mut answer = Vec::new();
     put_problem_head(&mut answer, worker, fault);
+    put_stamp(&mut answer, &stamp);
     answer.extend_from_slice(b"connection: close\r\n\r\n");
     if !head_only {
         answer.extend_from_slice(&fault.problem());
@@ -280,7 +199,7 @@ async fn finish(mut stream: Stream) {
 }
 
 /// Ends our side, and reads on for a little.
-async fn linger(mut stream: Stream) {
+pub(super) async fn linger(mut stream: Stream) {
     let _ = timeout(LINGER, async {
         stream.shutdown().await?;
         let mut left = LINGER_BYTES;

@@ -22,6 +22,7 @@ use crate::jwt::Issuer;
 use crate::measure::{FailureStatuses, Recorder, Track};
 use crate::name::Name;
 use crate::path::PathPolicy;
+use crate::tls::ListenerTls;
 
 /// One generation of everything a request needs to know.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Table {
     pub generation_text: Bytes,
     /// Settings of each listener, by its index.
     pub listeners: Arc<[ListenerSettings]>,
+    /// What is spoken on each of them.
+    pub listener_tls: Arc<[ListenerTls]>,
     /// Peers whose forwarded headers are believed: address and leading bits.
     pub trusted_proxies: Arc<[(IpAddr, u8)]>,
     /// Which exchanges get a line in the access log.
@@ -379,6 +382,7 @@ mod tests {
             generation: 1,
             generation_text: "1".into(),
             listeners: [].into(),
+            listener_tls: [].into(),
             trusted_proxies: [].into(),
             access_log: AccessLog::Off,
             index: Arc::new(Index::new([&matches])),

@@ -56,7 +56,7 @@ fn other_reader(header: &[u8]) -> Option<Header> {
         let line = std::str::from_utf8(line.strip_suffix(b"\r\n")?).ok()?;
         let words: Vec<&str> = line.split(' ').collect();
         return match *words.as_slice() {
-            ["UNKNOWN", ..] => Some(Header::Own),
+            ["UNKNOWN", ..] => Some(Header::Unknown),
             ["TCP4", from, to, from_port, to_port] => relayed(
                 (IpAddr::V4(from.parse::<Ipv4Addr>().ok()?), from_port.parse().ok()?),
                 (IpAddr::V4(to.parse::<Ipv4Addr>().ok()?), to_port.parse().ok()?),
@@ -88,7 +88,7 @@ fn other_reader(header: &[u8]) -> Option<Header> {
             };
             relayed((ip(0), port(block, 32)), (ip(16), port(block, 34)))
         }
-        (1, _) => Some(Header::Own),
+        (1, _) => Some(Header::Unknown),
         _ => None,
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn of_listener(written: &file::Tls, directory: &Path, reader: &mut Re
         client_ca: path(&written.client_ca, directory)?,
         client_required: client_auth? == ClientAuth::Required,
         hsts: hsts?,
+        server: None,
     })
 }
 

@@ -21,6 +21,7 @@ use crate::live::Live;
 use crate::measure::{Outcome, Track};
 use crate::rollout::{Phase, Verb};
 use crate::route::{Admission, Variant};
+use crate::tls::ListenerTls;
 
 /// Longer than anything here takes on the slowest machine.
 const GENEROUS: Duration = Duration::from_secs(30);
@@ -70,6 +71,7 @@ impl Stage {
             workers: 1,
             listeners: Vec::new(),
             tokens: tokio::sync::watch::channel(None).0,
+            admin_tls: tokio::sync::watch::channel(ListenerTls::Clear).0,
         };
         let read = Arc::clone(&file);
         let (begun, errands) = mpsc::unbounded_channel();

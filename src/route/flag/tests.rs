@@ -67,6 +67,7 @@ fn table(flags: impl IntoIterator<Item = Flag>) -> Table {
         generation: 1,
         generation_text: "1".into(),
         listeners: [].into(),
+        listener_tls: [].into(),
         trusted_proxies: [].into(),
         access_log: AccessLog::Off,
         index: Arc::new(Index::new([])),

@@ -9,7 +9,8 @@ const NAME_BYTES_MAX: usize = 1_024;
 /// The first of these that a certificate has: a URI (such as a SPIFFE ID), a DNS name, an email address among its
 /// alternative names (RFC 5280 §4.2.1.6), the common name of its subject. `None`: it has none, or one that is longer
 /// than 1,024 bytes or has control characters, which no person would have signed with a good reason.
-pub(super) fn identity(certificate: &[u8]) -> Option<Box<str>> {
+#[must_use]
+pub fn identity(certificate: &[u8]) -> Option<Box<str>> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     let names = certificate.subject_alternative_name().ok()?;
     let names = names.map_or(&[][..], |extension| &extension.value.general_names);

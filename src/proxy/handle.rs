@@ -299,7 +299,7 @@ impl Attempted<'_> {
             cohort: course
                 .cohort
                 .map(|index| course.route.flag.cohorts[index].name.header()),
-            secret: &course.route.secret_headers,
+            secret: course.route.withheld.from(course.cohort),
             made,
         };
         let ledger = Ledger::open(worker, opening);

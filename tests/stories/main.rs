@@ -49,6 +49,7 @@ mod sticky;
 mod supervised;
 mod tls;
 mod tokens_jwt;
+mod trust;
 mod upgrade;
 mod verbs;
 mod verdict;

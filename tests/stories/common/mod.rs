@@ -7,6 +7,7 @@ mod h2_backend;
 mod load;
 mod metrics;
 mod serin;
+pub mod tls;
 mod wire;
 
 pub use backend::{

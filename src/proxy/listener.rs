@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::answer::put_problem_head;
+use super::answer::{put_problem_head, put_stamp};
 use super::connection::ConnectionClock;
 use super::fault::Fault;
 use super::greeting::greet;
@@ -19,6 +19,7 @@ use super::h1_server::{End, Refused, serve_http1};
 use super::handle::Client;
 use super::stream::Stream;
 use super::tunnel;
+use super::upstream::ClientAddresses;
 use super::worker::{Stage, Worker};
 use crate::measure::RejectReason;
 use crate::tls::ListenerTls;
@@ -82,7 +83,15 @@ fn admit(worker: &Rc<Worker>, index: usize, tcp: TcpStream, peer: SocketAddr) {
         worker.cells().reject(RejectReason::Connections);
         return turn_away(worker, tcp, tls != ListenerTls::Clear);
     }
-    let client = Client::new(peer.ip(), tls != ListenerTls::Clear, settings);
+    // Asked of the socket: a listener may have all addresses of its machine.
+    let Ok(destination) = tcp.local_addr() else {
+        return;
+    };
+    let addresses = ClientAddresses {
+        source: peer,
+        destination,
+    };
+    let client = Client::new(addresses, tls != ListenerTls::Clear, settings);
     let counted = Counted::new(worker, index);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {
@@ -164,9 +173,15 @@ pub(super) async fn converse(
 }
 
 /// Answers a head that we refuse, and closes.
-pub(super) async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
+pub(super) async fn refuse(worker: &Worker, mut stream: Stream, refused: Refused) {
+    let Refused {
+        fault,
+        head_only,
+        stamp,
+    } = refused;
     let mut answer = Vec::new();
     put_problem_head(&mut answer, worker, fault);
+    put_stamp(&mut answer, &stamp);
     answer.extend_from_slice(b"connection: close\r\n\r\n");
     if !head_only {
         answer.extend_from_slice(&fault.problem());

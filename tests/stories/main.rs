@@ -15,6 +15,7 @@ mod blame;
 mod blue_green;
 mod bodies;
 mod breaker;
+mod certificates;
 mod cli;
 mod client_certificates;
 mod crash;

@@ -36,6 +36,8 @@ pub fn that_pass() -> Vec<Case> {
             "GET /a/b?c=d&e=%20 HTTP/1.1",
             &[],
         ),
+        // The engine has cut it off before we see it: it is nowhere, so nobody reads it in another way.
+        passes("fragment", &[(":path", "/a?b#c")], "GET /a?b HTTP/1.1", &[]),
         passes(
             "options-of-the-server",
             &[(":method", "OPTIONS"), (":path", "*")],
@@ -429,6 +431,16 @@ pub fn bodies() -> Vec<Case> {
             &[post(1, &[]), trailers(1, &[("transfer-encoding", "chunked")])],
             "rst 1",
         ),
+        sends(
+            "trailers-with-a-path",
+            &[
+                post(1, &[]),
+                data(1, false, b"abc"),
+                trailers(1, &[(":path", "/admin"), ("x-sum", "6")]),
+            ],
+            &["\r\n3\r\nabc\r\n0\r\nx-sum: 6\r\n\r\n"],
+        )
+        .lacking(&[":path"]),
         breaks(
             "trailers-that-inject",
             &[post(1, &[]), trailers(1, &[("x-a", "1\r\nx-b: 2")])],

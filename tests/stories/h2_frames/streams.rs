@@ -72,8 +72,8 @@ fn a_tunnel_that_its_client_resets_ends_at_the_backend() {
     client.send(&get(3, &[(":method", "OPTIONS"), (":path", "*")]));
     assert_eq!(
         client.event(),
-        "101",
-        "the connection goes on; this backend knows no other answer"
+        "502",
+        "it goes on; this backend has no answer but tunnels"
     );
 }
 

@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod admin_tls;
 mod allowlists;
 mod answers;
 mod audit;
@@ -28,12 +29,14 @@ mod flags_proxy;
 mod gates;
 mod h2;
 mod harness;
+mod hosts;
 mod limits;
 mod notify;
 mod ofrep;
 mod paths;
 mod peers;
 mod people;
+mod proxy_protocol;
 mod rehearse;
 mod releases;
 mod reload;

@@ -31,6 +31,7 @@ mod restart;
 mod saver;
 mod standing;
 mod store;
+mod upstream_tls;
 mod view;
 mod views;
 mod weights;

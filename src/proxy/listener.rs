@@ -19,6 +19,7 @@ use super::h1_server::{End, Refused, serve_http1};
 use super::handle::Client;
 use super::stream::Stream;
 use super::tunnel;
+use super::upstream::ClientAddresses;
 use super::worker::{Stage, Worker};
 use crate::measure::RejectReason;
 use crate::tls::ListenerTls;
@@ -82,7 +83,15 @@ fn admit(worker: &Rc<Worker>, index: usize, tcp: TcpStream, peer: SocketAddr) {
         worker.cells().reject(RejectReason::Connections);
         return turn_away(worker, tcp, tls != ListenerTls::Clear);
     }
-    let client = Client::new(peer.ip(), tls != ListenerTls::Clear, settings);
+    // Asked of the socket: a listener may have all addresses of its machine.
+    let Ok(destination) = tcp.local_addr() else {
+        return;
+    };
+    let addresses = ClientAddresses {
+        source: peer,
+        destination,
+    };
+    let client = Client::new(addresses, tls != ListenerTls::Clear, settings);
     let counted = Counted::new(worker, index);
     let worker = Rc::clone(worker);
     tokio::task::spawn_local(async move {

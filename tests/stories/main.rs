@@ -28,6 +28,7 @@ mod flags_listener;
 mod flags_proxy;
 mod gates;
 mod h2;
+mod h2_frames;
 mod harness;
 mod hosts;
 mod limits;

@@ -5,14 +5,13 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::tls;
+use crate::tls::{BadUpstream, Upstream, UpstreamFiles};
 
 /// Bytes of one file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -33,36 +32,39 @@ impl Trust {
     /// Which file cannot be used, or why there is no handshake.
     pub(super) async fn connect(&self, host: &str, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
-        let connector = TlsConnector::from(Arc::new(self.config()?));
+        let connector = TlsConnector::from(self.config()?);
         let connected = connector.connect(name, stream).await;
         connected.map_err(|error| format!("no TLS: {error}; --ca FILE names who vouches for it"))
     }
 
-    fn config(&self) -> Result<ClientConfig, String> {
-        let roots = match &self.ca {
-            Some(file) => tls::roots(&read(file)?).map_err(|why| in_file(file, &why))?,
-            None => system_roots()?,
+    fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        let ca = self.ca.as_deref().map(read).transpose()?;
+        let shown = self.shown.as_ref();
+        let shown = shown
+            .map(|(chain, key)| Ok::<_, String>((read(chain)?, read(key)?)))
+            .transpose()?;
+        let files = UpstreamFiles {
+            ca: ca.as_deref(),
+            shown: shown.as_ref().map(|(chain, key)| (&**chain, &**key)),
         };
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_protocol_versions(rustls::ALL_VERSIONS)
-            .expect("the provider knows both versions")
-            .with_root_certificates(roots);
-        let Some((chain, key)) = &self.shown else {
-            return Ok(builder.with_no_client_auth());
-        };
-        let certificates = tls::certificates(&read(chain)?).map_err(|why| in_file(chain, why))?;
-        let own = tls::private_key(&read(key)?).map_err(|why| in_file(key, why))?;
-        let shown = builder.with_client_auth_cert(certificates, own);
-        shown.map_err(|error| in_file(chain, &format!("certificate and key do not fit: {error}")))
+        let made = Upstream::new(files, None, false);
+        made.map(|upstream| upstream.config).map_err(|bad| self.blamed(bad))
     }
-}
 
-fn system_roots() -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let (usable, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    match usable {
-        0 => Err("this system has no root certificates; name a PEM file with --ca".to_owned()),
-        _ => Ok(roots),
+    /// Which file is to be mended, and how.
+    fn blamed(&self, bad: BadUpstream) -> String {
+        let (chain, key) = self.shown.as_ref().map(|(chain, key)| (chain, key)).unzip();
+        let (file, why) = match bad {
+            BadUpstream::System(why) => {
+                return format!("this system has no root certificates{why}; name a PEM file with --ca");
+            }
+            BadUpstream::Ca(why) => (self.ca.as_ref(), why),
+            BadUpstream::Certificate(why) => (chain, why),
+            BadUpstream::Key(why) => (key, why),
+            // None is given here.
+            BadUpstream::ServerName(why) => (None, why),
+        };
+        file.map_or_else(|| why.clone(), |file| in_file(file, &why))
     }
 }
 

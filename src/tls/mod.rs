@@ -13,5 +13,5 @@ pub use certificate::{BadPair, Certificate};
 pub use client::{BadUpstream, Upstream, UpstreamFiles};
 pub use identity::identity;
 pub use names::Names;
-pub use pem::{certificates, private_key, roots};
+pub use pem::{certificates, roots};
 pub use server::{ListenerTls, Server, Setup, ticketer};

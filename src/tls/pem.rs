@@ -30,10 +30,7 @@ pub fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
 }
 
 /// The first private key of a PEM file.
-///
-/// # Errors
-/// What is wrong with the file, in words that show nothing of it.
-pub fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
+pub(super) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, &'static str> {
     PrivateKeyDer::from_pem_slice(pem)
         .map_err(|error| words(&error, "no private key in it that can be used without a password"))
 }

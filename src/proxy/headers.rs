@@ -11,6 +11,7 @@ use super::{grpc, websocket};
 use crate::h1::{put_field, put_fields};
 use crate::head::{Fields, RequestHead, ResponseHead, Version};
 use crate::ofrep;
+use crate::route::{is_ours, is_proxys, is_spelling_of};
 
 /// What a request is sent on with.
 pub(super) struct Forwarding<'r> {
@@ -63,7 +64,10 @@ pub(super) fn put_request_fields<S: FieldSink>(forwarding: &Forwarding<'_>, out:
         trailers |= name == b"te" && value.eq_ignore_ascii_case(b"trailers");
         passes_up(name, forwarding.peer_trusted)
             && !is_named(&named, name)
-            && !forwarding.secret.iter().any(|secret| secret.as_bytes() == name)
+            && !forwarding
+                .secret
+                .iter()
+                .any(|secret| is_spelling_of(name, secret.as_bytes()))
             && Some(name) != replaced
     });
     if forwarding.upgrade {
@@ -168,14 +172,16 @@ fn put_forwarded(forwarding: &Forwarding<'_>, out: &mut impl FieldSink) {
 fn passes_up(name: &[u8], peer_trusted: bool) -> bool {
     match name {
         b"host" | b"expect" | b"x-request-id" | b"traceparent" => false,
-        b"x-forwarded-for" | b"x-forwarded-proto" | b"x-forwarded-host" => false,
-        b"forwarded" => peer_trusted,
-        _ => {
-            !(is_hop_by_hop(name)
-                || name.starts_with(b"x-serin-")
-                || (name.starts_with(b"x-forwarded-") && !peer_trusted))
-        }
+        _ if is_hop_by_hop(name) || is_ours(name) => false,
+        _ if is_proxys(name) => peer_trusted && !is_said_by_us(name),
+        _ => true,
     }
+}
+
+/// Whether the name is one that we write anew, in any spelling: two of them would disagree.
+fn is_said_by_us(name: &[u8]) -> bool {
+    let said: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"];
+    said.iter().any(|said| is_spelling_of(name, said))
 }
 
 /// Hands the fields of a backend's response that pass to `out`. What delimits the body is not among them.
@@ -204,7 +210,7 @@ pub(super) fn put_response_fields(head: &ResponseHead, own_hsts: bool, out: &mut
 
 /// Whether a backend's field goes on to the client, unless `Connection` names it.
 fn passes_down(name: &[u8]) -> bool {
-    !(is_hop_by_hop(name) || name.starts_with(b"x-serin-"))
+    !(is_hop_by_hop(name) || is_ours(name))
 }
 
 /// The fields of an answer to a call for flags, but for what follows from its length.
@@ -356,9 +362,25 @@ mod tests {
         let fields = [
             ("x-override", "s3cret"),
             ("X-Override", "again"),
+            ("X_Override", "and again"),
             ("x-overridden", "no"),
         ];
-        check(&fields, true, &["x-overridden: no"], &["x-override:"]);
+        check(&fields, true, &["x-overridden: no"], &["x-override:", "x_override:"]);
+    }
+
+    #[test]
+    fn no_spelling_gets_past() {
+        let spelt = [
+            ("X_Forwarded_For", "1.2.3.4"),
+            ("x-forwarded_port", "9"),
+            ("X_SERIN_ROUTE", "admin"),
+            ("x_serin_client_certificate", "root"),
+            ("x_user", "7"),
+        ];
+        let never = ["x_forwarded_for", "x_serin"];
+        check(&spelt, false, &["x_user: 7"], &[never[0], never[1], "x-forwarded_port"]);
+        // A balancer may have words of its own, but not beside ours.
+        check(&spelt, true, &["x_user: 7", "x-forwarded_port: 9"], &never);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod admin_tls;
 mod allowlists;
 mod answers;
 mod audit;
@@ -30,6 +31,7 @@ mod grpc;
 mod h2;
 mod h2_frames;
 mod harness;
+mod hosts;
 mod limits;
 mod notify;
 mod ofrep;
@@ -37,6 +39,7 @@ mod overload;
 mod paths;
 mod peers;
 mod people;
+mod proxy_protocol;
 mod rehearse;
 mod releases;
 mod reload;

@@ -204,6 +204,8 @@ impl Fake {
                 drop(reply.send(Ok(view)));
             }
             Asked::Reload { reply, .. } => drop(reply.send(self.reload())),
+            // Nobody takes over from it.
+            Asked::Release(reply) | Asked::Resume(_, reply) => drop(reply.send(Err("a fake".into()))),
             Asked::Audit(reply) => drop(reply.send(AuditView {
                 directory: concat!(env!("CARGO_MANIFEST_DIR"), "/src").into(),
                 waiting: audit_lines(),

@@ -134,10 +134,9 @@ impl Giver {
                 within(stream, BEGINNING);
                 expect(stream, Tag::Live)
             });
-            begun.map_err(|why| {
-                refuse(stream, &why);
-                self.resume(&why);
-                why
+            begun.inspect_err(|why| {
+                refuse(stream, why);
+                self.resume(why);
             })
         });
         if let Err(why) = begun {

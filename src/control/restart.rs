@@ -43,7 +43,10 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec, place: &str) -> Vec<Entry> {
         );
     }
     if old.memory_max != new.memory_max {
-        problem("limits.memory".to_owned(), "the bound of memory cannot change".to_owned());
+        problem(
+            "limits.memory".to_owned(),
+            "the bound of memory cannot change".to_owned(),
+        );
     }
     if old.log.level != new.log.level {
         problem(

@@ -39,7 +39,9 @@ fn requests_are_refused_before_memory_runs_out_and_taken_again_after() {
     assert_eq!(Metrics::of(&serin).sum("serin_overloaded", &[]), 1.0);
     assert!(Metrics::of(&serin).sum("serin_rejected_total", &[("reason", "overload")]) >= 1.0);
     drop(slow);
-    wait_until("there is room again", || ask(&serin).is_some_and(|answer| answer.status == 200));
+    wait_until("there is room again", || {
+        ask(&serin).is_some_and(|answer| answer.status == 200)
+    });
     wait_until("it says so", || serin.status()["overloaded"] == false);
     assert_eq!(Metrics::of(&serin).sum("serin_overloaded", &[]), 0.0);
 }
@@ -69,7 +71,9 @@ fn without_descriptors_what_is_open_goes_on_and_nobody_else_is_let_in() {
     assert_eq!(first.get("/").status, 200);
     assert!(Metrics::of(&serin).sum("serin_rejected_total", &[("reason", "connections")]) >= 20.0);
     drop(others);
-    wait_until("there is room again", || ask(&serin).is_some_and(|answer| answer.status == 200));
+    wait_until("there is room again", || {
+        ask(&serin).is_some_and(|answer| answer.status == 200)
+    });
     let complaints = serin.log().matches("cannot accept").count();
     assert!(complaints <= 4, "{complaints} lines");
     serin.signal(rustix::process::Signal::TERM);

@@ -58,7 +58,10 @@ fn supervised(env: &[(&str, &str)]) -> (TempDir, Told, Options) {
     let told = Told::listen(dir.path());
     let path = dir.path().join("notify").display().to_string();
     let mut all = vec![("NOTIFY_SOCKET".to_owned(), path)];
-    all.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    all.extend(
+        env.iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    );
     let options = Options {
         env: all,
         ..Options::default()
@@ -103,7 +106,10 @@ fn the_watchdog_hears_from_a_process_that_gets_on() {
     let silence = (0..10).find_map(|_| told.socket.recv(&mut [0; 64]).err());
     serin.signal(Signal::CONT);
     let silence = silence.expect("at most what was on its way");
-    assert!(matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{silence}");
+    assert!(
+        matches!(silence.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "{silence}"
+    );
 }
 
 /// A Serin that gets its sockets from the story, as systemd would hand them over.

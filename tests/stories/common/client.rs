@@ -91,7 +91,9 @@ impl Client {
     #[track_caller]
     pub fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        socket.bind(&SocketAddr::from((from, 0)).into()).expect("a loopback address");
+        socket
+            .bind(&SocketAddr::from((from, 0)).into())
+            .expect("a loopback address");
         socket.connect(&address.into()).expect("it accepts");
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");

@@ -32,6 +32,7 @@ mod restart;
 mod saver;
 mod standing;
 mod store;
+mod upstream_tls;
 mod view;
 mod views;
 mod weights;

@@ -166,6 +166,7 @@ impl TokenRefusal {
 pub struct ProxyCells {
     rejected: [AtomicU64; RejectReason::ALL.len()],
     connections: Box<[AtomicI64]>,
+    tunnels: AtomicI64,
     /// Calls for flags, by the class of their answer.
     flag_calls: [AtomicU64; CodeClass::ALL.len()],
     tokens: [AtomicU64; TokenRefusal::ALL.len()],
@@ -180,6 +181,7 @@ impl ProxyCells {
         Self {
             rejected: Default::default(),
             connections: (0..listeners).map(|_| AtomicI64::new(0)).collect(),
+            tunnels: AtomicI64::new(0),
             flag_calls: Default::default(),
             tokens: Default::default(),
             beats: AtomicU64::new(0),
@@ -238,6 +240,18 @@ impl ProxyCells {
     pub fn connection(&self, listener: usize, change: i64) {
         let gauge = &self.connections[listener];
         gauge.store(gauge.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+    }
+
+    /// A tunnel was asked for (+1), or is over (-1).
+    pub fn tunnel(&self, change: i64) {
+        let tunnels = self.tunnels.load(Ordering::Relaxed) + change;
+        self.tunnels.store(tunnels, Ordering::Relaxed);
+    }
+
+    /// Tunnels that are open, or asked for.
+    #[must_use]
+    pub fn tunnels(&self) -> i64 {
+        self.tunnels.load(Ordering::Relaxed)
     }
 
     /// Whether a connection is open on any listener.

@@ -18,6 +18,7 @@ use super::h2_server::serve_http2;
 use super::handle::{Asked, Client};
 use super::listener::{First, LINGER, converse, first_bytes, refuse};
 use super::stream::Stream;
+use super::upstream::ClientAddresses;
 use super::worker::Worker;
 use crate::measure::RejectReason;
 use crate::proxy_protocol::{self, Header, Malformed};
@@ -78,7 +79,7 @@ async fn announced(worker: &Worker, tcp: &mut TcpStream, client: &mut Client, de
     match header {
         Header::Own => {}
         Header::Unknown => client.is_unknown = true,
-        Header::Relayed { source, .. } => client.is_at(source.ip()),
+        Header::Relayed { source, destination } => client.is_at(ClientAddresses { source, destination }),
     }
     true
 }

@@ -47,6 +47,8 @@ pub(super) struct Refused {
     pub(super) fault: Fault,
     /// It is a HEAD, as far as it can be read: its answer has no body (RFC 9110 §9.3.2).
     pub(super) head_only: bool,
+    /// What goes with its answer.
+    pub(super) stamp: Stamp,
 }
 
 /// A client's connection, shared by the loop that serves it and the body of a request on its way up.
@@ -122,7 +124,12 @@ impl Conversation {
                         self.worker.cells().reject(reason);
                     }
                     let head_only = self.wire.borrow().input.starts_with(b"HEAD ");
-                    return self.end_with(|stream| End::Refused(stream, Refused { fault, head_only }));
+                    let refused = Refused {
+                        fault,
+                        head_only,
+                        stamp: client.stamp(),
+                    };
+                    return self.end_with(|stream| End::Refused(stream, refused));
                 }
                 Next::Closing => return self.end_with(End::Closed),
                 Next::Resting => return self.end_with(End::Resting),
@@ -175,7 +182,7 @@ impl Conversation {
             Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
             Poll::Ready(Err(_)) => {
                 self.worker.cells().reject(RejectReason::Panic);
-                Poll::Ready(Some(Answer::Own(Fault::Panic, Stamp::default())))
+                Poll::Ready(Some(Answer::Own(Fault::Panic, client.stamp())))
             }
             Poll::Pending => self.poll_left(cx).map(|()| None),
         })
@@ -338,10 +345,11 @@ impl Conversation {
 
 impl Refused {
     /// Something of which no head has been seen.
-    pub(super) const fn of(fault: Fault) -> Self {
+    pub(super) fn of(fault: Fault) -> Self {
         Self {
             fault,
             head_only: false,
+            stamp: Stamp::default(),
         }
     }
 }

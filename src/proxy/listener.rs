@@ -18,7 +18,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::answer::put_problem_head;
+use super::answer::{put_problem_head, put_stamp};
 use super::clients::Seat;
 use super::connection::ConnectionClock;
 use super::fault::Fault;
@@ -27,6 +27,7 @@ use super::h1_server::{End, Refused, serve_http1};
 use super::handle::Client;
 use super::stream::Stream;
 use super::tunnel;
+use super::upstream::ClientAddresses;
 use super::worker::{Stage, Worker};
 use crate::measure::{ProxyCells, RejectReason, Room};
 use crate::route::ListenerSettings;
@@ -123,7 +124,15 @@ impl Door {
             let tls = table.listener_tls[self.index].clone();
             (table.listeners[self.index], tls)
         });
-        let mut client = Client::new(peer.ip(), tls != ListenerTls::Clear, self.index, settings);
+        // Asked of the socket: a listener may have all addresses of its machine.
+        let Ok(destination) = tcp.local_addr() else {
+            return;
+        };
+        let addresses = ClientAddresses {
+            source: peer,
+            destination,
+        };
+        let mut client = Client::new(addresses, tls != ListenerTls::Clear, self.index, settings);
         match self.seat(worker, &tcp, client.peer, &settings) {
             Ok(seat) => client.seat = seat,
             Err(fault) => return turn_away(worker, tcp, client.https, fault),
@@ -261,9 +270,15 @@ pub(super) async fn converse(
 }
 
 /// Answers a head that we refuse, and closes.
-pub(super) async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
+pub(super) async fn refuse(worker: &Worker, mut stream: Stream, refused: Refused) {
+    let Refused {
+        fault,
+        head_only,
+        stamp,
+    } = refused;
     let mut answer = Vec::new();
     put_problem_head(&mut answer, worker, fault);
+    put_stamp(&mut answer, &stamp);
     answer.extend_from_slice(b"connection: close\r\n\r\n");
     if !head_only {
         answer.extend_from_slice(&fault.problem());

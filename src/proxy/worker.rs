@@ -209,6 +209,12 @@ impl Worker {
         u64::try_from(sum).unwrap_or(0)
     }
 
+    /// Tunnels open or asked for, all workers together.
+    pub(super) fn tunnels(&self) -> u64 {
+        let sum: i64 = self.all_cells.iter().map(ProxyCells::tunnels).sum();
+        u64::try_from(sum).unwrap_or(0)
+    }
+
     /// What the process has room for. One relaxed load.
     pub(super) fn room(&self) -> Room {
         self.pressure.room()
@@ -307,6 +313,15 @@ impl Worker {
         if now_us.saturating_sub(self.warned_us.get()) >= 1_000_000 || self.warned_us.get() == 0 {
             self.warned_us.set(now_us.max(1));
             tracing::warn!(endpoint, rule, "an answer is not valid HTTP; the connection is closed");
+        }
+    }
+
+    /// Logs why an endpoint cannot be used, at most once a second, together with bad answers.
+    pub(super) fn warn_of_endpoint(&self, endpoint: &str, why: &std::io::Error) {
+        let now_us = self.recent_us();
+        if now_us.saturating_sub(self.warned_us.get()) >= 1_000_000 || self.warned_us.get() == 0 {
+            self.warned_us.set(now_us.max(1));
+            tracing::warn!(endpoint, %why, "no connection to an endpoint");
         }
     }
 

@@ -15,6 +15,7 @@ mod compare;
 mod compare_summary;
 mod crosstalk;
 mod demo_times;
+mod drains;
 mod idle;
 mod load;
 mod machine;
@@ -26,10 +27,12 @@ mod procfs;
 mod report;
 mod stale;
 mod stats;
+mod steady;
 mod strictness;
 mod swap;
 mod swap_check;
 mod unruly;
+mod upgrades;
 mod verdicts;
 
 mod wire;
@@ -71,6 +74,8 @@ enum Scenario {
     Backend(backend::Options),
     Unruly(unruly::Options),
     Pace(pace::Options),
+    Drains(drains::Options),
+    Upgrades(upgrades::Options),
 }
 
 fn main() -> ExitCode {
@@ -118,6 +123,8 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Backend(options) => backend::run(&options).await,
         Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),
+        Scenario::Drains(options) => drains::run(&options).await,
+        Scenario::Upgrades(options) => upgrades::run(&options).await,
     }
 }
 

@@ -42,6 +42,9 @@ pub(super) fn status(status: &Value, routes: Option<&Value>, flags: Option<&Valu
     if let Some(problem) = status["stateProblem"].as_str() {
         parts[0].push_str(&format!("\nstate          CANNOT BE WRITTEN: {problem}"));
     }
+    if status["overloaded"] == true {
+        parts[0].push_str("\noverloaded     new requests are refused (503) for want of memory");
+    }
     if status["frozen"]["frozen"] == true {
         parts[0].push_str(&format!("\nfrozen         {}", frozen(&status["frozen"])));
     }

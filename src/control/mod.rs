@@ -19,6 +19,7 @@ mod fixture;
 mod flags;
 mod ground;
 mod handle;
+mod handover;
 mod journal;
 mod jwks;
 mod key_files;

@@ -170,6 +170,8 @@ pub struct ProxyCells {
     /// Calls for flags, by the class of their answer.
     flag_calls: [AtomicU64; CodeClass::ALL.len()],
     tokens: [AtomicU64; TokenRefusal::ALL.len()],
+    /// Rises as long as the worker gets on with its work, where somebody looks.
+    beats: AtomicU64,
 }
 
 impl ProxyCells {
@@ -182,6 +184,7 @@ impl ProxyCells {
             tunnels: AtomicI64::new(0),
             flag_calls: Default::default(),
             tokens: Default::default(),
+            beats: AtomicU64::new(0),
         }
     }
 
@@ -221,6 +224,18 @@ impl ProxyCells {
         self.flag_calls[class as usize].load(Ordering::Relaxed)
     }
 
+    /// The worker gets on with its work.
+    pub fn beat(&self) {
+        let beats = &self.beats;
+        beats.store(beats.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// How often it said so.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
     /// A connection on `listener` came (+1) or went (-1).
     pub fn connection(&self, listener: usize, change: i64) {
         let gauge = &self.connections[listener];
@@ -237,6 +252,13 @@ impl ProxyCells {
     #[must_use]
     pub fn tunnels(&self) -> i64 {
         self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection is open on any listener.
+    #[must_use]
+    pub fn has_connections(&self) -> bool {
+        let mut gauges = self.connections.iter();
+        gauges.any(|gauge| gauge.load(Ordering::Relaxed) > 0)
     }
 
     /// Connections open on `listener`.
@@ -294,5 +316,8 @@ mod tests {
         cells.connection(1, 1);
         cells.connection(1, -1);
         assert_eq!((cells.connections(0), cells.connections(1)), (0, 1));
+        assert!(cells.has_connections());
+        cells.connection(1, -1);
+        assert!(!cells.has_connections());
     }
 }

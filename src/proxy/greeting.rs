@@ -38,6 +38,16 @@ pub(super) async fn greet(worker: &Rc<Worker>, tls: ListenerTls, mut tcp: TcpStr
         worker.cells().reject(RejectReason::ProxyProtocol);
         return;
     }
+    if client.settings.proxy_protocol {
+        // Only now it is known who the client is.
+        match worker.seat(client.listener, client.peer, &client.settings) {
+            Ok(seat) => client.seat = seat,
+            Err(fault) if tls == ListenerTls::Clear => {
+                return Box::pin(refuse(worker, Stream::clear(tcp), Refused::of(fault))).await;
+            }
+            Err(_) => return,
+        }
+    }
     match tls {
         ListenerTls::Clear => serve_clear(worker, tcp, Rc::new(client)).await,
         ListenerTls::Ready(server) => Box::pin(serve_tls(worker, server, tcp, client, deadline)).await,

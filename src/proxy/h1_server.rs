@@ -149,7 +149,8 @@ impl Conversation {
             let Some(answer) = self.ask(client, head, body, upload).await else {
                 return End::Gone;
             };
-            sending.keep_alive &= self.worker.stage() < Stage::Announcing;
+            sending.keep_alive &=
+                self.worker.stage() < Stage::Announcing && !self.clock.is_old(self.worker.recent_us());
             let sent = sending.send(self, answer).await;
             if let Some(head) = kept_head.as_mut().and_then(Rc::get_mut) {
                 // Nobody else has it: the buffer that it lies in can be used again.

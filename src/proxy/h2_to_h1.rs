@@ -197,7 +197,11 @@ mod tests {
         let [request] = found.as_slice() else {
             panic!("{found:?}")
         };
-        assert!(request.sent.starts_with(b"GET / HTTP/1.1\r\nhost: shop\r\nx-forwarded-for: "));
+        assert!(
+            request
+                .sent
+                .starts_with(b"GET / HTTP/1.1\r\nhost: shop\r\nx-forwarded-for: ")
+        );
         assert_eq!((request.body.1, &request.last_chunk), (true, &None));
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::access_log::{AccessLine, AccessNote};
 use super::body::{AnswerBody, Outgoing, Upload};
+use super::clients::Seat;
 use super::course::{self, Course};
 use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
@@ -22,7 +23,7 @@ use super::tunnel::Tunnel;
 use super::upstream::ClientAddresses;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
-use crate::measure::Outcome;
+use crate::measure::{Outcome, Room};
 use crate::route::{AccessLog, ListenerSettings, Table, is_in};
 use crate::tls;
 
@@ -42,6 +43,10 @@ pub(super) struct Client {
     pub(super) asked: Option<Asked>,
     /// What its answers say of `strict-transport-security`.
     pub(super) hsts: Option<Bytes>,
+    /// The index of the listener that it came to.
+    pub(super) listener: usize,
+    /// Its place among the connections that a client may have, where those are bounded.
+    pub(super) seat: Option<Seat>,
     pub(super) settings: ListenerSettings,
     /// When it ended its side of the connection, in worker microseconds; 0: it has not.
     pub(super) left_us: Rc<Cell<u64>>,
@@ -57,7 +62,7 @@ pub(super) struct Asked {
 
 impl Client {
     /// Whoever is at the source of `addresses`, as far as that tells.
-    pub(super) fn new(addresses: ClientAddresses, https: bool, settings: ListenerSettings) -> Self {
+    pub(super) fn new(addresses: ClientAddresses, https: bool, listener: usize, settings: ListenerSettings) -> Self {
         let peer = addresses.source.ip().to_canonical();
         Self {
             peer,
@@ -68,6 +73,8 @@ impl Client {
             is_unknown: false,
             asked: None,
             hsts: None,
+            listener,
+            seat: None,
             settings,
             left_us: Rc::default(),
         }
@@ -302,6 +309,9 @@ impl Attempted<'_> {
 
 /// What we do not pass on, whatever the routes say.
 fn check(worker: &Worker, head: &RequestHead, client: &Client) -> Result<(), Fault> {
+    if worker.room() != Room::Ample {
+        return Err(Fault::Overloaded);
+    }
     if matches!(head.method(), Method::Connect | Method::Trace) {
         return Err(Fault::MethodNotAllowed);
     }

@@ -10,6 +10,7 @@
 
 mod backend;
 mod case;
+mod certificate;
 mod client;
 mod compare;
 mod compare_summary;

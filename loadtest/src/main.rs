@@ -16,6 +16,7 @@ mod compare;
 mod compare_summary;
 mod crosstalk;
 mod demo_times;
+mod floods;
 mod idle;
 mod load;
 mod machine;
@@ -69,6 +70,7 @@ enum Scenario {
     Crosstalk(crosstalk::Options),
     DemoTimes(demo_times::Options),
     Strictness(strictness::Options),
+    Floods(floods::Options),
     Backend(backend::Options),
     Unruly(unruly::Options),
     Pace(pace::Options),
@@ -116,6 +118,7 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Crosstalk(options) => crosstalk::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
         Scenario::Strictness(options) => strictness::run(&options).await,
+        Scenario::Floods(options) => floods::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
         Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),

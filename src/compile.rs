@@ -17,6 +17,7 @@ use crate::name::Name;
 use crate::rollout::Rotation;
 use crate::route::{
     Backend, BackendSettings, HostMatch, Index, ListenerSettings, Match, Route, Table, Variant, VoteLimit, Votes,
+    Withheld,
 };
 use crate::tls;
 
@@ -303,7 +304,11 @@ fn new_route(
         timeout: spec.timeout,
         body_timeout: spec.body_timeout,
         total_timeout: spec.total_timeout,
-        secret_headers: secret_headers(whole),
+        withheld: Withheld::new(
+            &secret_headers(whole),
+            &spec.rules.cohorts,
+            flag.cohorts.iter().map(|cohort| &cohort.name),
+        ),
         flag,
         variants: spec.variants.iter().enumerate().map(variant).collect(),
         failure_statuses: spec.failure_statuses,

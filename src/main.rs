@@ -56,6 +56,7 @@ fn run(args: RunArgs, console: &mut Console<'_>) -> Exit {
         workers: args.workers.map(usize::from),
         drain_timeout: args.drain_timeout,
         init_logging: true,
+        upgrade: args.upgrade,
     };
     match server::run(options) {
         Ok(()) => Exit::Done,

@@ -59,6 +59,8 @@ pub(super) struct FieldError<'a> {
 pub(super) struct Status<'a> {
     version: &'a str,
     ready: bool,
+    /// New requests are refused for want of memory.
+    overloaded: bool,
     generation: u64,
     uptime_seconds: f64,
     config_file: &'a str,
@@ -370,11 +372,12 @@ impl<'a> From<&'a Entry> for FieldError<'a> {
 }
 
 impl<'a> Status<'a> {
-    /// `ready`: the listeners accept.
-    pub(super) fn new(view: &'a StatusView, version: &'a str, ready: bool) -> Self {
+    /// `ready`: the listeners accept. `overloaded`: there is no room for new requests.
+    pub(super) fn new(view: &'a StatusView, version: &'a str, ready: bool, overloaded: bool) -> Self {
         Self {
             version,
             ready,
+            overloaded,
             generation: view.generation,
             uptime_seconds: view.uptime_seconds,
             config_file: &view.config_file,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, watch};
 
-use super::AdminContext;
+use super::{AdminContext, Doors};
 use crate::analysis::{Evidence, Metric, SideEvidence, Verdict, VerdictKind};
 use crate::audit::{Chain, Record};
 use crate::control::{
@@ -57,6 +57,8 @@ impl Fake {
             handle,
             context: AdminContext {
                 ready: Arc::new(AtomicBool::new(true)),
+                pressure: Arc::default(),
+                doors: watch::channel(Doors::Open).1,
                 cells: [cells].into(),
                 listeners: [name("public")].into(),
                 live: Arc::new(Live::new(Arc::new(shop_table()))),
@@ -202,6 +204,8 @@ impl Fake {
                 drop(reply.send(Ok(view)));
             }
             Asked::Reload { reply, .. } => drop(reply.send(self.reload())),
+            // Nobody takes over from it.
+            Asked::Release(reply) | Asked::Resume(_, reply) => drop(reply.send(Err("a fake".into()))),
             Asked::Audit(reply) => drop(reply.send(AuditView {
                 directory: concat!(env!("CARGO_MANIFEST_DIR"), "/src").into(),
                 waiting: audit_lines(),

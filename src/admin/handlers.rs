@@ -20,6 +20,7 @@ use super::problem::{Kind, Problem};
 use super::prometheus::{CONTENT_TYPE, Scrape};
 use super::{Admin, api, body};
 use crate::control::{Asked, Entry, RolloutView, RouteView, SetWeights};
+use crate::measure::Room;
 use crate::name::Name;
 use crate::people::Right;
 use crate::rollout::Verb;
@@ -58,6 +59,7 @@ pub(super) async fn metrics(State(admin): Shared) -> Answer {
         cells: Arc::clone(&admin.context.cells),
         listeners: Arc::clone(&admin.context.listeners),
         refused: admin.refusals.counts(),
+        overloaded: admin.context.pressure.room() != Room::Ample,
     };
     let page = aside(|| scrape.render())
         .await?
@@ -68,7 +70,9 @@ pub(super) async fn metrics(State(admin): Shared) -> Answer {
 pub(super) async fn status(State(admin): Shared) -> Answer {
     let view = admin.ask(Asked::Status).await?;
     let ready = admin.context.ready.load(Ordering::Acquire);
-    Ok(json(&api::Status::new(&view, env!("CARGO_PKG_VERSION"), ready)))
+    let overloaded = admin.context.pressure.room() != Room::Ample;
+    let version = env!("CARGO_PKG_VERSION");
+    Ok(json(&api::Status::new(&view, version, ready, overloaded)))
 }
 
 pub(super) async fn config(State(admin): Shared) -> Answer {

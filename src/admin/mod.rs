@@ -53,7 +53,7 @@ use self::problem::{Kind, Problem};
 use self::seats::{Answering, Seat, Seats, Stays};
 use crate::control::{Asked, Entry, Handle};
 use crate::live::Live;
-use crate::measure::ProxyCells;
+use crate::measure::{Pressure, ProxyCells};
 use crate::name::Name;
 use crate::ofrep;
 use crate::people::Tokens;
@@ -93,12 +93,16 @@ pub type Check = Arc<dyn Fn(&str) -> Result<(), Vec<Entry>> + Send + Sync>;
 pub struct AdminContext {
     /// A table is live and the listeners accept; false again while draining.
     pub ready: Arc<AtomicBool>,
+    /// Whether there is room for more.
+    pub pressure: Arc<Pressure>,
     /// The counters of each worker.
     pub cells: Arc<[ProxyCells]>,
     /// Names of the listeners, by their index in the cells.
     pub listeners: Arc<[Name]>,
     /// What applications ask flags of.
     pub live: Arc<Live>,
+    /// Whether new connections are taken.
+    pub doors: watch::Receiver<Doors>,
     /// For `POST /v1/config/check`.
     pub check: Check,
     /// Who may come in; `None`: whoever reaches the address.
@@ -113,6 +117,17 @@ impl fmt::Debug for AdminContext {
             .field("listeners", &self.listeners)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether the admin side takes connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doors {
+    /// It does.
+    Open,
+    /// They wait in the socket's queue: another process may be about to serve them.
+    Shut,
+    /// Another process serves them. What is open here ends.
+    HandedOver,
 }
 
 /// What handlers share.
@@ -151,6 +166,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(socket)?;
+    let mut doors = context.doors.clone();
     let (over, ending) = watch::channel(false);
     let tls = context.tls.clone();
     let app = router(handle, context, listener.local_addr()?, ending.clone());
@@ -158,7 +174,7 @@ pub async fn serve(
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &seats) => accepted,
+            accepted = accept(&listener, &seats, &mut doors) => accepted,
             () = shutdown.as_mut() => break,
         };
         match accepted {
@@ -180,9 +196,19 @@ pub async fn serve(
     Ok(())
 }
 
-async fn accept(listener: &TcpListener, seats: &Arc<Seats>) -> io::Result<(TcpStream, Arc<Seat>)> {
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, seats.take().await))
+async fn accept(
+    listener: &TcpListener,
+    seats: &Arc<Seats>,
+    doors: &mut watch::Receiver<Doors>,
+) -> io::Result<(TcpStream, Arc<Seat>)> {
+    loop {
+        // Without anybody to shut them they stay as they are.
+        let _ = doors.wait_for(|doors| *doors == Doors::Open).await;
+        tokio::select! {
+            accepted = listener.accept() => return Ok((accepted?.0, seats.take().await)),
+            Ok(()) = doors.changed() => {}
+        }
+    }
 }
 
 async fn serve_connection(

@@ -31,6 +31,8 @@ pub(super) struct Scrape {
     pub(super) listeners: Arc<[Name]>,
     /// Calls of the admin API that were refused, by reason.
     pub(super) refused: [(&'static str, u64); 2],
+    /// New requests are refused for want of memory.
+    pub(super) overloaded: bool,
 }
 
 impl Scrape {
@@ -319,9 +321,13 @@ fn connections(scrape: &Scrape) -> Vec<MetricFamily> {
     ] {
         reloads.push(&[("result", result)], float(count));
     }
-    [upstream, healthy, downstream, rejected, refused, flags, expiry, reloads]
-        .map(Family::done)
-        .into()
+    let mut overloaded = Family::gauge("serin_overloaded", "1: new requests are refused for want of memory.");
+    overloaded.push(&[], f64::from(u8::from(scrape.overloaded)));
+    [
+        upstream, healthy, downstream, rejected, overloaded, refused, flags, expiry, reloads,
+    ]
+    .map(Family::done)
+    .into()
 }
 
 /// Families of this process.
@@ -471,6 +477,7 @@ mod tests {
             view: fake.handle.ask(Asked::Metrics).await.unwrap(),
             cells: fake.context.cells,
             listeners: fake.context.listeners,
+            overloaded: false,
             refused: [("unauthorized", 3), ("forbidden", 0)],
         };
         scrape.render().unwrap()

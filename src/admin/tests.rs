@@ -103,7 +103,7 @@ async fn status_shows_where_we_listen_and_how_the_last_reload_went() {
     let fake = Fake::start();
     fake.file_is_good.store(false, Ordering::Relaxed);
     let expected = json!({
-        "version": env!("CARGO_PKG_VERSION"), "ready": true, "generation": 42, "uptimeSeconds": 3723.5,
+        "version": env!("CARGO_PKG_VERSION"), "ready": true, "overloaded": false, "generation": 42, "uptimeSeconds": 3723.5,
         "configFile": "serin.yaml", "environment": "prod", "workers": 2,
         "listeners": [{"name": "public", "address": "127.0.0.1:8080", "tls": false, "certificates": [], "clientCa": null}],
         "admin": {"certificates": [{"names": ["serin.test", "192.0.2.7"], "notBefore": "2020-01-01T00:00:00.000Z",

@@ -80,6 +80,9 @@ pub struct RunArgs {
     /// How long open requests may take once the process is asked to end
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub drain_timeout: Duration,
+    /// Take over from the serin that runs on the same state directory, and lose no request
+    #[arg(long)]
+    pub upgrade: bool,
 }
 
 /// `serin rehearse`

@@ -393,7 +393,7 @@ fn check_preview(table: &Table, host: &str, preview: Option<&str>, expected: Opt
     }
     let head = head.request(Method::Get, Version::Http11, host, "/a/1");
     let client = [192, 0, 2, 1].into();
-    let found = table.find(&head).map(|at| {
+    let found = table.find(&head, true).map(|at| {
         let choice = table.choose(at, &Request::of(&head, client), 0);
         let cohort = choice.cohort.map(|at| choice.route.flag.cohorts[at].name.as_str());
         assert_eq!(choice.track == Track::Cohort, cohort.is_some());
@@ -577,12 +577,17 @@ fn a_secret_of_one_route_stops_on_all() {
         value: "sesame".to_owned(),
     });
     let mut made = make(spec(&["a", "b"]));
-    assert!(made.table.routes.iter().all(|route| route.secret_headers.is_empty()));
+    assert!(
+        made.table
+            .routes
+            .iter()
+            .all(|route| route.withheld.from(None).is_empty())
+    );
     let in_force = by_file(&with_secret);
     let next = made.then(&Arc::new(with_secret), &in_force);
     assert!(
         next.routes
             .iter()
-            .all(|route| *route.secret_headers[0] == *"x-override")
+            .all(|route| *route.withheld.from(None)[0] == *"x-override")
     );
 }

@@ -30,9 +30,9 @@ pub use problem::{Problem, Problems};
 pub use schema::schema;
 pub use show::shown;
 pub use spec::{
-    Audit, Backend, BackendLimits, CertificateFiles, Channel, Endpoint, Flag, FlagVariant, Listener, ListenerLimits,
-    ListenerTimeouts, Log, Network, OutcomeLog, Preview, Rollout, Route, Rules, Service, Severity, Spec, Strategy, Tls,
-    Variant,
+    Audit, Backend, BackendLimits, BackendTls, CertificateFiles, Channel, Endpoint, Flag, FlagVariant, Listener,
+    ListenerLimits, ListenerTimeouts, Log, Network, OutcomeLog, Preview, Rollout, Route, Rules, Service, Severity,
+    Spec, Strategy, Tls, Variant,
 };
 
 pub use tokens::{closed_gates, is_tokens_file, tokens, tokens_file};

@@ -82,6 +82,8 @@ impl Controller {
             }
             Asked::SetFlagWeights(wanted, reply) => drop(reply.send(self.set_flag_weights(&wanted))),
             Asked::Reload { by, reply } => self.readings.want(Reader::Asked { by, reply }),
+            Asked::Release(reply) => drop(reply.send(self.release())),
+            Asked::Resume(reason, reply) => drop(reply.send(self.resume(&reason))),
             Asked::Audit(reply) => drop(reply.send(self.saver.audit_view())),
             Asked::Events(last_seen, reply) => drop(reply.send(self.journal.follow(last_seen))),
         }

@@ -120,6 +120,11 @@ pub enum Asked {
         by: By,
         reply: oneshot::Sender<ReloadView>,
     },
+    /// Writes everything down and lets go of the state directory: another process is about to take it. From then on
+    /// aborts alone take effect here, and nothing is written.
+    Release(oneshot::Sender<Result<(), String>>),
+    /// Takes the state directory again: the other process did not become ready, for this reason.
+    Resume(String, oneshot::Sender<Result<(), String>>),
     /// Where the audit log is, and what is not in its files yet.
     Audit(oneshot::Sender<AuditView>),
     /// Past events after this id (those still kept), and the live ones from there on.
@@ -149,5 +154,12 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         self.tx.send(question(reply)).await.ok()?;
         answer.await.ok()
+    }
+
+    /// The same from a thread that has no runtime.
+    pub fn ask_blocking<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Asked) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.tx.blocking_send(question(reply)).ok()?;
+        answer.blocking_recv().ok()
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::certificates::{self, Certificates};
 use super::reload::Fingerprint;
+use super::upstream_tls::{self, UpstreamTls};
 use super::view::Entry;
 use crate::config::Spec;
 use crate::jwt::{JWKS_BYTES_MAX, Keys, KeysAt};
@@ -25,6 +26,7 @@ pub struct KeyFiles {
     /// Held by the configurations that are made of them, and by nobody else.
     sets: Mutex<HashMap<PathBuf, (Fingerprint, Weak<KeySet>)>>,
     pub(super) certificates: Certificates,
+    upstream_tls: UpstreamTls,
 }
 
 impl KeyFiles {
@@ -52,6 +54,7 @@ impl KeyFiles {
         });
         spec.jwks = jwks.collect();
         self.certificates.read_into(spec, &mut problems);
+        self.upstream_tls.read_into(spec, &mut problems);
         self.forget();
         if problems.is_empty() { Ok(()) } else { Err(problems) }
     }
@@ -93,7 +96,12 @@ pub(super) fn beside(spec: &Spec) -> impl Iterator<Item = &Path> + Clone {
         KeysAt::Url { .. } => None,
     });
     let own = spec.tokens_file.as_deref().into_iter();
-    own.chain(sets).chain(jwks).chain(certificates::named(spec))
+    let upstream = spec.backends.iter().filter_map(|backend| backend.tls.as_ref());
+    let upstream = upstream.flat_map(upstream_tls::files);
+    own.chain(sets)
+        .chain(jwks)
+        .chain(certificates::named(spec))
+        .chain(upstream)
 }
 
 fn jwks(file: &Path) -> Result<Keys, String> {
@@ -101,11 +109,12 @@ fn jwks(file: &Path) -> Result<Keys, String> {
     Keys::parse(&read.text).map_err(|bad| bad.to_string())
 }
 
+/// What a file holds.
 pub(super) struct Contents {
     pub(super) text: Vec<u8>,
-    fingerprint: Fingerprint,
+    pub(super) fingerprint: Fingerprint,
     /// Another content would look different.
-    settled: bool,
+    pub(super) settled: bool,
 }
 
 /// All of a file that nobody writes meanwhile, of at most `bytes_max` bytes; or why not.
@@ -147,7 +156,8 @@ pub(super) fn whole(file: &Path, bytes_max: usize) -> Result<Contents, String> {
     })
 }
 
-fn entry(file: &Path, message: String) -> Entry {
+/// A problem with `file`.
+pub(super) fn entry(file: &Path, message: String) -> Entry {
     Entry {
         place: file.display().to_string(),
         path: String::new(),

@@ -62,6 +62,11 @@ impl Publisher {
     /// Makes `ground` the published table, under the next generation. A canary that is to get
     /// nothing meets its breaker first: compiling takes its time.
     pub(super) fn publish(&mut self, ground: &Ground) {
+        self.publish_as(ground, self.table.generation + 1);
+    }
+
+    /// The same under `generation`, which is above the present one.
+    pub(super) fn publish_as(&mut self, ground: &Ground, generation: u64) {
         self.stop_aborted(ground);
         if !self.can_sign && must_sign(&ground.spec) {
             self.can_sign = true;
@@ -69,7 +74,6 @@ impl Publisher {
         }
         let in_force = ground.in_force();
         let last = Some((&self.spec, self.in_force.as_slice(), &*self.table));
-        let generation = self.table.generation + 1;
         let table = Arc::new(compile(&ground.spec, &in_force, generation, &mut self.book, last));
         set_breakers(&mut self.book, ground);
         if !Arc::ptr_eq(&self.spec, &ground.spec) {

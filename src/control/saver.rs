@@ -7,9 +7,10 @@ use tokio::time::Instant;
 
 use super::audit_log::{Audit, AuditQuery, AuditView, Mark, list_audit};
 use super::controller::unix_ms;
+use super::directory::StateError;
 use super::ground::Ground;
 use super::journal::Happening;
-use super::store::{Saved, Store};
+use super::store::{Found, Saved, Store};
 use crate::audit::{Filter, parse};
 
 /// After a writing that failed, the next one by ourselves is tried this much later.
@@ -26,8 +27,11 @@ const GENERATIONS_LEFT_OUT: u64 = 100;
 /// The state directory, and how far it is behind.
 #[derive(Debug)]
 pub(super) struct Saver {
-    store: Store,
+    /// `None`: another process has the directory, and nothing is written.
+    store: Option<Store>,
     audit: Audit,
+    /// The newest record when the directory was let go of.
+    released_seq: u64,
     /// When the file of the audit log was last written after a failure, and when old ones were looked for.
     appended: Instant,
     pruned: Option<Instant>,
@@ -50,8 +54,9 @@ impl Saver {
     /// Nothing is durable yet of what begins now.
     pub(super) fn new(store: Store, audit: Audit, now: Instant) -> Self {
         Self {
-            store,
+            store: Some(store),
             audit,
+            released_seq: 0,
             appended: now,
             pruned: None,
             generation: 0,
@@ -90,6 +95,9 @@ impl Saver {
     /// # Errors
     /// Why not, in words; nothing was changed then.
     pub(super) fn save(&mut self, ground: &Ground, generation: u64, clean: bool, now: Instant) -> Result<(), String> {
+        let Some(store) = &mut self.store else {
+            return Err("another process is taking over; ask it in a moment".to_owned());
+        };
         self.tried = now;
         self.audit.sync();
         let saved = Saved {
@@ -98,7 +106,7 @@ impl Saver {
             standing: ground.standing.clone(),
             audit: Some(self.audit.anchor()),
         };
-        match self.store.save(&saved) {
+        match store.save(&saved) {
             Ok(()) => {
                 if self.problem.take().is_some() {
                     tracing::info!("the state directory can be written again");
@@ -133,6 +141,9 @@ impl Saver {
 
     /// Writes again what is not durable yet, and bake time now and then.
     pub(super) fn keep_up(&mut self, ground: &Ground, generation: u64, baking: bool, now: Instant) {
+        if self.is_released() {
+            return;
+        }
         self.keep_log(ground, now);
         let age = now.duration_since(self.saved);
         let spends = (ground.spent() - self.spent).abs() >= 1.0;
@@ -171,6 +182,37 @@ impl Saver {
             happening.seq = Some(self.audit.seq()).filter(|seq| *seq > before);
         }
         mark
+    }
+
+    /// Lets go of the directory: what is noted from now on is kept in memory.
+    pub(super) fn release(&mut self) {
+        self.store = None;
+        self.released_seq = self.audit.seq();
+    }
+
+    /// Whether another process has the directory.
+    pub(super) const fn is_released(&self) -> bool {
+        self.store.is_none()
+    }
+
+    /// Takes the directory again. What was noted meanwhile follows what the other one has written. The answer is the
+    /// newest generation that may have been used there.
+    ///
+    /// # Errors
+    /// [`StateError`]: it is not free, or cannot be used.
+    pub(super) fn take_again(&mut self, directory: &Path) -> Result<u64, StateError> {
+        let (store, Found { saved, note, .. }) = Store::open(directory)?;
+        if let Some(note) = &note {
+            tracing::error!("{note}");
+        }
+        let newest = Self::first_generation(saved.as_ref());
+        let anchor = saved.and_then(|saved| saved.audit);
+        let (mut audit, _) = Audit::open(directory, anchor, note.is_some());
+        for record in self.audit.noted_since(self.released_seq) {
+            audit.note(record);
+        }
+        (self.store, self.audit, self.behind) = (Some(store), audit, true);
+        Ok(newest)
     }
 
     /// The number of the newest record.

@@ -30,6 +30,7 @@ impl Proxy {
             workers: Some(1),
             drain_timeout: Duration::from_secs(1),
             init_logging: false,
+            upgrade: false,
         })?;
         let (handle, admin) = (server.handle().clone(), server.admin_address());
         let address = server.listeners().first().map(|listener| listener.address);

@@ -88,6 +88,11 @@ pub fn put_last_chunk(out: &mut Vec<u8>, trailers: Option<&Fields>) {
 #[must_use]
 pub fn is_forbidden_trailer(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 2] = [b"x-serin-", b"x-forwarded-"];
+    // Who merges trailers may fold names as CGI does, too.
+    let begins = |prefix: &&[u8]| {
+        let same = |(&byte, &known): (&u8, &u8)| byte == known || (byte == b'_' && known == b'-');
+        name.len() >= prefix.len() && name.iter().zip(*prefix).all(same)
+    };
     matches!(
         name,
         b"transfer-encoding"
@@ -117,7 +122,7 @@ pub fn is_forbidden_trailer(name: &[u8]) -> bool {
             | b"x-real-ip"
             | b"x-request-id"
             | b"traceparent"
-    ) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+    ) || PREFIXES.iter().any(begins)
 }
 
 /// The whole line of a status that is registered with a phrase (RFC 9110 §15 and the registry that §16.2 makes).
@@ -234,6 +239,8 @@ mod tests {
             "content-length",
             "x-serin-route",
             "x-forwarded-for",
+            "x_forwarded_for",
+            "x_serin-route",
             "host",
             "x-checksum",
         ] {

@@ -166,9 +166,12 @@ impl TokenRefusal {
 pub struct ProxyCells {
     rejected: [AtomicU64; RejectReason::ALL.len()],
     connections: Box<[AtomicI64]>,
+    tunnels: AtomicI64,
     /// Calls for flags, by the class of their answer.
     flag_calls: [AtomicU64; CodeClass::ALL.len()],
     tokens: [AtomicU64; TokenRefusal::ALL.len()],
+    /// Rises as long as the worker gets on with its work, where somebody looks.
+    beats: AtomicU64,
 }
 
 impl ProxyCells {
@@ -178,8 +181,10 @@ impl ProxyCells {
         Self {
             rejected: Default::default(),
             connections: (0..listeners).map(|_| AtomicI64::new(0)).collect(),
+            tunnels: AtomicI64::new(0),
             flag_calls: Default::default(),
             tokens: Default::default(),
+            beats: AtomicU64::new(0),
         }
     }
 
@@ -219,10 +224,41 @@ impl ProxyCells {
         self.flag_calls[class as usize].load(Ordering::Relaxed)
     }
 
+    /// The worker gets on with its work.
+    pub fn beat(&self) {
+        let beats = &self.beats;
+        beats.store(beats.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// How often it said so.
+    #[must_use]
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
     /// A connection on `listener` came (+1) or went (-1).
     pub fn connection(&self, listener: usize, change: i64) {
         let gauge = &self.connections[listener];
         gauge.store(gauge.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+    }
+
+    /// A tunnel was asked for (+1), or is over (-1).
+    pub fn tunnel(&self, change: i64) {
+        let tunnels = self.tunnels.load(Ordering::Relaxed) + change;
+        self.tunnels.store(tunnels, Ordering::Relaxed);
+    }
+
+    /// Tunnels that are open, or asked for.
+    #[must_use]
+    pub fn tunnels(&self) -> i64 {
+        self.tunnels.load(Ordering::Relaxed)
+    }
+
+    /// Whether a connection is open on any listener.
+    #[must_use]
+    pub fn has_connections(&self) -> bool {
+        let mut gauges = self.connections.iter();
+        gauges.any(|gauge| gauge.load(Ordering::Relaxed) > 0)
     }
 
     /// Connections open on `listener`.
@@ -280,5 +316,8 @@ mod tests {
         cells.connection(1, 1);
         cells.connection(1, -1);
         assert_eq!((cells.connections(0), cells.connections(1)), (0, 1));
+        assert!(cells.has_connections());
+        cells.connection(1, -1);
+        assert!(!cells.has_connections());
     }
 }

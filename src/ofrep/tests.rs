@@ -423,7 +423,7 @@ impl Visit {
             now_s: NOW_S,
             ..Request::of(&head, self.client.into())
         };
-        assert_eq!(table.find(&head), Some(self.route));
+        assert_eq!(table.find(&head, true), Some(self.route));
         let choice = table.choose(self.route, &request, self.draw);
         (choice.variant, choice.cohort, choice.key)
     }

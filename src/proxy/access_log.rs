@@ -1,5 +1,6 @@
 //! One line for each exchange, written by a thread of its own; lossy rather than slow.
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -85,7 +86,7 @@ impl AccessLine {
         let name = |name: &Option<Name>| name.as_ref().map_or(String::new(), ToString::to_string);
         let endpoint = self.endpoint.as_deref().unwrap_or("");
         let request_id = String::from_utf8_lossy(&self.request_id);
-        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let text = json_text;
         let _ = if json {
             writeln!(
                 out,
@@ -124,10 +125,27 @@ impl AccessLine {
                 endpoint,
                 self.latency_us.map_or("-".into(), |us| format!("{:.3}ms", millis(us))),
                 millis(self.duration_us),
-                request_id,
+                request_id.escape_default(),
             )
         };
     }
+}
+
+/// `text` as JSON, without what a terminal takes for a command or for the end of a line: JSON itself lets the controls
+/// above 0x7e and the separators of Unicode stand.
+fn json_text(text: &str) -> String {
+    let mut json = serde_json::Value::from(text).to_string();
+    let is_odd = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{2028}' | '\u{2029}');
+    if json.contains(is_odd) {
+        json = json.chars().fold(String::new(), |mut out, c| {
+            match is_odd(c) {
+                true => write!(out, "\\u{:04x}", u32::from(c)).expect("a String takes everything"),
+                false => out.push(c),
+            }
+            out
+        });
+    }
+    json
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52
@@ -170,5 +188,47 @@ fn write_all(lines: &Receiver<AccessLine>, json: bool) {
         // Nobody reads the output any longer: serving goes on.
         let _ = std::io::stdout().lock().write_all(&out);
         out.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AccessLine;
+    use crate::head::{HeadBuilder, Method, Version};
+
+    /// The line of a request that says `text` wherever it may.
+    fn line(text: &str, json: bool) -> String {
+        let head = HeadBuilder::default();
+        let head = head.request(Method::Other(text.into()), Version::Http11, text, text);
+        let id = bytes::Bytes::copy_from_slice(text.as_bytes());
+        let line = AccessLine::new(&head, [192, 0, 2, 1].into(), id);
+        let mut out = Vec::new();
+        line.write(json, &mut out);
+        String::from_utf8(out).expect("a line is text")
+    }
+
+    #[test]
+    fn nothing_in_a_line_is_taken_for_another_line_or_for_a_command() {
+        for text in [
+            "a\nb",
+            "\u{1b}[31m",
+            "\u{9b}31m",
+            "\"",
+            "a\u{2028}b",
+            "\u{7f}",
+            "\\",
+            "a\r\nb",
+        ] {
+            for json in [true, false] {
+                let line = line(text, json);
+                let line = line.strip_suffix('\n').expect("it ends");
+                let odd = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+                assert!(!line.contains(odd), "{line:?}");
+                if json {
+                    let read: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+                    assert_eq!((&read["method"], &read["requestId"]), (&text.into(), &text.into()));
+                }
+            }
+        }
     }
 }

@@ -69,8 +69,8 @@ impl Sending {
                 self.put_redirect(conversation, &location);
                 (AnswerBody::Own(None), Delimited::Length)
             }
-            Answer::Flags(answer) => {
-                let own = self.put_flags(conversation, answer);
+            Answer::Flags(answer, stamp) => {
+                let own = self.put_flags(conversation, answer, &stamp);
                 (own, Delimited::Length)
             }
             Answer::Backend { head, body, stamp } => {
@@ -137,13 +137,14 @@ impl Sending {
     }
 
     /// Writes the head of an answer to a call for flags; hands its body back.
-    fn put_flags(&self, conversation: &Conversation, answer: ofrep::Answer) -> AnswerBody {
+    fn put_flags(&self, conversation: &Conversation, answer: ofrep::Answer, stamp: &Stamp) -> AnswerBody {
         let out = &mut conversation.wire().output;
         put_status_line(out, answer.status);
         for (name, value) in ofrep_fields(&answer) {
             put_field(out, name.as_bytes(), value.as_bytes());
         }
         conversation.worker().put_date(out);
+        put_stamp(out, stamp);
         // A 304 would have to say how long the body is that it does not send (RFC 9110 §8.6).
         if answer.status != 304 {
             put_field(
@@ -167,7 +168,7 @@ impl Sending {
     ) -> Delimited {
         let out = &mut wire.output;
         put_status_line(out, head.status);
-        if !put_response_fields(head, out) {
+        if !put_response_fields(head, stamp.hsts.is_some(), out) {
             worker.put_date(out);
         }
         put_stamp(out, stamp);
@@ -218,7 +219,7 @@ pub(super) fn put_problem_head(out: &mut Vec<u8>, worker: &Worker, fault: Fault)
     put_field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
 }
 
-fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
+pub(super) fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
     if let Some(served) = &stamp.served {
         put_field(out, b"x-serin-variant", &served.variant);
         put_field(out, b"x-serin-generation", &served.generation);
@@ -234,7 +235,7 @@ fn put_stamp(out: &mut Vec<u8>, stamp: &Stamp) {
 /// The head of a granted upgrade.
 fn put_switch(out: &mut Vec<u8>, head: &ResponseHead, stamp: &Stamp) {
     put_status_line(out, head.status);
-    put_response_fields(head, out);
+    put_response_fields(head, stamp.hsts.is_some(), out);
     put_stamp(out, stamp);
     put_field(out, b"connection", b"upgrade");
     put_field(out, b"upgrade", b"websocket");

@@ -39,8 +39,8 @@ impl Course {
     pub(super) fn choose(worker: &Worker, head: &RequestHead, client: &Client, now_us: u64) -> Result<Self, Fault> {
         let draw = worker.draw();
         worker.with_table(|table| {
-            let route = table.find(head).ok_or(Fault::NoRoute)?;
             let peer_trusted = client.is_trusted(table);
+            let route = table.find(head, peer_trusted).ok_or(Fault::NoRoute)?;
             let origin = if peer_trusted {
                 origin(&table.trusted_proxies, head, client.peer)
             } else {

@@ -58,6 +58,8 @@ pub(super) enum Fault {
     TooManyUpgrades,
     /// The exchange took longer than its route allows in all.
     TotalTimeout,
+    /// The backend takes no WebSockets over HTTP/2.
+    NoTunnel,
     /// The client's own deadline (`grpc-timeout`) is over.
     Deadline,
     /// Our own fault: a panic.
@@ -105,6 +107,8 @@ impl Fault {
             | Self::Misdirected
             | Self::Overloaded
             | Self::TooManyUpgrades
+            // Who asks for one is not to speak against a backend that has none.
+            | Self::NoTunnel
             // How soon it comes is for the client to say; what the backend had time for is judged by the ledger.
             | Self::Deadline
             | Self::Panic => Outcome::NoEvidence,
@@ -134,6 +138,7 @@ impl Fault {
             | Self::Truncated
             | Self::ResponseTimeout
             | Self::TotalTimeout
+            | Self::NoTunnel
             | Self::Deadline
             | Self::Drained => None,
         }
@@ -157,7 +162,7 @@ impl Fault {
             | Self::Overloaded
             | Self::TooManyUpgrades
             | Self::Drained => 503,
-            Self::Connect | Self::Closed | Self::Malformed | Self::Truncated => 502,
+            Self::Connect | Self::Closed | Self::Malformed | Self::Truncated | Self::NoTunnel => 502,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::TotalTimeout | Self::Deadline => 504,
             Self::Panic => 500,
             Self::Protocol => 501,
@@ -209,6 +214,7 @@ impl Fault {
             Self::Misdirected => "this connection's certificate is not for this host; open another one",
             Self::Overloaded => "there is no room for more at the moment; try again",
             Self::TooManyUpgrades => "this listener has all the tunnels that it may; try again",
+            Self::NoTunnel => "the backend takes no WebSockets over HTTP/2 (RFC 8441)",
             Self::TotalTimeout => "the exchange took longer than it may in all",
             Self::Deadline => "the deadline that came with the request is over",
             Self::Panic => "an internal error; it has been counted and logged",

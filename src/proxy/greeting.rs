@@ -18,6 +18,7 @@ use super::h2_server::serve_http2;
 use super::handle::{Asked, Client};
 use super::listener::{First, LINGER, converse, first_bytes, refuse};
 use super::stream::Stream;
+use super::upstream::ClientAddresses;
 use super::worker::Worker;
 use crate::measure::RejectReason;
 use crate::proxy_protocol::{self, Header, Malformed};
@@ -36,6 +37,16 @@ pub(super) async fn greet(worker: &Rc<Worker>, tls: ListenerTls, mut tcp: TcpStr
     if client.settings.proxy_protocol && !Box::pin(announced(worker, &mut tcp, &mut client, deadline)).await {
         worker.cells().reject(RejectReason::ProxyProtocol);
         return;
+    }
+    if client.settings.proxy_protocol {
+        // Only now it is known who the client is.
+        match worker.seat(client.listener, client.peer, &client.settings) {
+            Ok(seat) => client.seat = seat,
+            Err(fault) if tls == ListenerTls::Clear => {
+                return Box::pin(refuse(worker, Stream::clear(tcp), Refused::of(fault))).await;
+            }
+            Err(_) => return,
+        }
     }
     match tls {
         ListenerTls::Clear => serve_clear(worker, tcp, Rc::new(client)).await,
@@ -68,7 +79,7 @@ async fn announced(worker: &Worker, tcp: &mut TcpStream, client: &mut Client, de
     match header {
         Header::Own => {}
         Header::Unknown => client.is_unknown = true,
-        Header::Relayed { source, .. } => client.is_at(source.ip()),
+        Header::Relayed { source, destination } => client.is_at(ClientAddresses { source, destination }),
     }
     true
 }

@@ -3,14 +3,10 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::body::{Frame, Length, Outgoing};
 use super::buffers::Buffers;
@@ -18,6 +14,7 @@ use super::h1_input::Input;
 use super::h1_send::Sending;
 use super::headers::{Forwarding, names_upgrade};
 use super::ledger::Late;
+use super::upstream::{Socket, Terms};
 use crate::h1::{Asked, BodyDecoder, Framing, HeadLimits, Part, Response, ResponseDecoder};
 use crate::head::{Method, ResponseHead, Version};
 use crate::route::Endpoint;
@@ -31,7 +28,8 @@ const LIMITS: HeadLimits = HeadLimits {
 
 /// A connection to an endpoint.
 pub(super) struct Connection {
-    tcp: TcpStream,
+    socket: Socket,
+    terms: Terms,
     counted: Counted,
     sending: Sending,
     heads: ResponseDecoder,
@@ -55,6 +53,8 @@ pub(super) enum SendFault {
     Malformed(&'static str),
     /// The client's body broke off, or is not as long as it said.
     Upload,
+    /// The request cannot be said in the words of this protocol.
+    Inexpressible(&'static str),
     /// Somebody was too slow.
     Late(Late),
 }
@@ -71,10 +71,11 @@ pub(super) enum BodyFault {
 }
 
 impl Connection {
-    /// Speaks HTTP/1.1 on `tcp`, which leads to `endpoint`.
-    pub(super) fn new(tcp: TcpStream, endpoint: Arc<Endpoint>, worker: usize) -> Self {
+    /// Speaks HTTP/1.1 on `socket`, which leads to `endpoint` and was made by `terms`.
+    pub(super) fn new(socket: Socket, terms: Terms, endpoint: Arc<Endpoint>, worker: usize) -> Self {
         Self {
-            tcp,
+            socket,
+            terms,
             counted: Counted::new(endpoint, worker),
             sending: Sending::default(),
             heads: ResponseDecoder::new(LIMITS),
@@ -86,23 +87,26 @@ impl Connection {
         }
     }
 
+    /// What it was made for.
+    pub(super) const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
     /// Whether an idle connection may be used: nothing has come on it, not even its end. Looks only where the
     /// runtime has seen something: that costs no system call.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.tcp.try_read(&mut [0]).is_err_and(|error| is_nothing(&error))
+    pub(super) fn is_quiet(&mut self) -> bool {
+        self.socket.is_quiet()
     }
 
     /// The same, with a look at the socket itself: for requests that must not be lost on a connection that was
     /// closed a moment ago.
-    pub(super) fn is_quiet_now(&self) -> bool {
-        let seen = SockRef::from(&self.tcp).peek(&mut [MaybeUninit::uninit()]);
-        self.is_quiet() && seen.is_err_and(|error| is_nothing(&error))
+    pub(super) fn is_quiet_now(&mut self) -> bool {
+        self.is_quiet() && self.socket.is_empty_now()
     }
 
     /// Books the connection as idle, or no longer.
     pub(super) fn set_idle(&self, idle: bool) {
-        let Counted { endpoint, worker } = &self.counted;
-        endpoint.cell(*worker).add_idle(if idle { 1 } else { -1 });
+        self.counted.set_idle(idle);
     }
 
     /// Sends a request and waits for the head of its response, which may come before the whole request has gone
@@ -165,7 +169,7 @@ impl Connection {
                 return Poll::Ready(None);
             }
             self.input.expect(self.body.remaining().unwrap_or(0));
-            match ready!(self.input.poll_read(cx, &mut self.tcp, buffers)) {
+            match ready!(self.input.poll_read(cx, &mut self.socket, buffers)) {
                 Ok(n) if n > 0 => {}
                 Ok(_) if self.body.end().is_ok() => return Poll::Ready(None),
                 Ok(_) | Err(_) => return Poll::Ready(Some(Err(BodyFault::Endpoint))),
@@ -204,8 +208,8 @@ impl Connection {
     }
 
     /// After a 101: the bare stream, what was read of it already, and what counts it for as long as it is kept.
-    pub(super) fn into_stream(self) -> (TcpStream, Bytes, Counted) {
-        (self.tcp, self.input.bytes.freeze(), self.counted)
+    pub(super) fn into_stream(self) -> (Socket, Bytes, Counted) {
+        (self.socket, self.input.bytes.freeze(), self.counted)
     }
 
     /// Goes on with the request, as far as that is possible now.
@@ -213,7 +217,7 @@ impl Connection {
         if self.sending.is_over() {
             return Ok(());
         }
-        if let Poll::Ready(Err(_)) = self.sending.poll(cx, &mut self.tcp) {
+        if let Poll::Ready(Err(_)) = self.sending.poll(cx, &mut self.socket) {
             return Err(BodyFault::Upload);
         }
         if let Some(out) = self.sending.spare() {
@@ -231,7 +235,7 @@ impl Connection {
         asked: Asked,
     ) -> Poll<Result<Box<ResponseHead>, SendFault>> {
         loop {
-            let ended = match ready!(self.input.poll_read(cx, &mut self.tcp, buffers)) {
+            let ended = match ready!(self.input.poll_read(cx, &mut self.socket, buffers)) {
                 Ok(n) => n == 0,
                 Err(_) => true,
             };
@@ -282,11 +286,6 @@ impl Connection {
     }
 }
 
-/// Whether nothing has come.
-fn is_nothing(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock
-}
-
 /// Whether a 101 is the switch that was asked for (RFC 9110 §7.8): we ask for no other.
 fn switches_to_websocket(head: &ResponseHead) -> bool {
     let mut protocols = head.fields.get_all("upgrade");
@@ -305,9 +304,15 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    fn new(endpoint: Arc<Endpoint>, worker: usize) -> Self {
+    /// A connection to `endpoint` that `worker` has.
+    pub(super) fn new(endpoint: Arc<Endpoint>, worker: usize) -> Self {
         endpoint.cell(worker).add_connections(1);
         Self { endpoint, worker }
+    }
+
+    /// Books the connection as idle, or no longer.
+    pub(super) fn set_idle(&self, idle: bool) {
+        self.endpoint.cell(self.worker).add_idle(if idle { 1 } else { -1 });
     }
 }
 
@@ -335,6 +340,7 @@ mod tests {
     use crate::proxy::buffers::Buffers;
     use crate::proxy::h1_send::tests::Sample;
     use crate::proxy::headers::Forwarding;
+    use crate::proxy::upstream::{Socket, Terms};
     use crate::route::{Endpoint, EndpointId};
 
     /// A connection, and the endpoint's side of it.
@@ -357,7 +363,7 @@ mod tests {
             let tcp = tokio::net::TcpStream::from_std(tcp).expect("a socket");
             let (backend, _) = listener.accept().expect("it was connected");
             Self {
-                connection: Connection::new(tcp, Arc::clone(&endpoint), 0),
+                connection: Connection::new(Socket::Clear(tcp), Terms::default(), Arc::clone(&endpoint), 0),
                 endpoint,
                 backend,
                 buffers: RefCell::default(),

@@ -8,10 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 use super::buffers::{Buffers, LARGE, ROOM_MIN, SMALL};
+use super::upstream::Socket;
 
 /// A body of which so much is still to come is read in large pieces.
 const LARGE_BODY: u64 = 32 * 1024;
@@ -53,11 +53,11 @@ impl Input {
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
-        tcp: &mut TcpStream,
+        socket: &mut Socket,
         buffers: &RefCell<Buffers>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            if tcp.poll_read_ready(cx)?.is_pending() {
+            if socket.poll_readable(cx)?.is_pending() {
                 // Who waits holds no memory.
                 if self.bytes.is_empty() {
                     self.end(buffers);
@@ -67,10 +67,16 @@ impl Input {
             self.make_room(buffers);
             let room = self.bytes.capacity() - self.bytes.len();
             // Readiness is no more than a hint.
-            if let Poll::Ready(n) = poll_read_buf(Pin::new(&mut *tcp), cx, &mut self.bytes)? {
+            if let Poll::Ready(n) = poll_read_buf(Pin::new(&mut *socket), cx, &mut self.bytes)? {
                 // There is probably more where a read has filled the room.
                 self.flows |= n >= SMALL || (n == room && n >= ROOM_MIN);
                 return Poll::Ready(Ok(n));
+            }
+            if socket.is_tls() {
+                if self.bytes.is_empty() {
+                    self.end(buffers);
+                }
+                return Poll::Pending;
             }
         }
     }
@@ -106,16 +112,17 @@ mod tests {
 
     use super::{Input, LARGE, SMALL};
     use crate::proxy::buffers::Buffers;
+    use crate::proxy::upstream::Socket;
 
     #[tokio::test]
     async fn what_flows_is_read_in_large_pieces_and_nothing_is_held_while_waiting() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let mut tcp = TcpStream::connect(address).await.expect("it listens");
+        let mut tcp = Socket::Clear(TcpStream::connect(address).await.expect("it listens"));
         let (mut peer, _) = listener.accept().expect("it was connected");
         let buffers = RefCell::<Buffers>::default();
         let mut input = Input::default();
-        let mut read = async |input: &mut Input, tcp: &mut TcpStream, bytes: usize| {
+        let mut read = async |input: &mut Input, tcp: &mut Socket, bytes: usize| {
             peer.write_all(&vec![b'x'; bytes]).expect("it is open");
             let mut sizes = Vec::new();
             let mut left = bytes;

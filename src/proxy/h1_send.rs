@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWrite;
@@ -40,6 +40,8 @@ pub(super) struct Sending {
     spent: bool,
     /// A byte has gone out.
     begun: bool,
+    /// What was written may still stand with the socket: encrypted, it is taken before it is sent.
+    unflushed: bool,
     /// The endpoint takes no more.
     failed: bool,
     /// The client's body broke off.
@@ -104,7 +106,15 @@ impl Sending {
                 self.broken = true;
                 return Poll::Ready(Err(Broken));
             }
-            if self.is_written() {
+            if self.is_handed_over() {
+                if self.unflushed {
+                    let flushed = ready!(Pin::new(&mut *socket).poll_flush(cx));
+                    self.unflushed = false;
+                    if flushed.is_err() {
+                        self.failed = true;
+                        break;
+                    }
+                }
                 return if self.taken { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             match self.poll_write(cx, socket) {
@@ -157,6 +167,10 @@ impl Sending {
     }
 
     fn is_written(&self) -> bool {
+        self.is_handed_over() && !self.unflushed
+    }
+
+    fn is_handed_over(&self) -> bool {
         self.out.len() == self.out_gone && self.part.is_empty() && self.part_end.is_empty()
     }
 
@@ -237,7 +251,7 @@ impl Sending {
     }
 
     fn advance(&mut self, mut n: usize) {
-        self.begun = true;
+        (self.begun, self.unflushed) = (true, true);
         let of_out = n.min(self.out.len() - self.out_gone);
         self.out_gone += of_out;
         n -= of_out;
@@ -266,6 +280,7 @@ pub(super) mod tests {
     use crate::proxy::body::Outgoing;
     use crate::proxy::headers::Forwarding;
     use crate::proxy::trace::Made;
+    use crate::proxy::upstream::ClientAddresses;
 
     /// Takes so many bytes at a call, and so many in all; then it fails.
     struct Socket {
@@ -326,9 +341,12 @@ pub(super) mod tests {
             Forwarding {
                 head: &self.head,
                 peer: "192.0.2.1",
+                addresses: ClientAddresses::of_nobody(),
                 peer_trusted: false,
                 https: false,
+                certificate: None,
                 upgrade: false,
+                grpc_timeout: None,
                 route: &self.name,
                 variant: &self.name,
                 cohort: None,

@@ -47,6 +47,8 @@ pub(super) struct Refused {
     pub(super) fault: Fault,
     /// It is a HEAD, as far as it can be read: its answer has no body (RFC 9110 §9.3.2).
     pub(super) head_only: bool,
+    /// What goes with its answer.
+    pub(super) stamp: Stamp,
 }
 
 /// A client's connection, shared by the loop that serves it and the body of a request on its way up.
@@ -122,7 +124,12 @@ impl Conversation {
                         self.worker.cells().reject(reason);
                     }
                     let head_only = self.wire.borrow().input.starts_with(b"HEAD ");
-                    return self.end_with(|stream| End::Refused(stream, Refused { fault, head_only }));
+                    let refused = Refused {
+                        fault,
+                        head_only,
+                        stamp: client.stamp(),
+                    };
+                    return self.end_with(|stream| End::Refused(stream, refused));
                 }
                 Next::Closing => return self.end_with(End::Closed),
                 Next::Resting => return self.end_with(End::Resting),
@@ -142,7 +149,8 @@ impl Conversation {
             let Some(answer) = self.ask(client, head, body, upload).await else {
                 return End::Gone;
             };
-            sending.keep_alive &= self.worker.stage() < Stage::Announcing;
+            sending.keep_alive &=
+                self.worker.stage() < Stage::Announcing && !self.clock.is_old(self.worker.recent_us());
             let sent = sending.send(self, answer).await;
             if let Some(head) = kept_head.as_mut().and_then(Rc::get_mut) {
                 // Nobody else has it: the buffer that it lies in can be used again.
@@ -174,7 +182,7 @@ impl Conversation {
             Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
             Poll::Ready(Err(_)) => {
                 self.worker.cells().reject(RejectReason::Panic);
-                Poll::Ready(Some(Answer::Own(Fault::Panic, Stamp::default())))
+                Poll::Ready(Some(Answer::Own(Fault::Panic, client.stamp())))
             }
             Poll::Pending => self.poll_left(cx).map(|()| None),
         })
@@ -337,10 +345,11 @@ impl Conversation {
 
 impl Refused {
     /// Something of which no head has been seen.
-    pub(super) const fn of(fault: Fault) -> Self {
+    pub(super) fn of(fault: Fault) -> Self {
         Self {
             fault,
             head_only: false,
+            stamp: Stamp::default(),
         }
     }
 }

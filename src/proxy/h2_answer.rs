@@ -48,7 +48,7 @@ pub(super) fn of_switch(worker: &Worker, head: &ResponseHead, stamp: Stamp) -> R
 }
 
 /// An answer to a call for flags.
-pub(super) fn of_flags(worker: &Worker, answer: ofrep::Answer, head_only: bool) -> Own {
+pub(super) fn of_flags(worker: &Worker, answer: ofrep::Answer, stamp: Stamp, head_only: bool) -> Own {
     let mut response = new(answer.status, 6);
     let map = response.headers_mut();
     for (name, value) in headers::ofrep_fields(&answer) {
@@ -57,6 +57,7 @@ pub(super) fn of_flags(worker: &Worker, answer: ofrep::Answer, head_only: bool) 
         }
     }
     put(map, header::DATE, worker.date());
+    put_stamp(map, stamp);
     // A 304 would have to say how long the body is that it does not send (RFC 9110 §8.6).
     if answer.status != 304 {
         map.insert(header::CONTENT_LENGTH, answer.body.len().into());

@@ -98,7 +98,7 @@ async fn exchange(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond
             }
             let stamp = Stamp {
                 grpc: speaks_grpc(&parts),
-                ..Stamp::default()
+                ..client.stamp()
             };
             let own = answer::of_fault(worker, fault, stamp, head_only);
             return Sending::send(shared, respond, own, Poll::Pending).await;
@@ -150,7 +150,7 @@ async fn exchange(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond
             .await;
             return End::Said;
         }
-        Answer::Flags(flags) => answer::of_flags(worker, flags, head_only),
+        Answer::Flags(flags, stamp) => answer::of_flags(worker, flags, stamp, head_only),
         Answer::Redirect(location) => answer::of_redirect(worker, location),
         Answer::Own(fault, stamp) => answer::of_fault(worker, fault, stamp, head_only),
     };
@@ -178,7 +178,7 @@ async fn ask(
             Poll::Ready(Ok(answer)) => return Poll::Ready(Some(answer)),
             Poll::Ready(Err(_)) => {
                 worker.cells().reject(RejectReason::Panic);
-                return Poll::Ready(Some(Answer::Own(Fault::Panic, Stamp::default())));
+                return Poll::Ready(Some(Answer::Own(Fault::Panic, client.stamp())));
             }
             Poll::Pending => {}
         }

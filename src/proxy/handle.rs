@@ -4,27 +4,34 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::access_log::{AccessLine, AccessNote};
 use super::body::{AnswerBody, Outgoing, Upload};
+use super::clients::Seat;
 use super::course::{self, Course};
 use super::fault::Fault;
 use super::forward::{self, BackendBody, Missed};
+use super::grpc;
 use super::headers::{Forwarding, asks_for_websocket};
 use super::ledger::{Ledger, Opening, Placed};
 use super::ofrep;
 use super::trace::Made;
+use super::tunnel::Tunnel;
+use super::upstream::ClientAddresses;
 use super::worker::Worker;
 use crate::head::{Method, RequestHead, ResponseHead, Version};
-use crate::measure::Outcome;
+use crate::measure::{Outcome, Room};
 use crate::route::{AccessLog, ListenerSettings, Table, is_in};
 use crate::tls;
 
 /// What is known of the connection that a request came on.
 pub(super) struct Client {
     pub(super) peer: IpAddr,
+    /// The two ends of its connection; `peer` is the source's address.
+    pub(super) addresses: ClientAddresses,
     /// `peer` as text.
     pub(super) peer_text: String,
     pub(super) https: bool,
@@ -36,6 +43,10 @@ pub(super) struct Client {
     pub(super) asked: Option<Asked>,
     /// What its answers say of `strict-transport-security`.
     pub(super) hsts: Option<Bytes>,
+    /// The index of the listener that it came to.
+    pub(super) listener: usize,
+    /// Its place among the connections that a client may have, where those are bounded.
+    pub(super) seat: Option<Seat>,
     pub(super) settings: ListenerSettings,
     /// When it ended its side of the connection, in worker microseconds; 0: it has not.
     pub(super) left_us: Rc<Cell<u64>>,
@@ -50,25 +61,29 @@ pub(super) struct Asked {
 }
 
 impl Client {
-    /// Whoever is at `peer`, as far as its address tells.
-    pub(super) fn new(peer: IpAddr, https: bool, settings: ListenerSettings) -> Self {
-        let peer = peer.to_canonical();
+    /// Whoever is at the source of `addresses`, as far as that tells.
+    pub(super) fn new(addresses: ClientAddresses, https: bool, listener: usize, settings: ListenerSettings) -> Self {
+        let peer = addresses.source.ip().to_canonical();
         Self {
             peer,
+            addresses,
             peer_text: peer.to_string(),
             https,
             certificate: None,
             is_unknown: false,
             asked: None,
             hsts: None,
+            listener,
+            seat: None,
             settings,
             left_us: Rc::default(),
         }
     }
 
     /// It is not who connected to us, but who connected to them.
-    pub(super) fn is_at(&mut self, address: IpAddr) {
-        self.peer = address.to_canonical();
+    pub(super) fn is_at(&mut self, addresses: ClientAddresses) {
+        self.addresses = addresses;
+        self.peer = addresses.source.ip().to_canonical();
         self.peer_text = self.peer.to_string();
     }
 
@@ -101,7 +116,7 @@ pub(super) enum Answer {
         stamp: Stamp,
     },
     /// Ours, to an application that asked for flags.
-    Flags(crate::ofrep::Answer),
+    Flags(crate::ofrep::Answer, Stamp),
     /// Ours: the same by `https`, at this address.
     Redirect(Bytes),
     /// Ours.
@@ -136,6 +151,7 @@ pub(super) async fn handle(
     upload: Option<Rc<Upload>>,
 ) -> Answer {
     let start_us = worker.now_us();
+    let call = grpc_call(&head);
     if let Err(fault) = check(worker, &head, client) {
         return refuse(worker, client, &head, fault);
     }
@@ -151,6 +167,14 @@ pub(super) async fn handle(
         Ok(course) => course,
         Err(fault) => return refuse(worker, client, &head, fault),
     };
+    let upgrade = asks_for_tunnel(&head, &body);
+    let tunnel = match upgrade
+        .then(|| Tunnel::begin(worker, client.settings.upgrades))
+        .transpose()
+    {
+        Ok(tunnel) => tunnel,
+        Err(fault) => return refuse(worker, client, &head, fault),
+    };
     let made = Made::new(&head, random(worker));
     let request = Attempted {
         worker,
@@ -158,6 +182,8 @@ pub(super) async fn handle(
         course: &course,
         head: &head,
         made: &made,
+        upgrade,
+        call,
         start_us,
     };
     let placed = course.admit(worker, start_us);
@@ -177,12 +203,12 @@ pub(super) async fn handle(
         }),
         cookie: course.cookie.clone(),
         hsts: client.hsts.clone(),
-        grpc: false,
+        grpc: call.is_some(),
     };
     match answered {
         Ok(response) if response.head.status == 101 => Answer::Switched {
             head: response.head,
-            tunnel: response.body,
+            tunnel: response.body.counted_by(tunnel),
             stamp,
         },
         Ok(response) => Answer::Backend {
@@ -211,6 +237,10 @@ struct Attempted<'r> {
     course: &'r Course,
     head: &'r Rc<RequestHead>,
     made: &'r Made,
+    /// It asks for a WebSocket.
+    upgrade: bool,
+    /// It is a call of gRPC, and perhaps how long the client gives it.
+    call: Option<Option<Duration>>,
     start_us: u64,
 }
 
@@ -228,8 +258,11 @@ impl Attempted<'_> {
             course,
             head,
             made,
+            upgrade,
+            call,
             start_us,
         } = *self;
+        let body_timeout = course.route.body_timeout.unwrap_or(client.settings.body);
         let chosen = &course.route.variants[placed.variant];
         let opening = Opening {
             route: Arc::clone(&course.route),
@@ -238,26 +271,35 @@ impl Attempted<'_> {
             cohort: course.cohort,
             upload: upload.clone(),
             start_us,
-            body_timeout: client.settings.body,
+            body_timeout,
+            // Streams of calls are quiet both ways, and a quiet one is no slow upload.
+            upload_timeout: if call.is_some() {
+                body_timeout
+            } else {
+                client.settings.body
+            },
+            call,
             left_us: Rc::clone(&client.left_us),
             access: access_note(course, head, made),
         };
         let forwarding = Forwarding {
             head,
             peer: &client.peer_text,
+            addresses: client.addresses,
             peer_trusted: course.peer_trusted,
             https: client.https,
-            // By GET and without content (RFC 6455 §4.1): what follows the head belongs to the tunnel.
-            upgrade: head.version() != Version::Http10
-                && *head.method() == Method::Get
-                && matches!(body, Outgoing::Empty)
-                && asks_for_websocket(head),
+            certificate: client.certificate.as_deref(),
+            upgrade,
+            grpc_timeout: call.flatten().map(|time| {
+                let spent = Duration::from_micros(worker.recent_us().saturating_sub(start_us));
+                time.saturating_sub(spent)
+            }),
             route: course.route.name.header(),
             variant: chosen.name.header(),
             cohort: course
                 .cohort
                 .map(|index| course.route.flag.cohorts[index].name.header()),
-            secret: &course.route.secret_headers,
+            secret: course.route.withheld.from(course.cohort),
             made,
         };
         let ledger = Ledger::open(worker, opening);
@@ -267,6 +309,9 @@ impl Attempted<'_> {
 
 /// What we do not pass on, whatever the routes say.
 fn check(worker: &Worker, head: &RequestHead, client: &Client) -> Result<(), Fault> {
+    if worker.room() != Room::Ample {
+        return Err(Fault::Overloaded);
+    }
     if matches!(head.method(), Method::Connect | Method::Trace) {
         return Err(Fault::MethodNotAllowed);
     }
@@ -314,6 +359,24 @@ fn https_location(host: &str, port: u16, target: &str) -> Bytes {
     location.into()
 }
 
+/// Whether it asks for a WebSocket: by GET and without content (RFC 6455 §4.1), what follows the head belongs to the
+/// tunnel.
+fn asks_for_tunnel(head: &RequestHead, body: &Outgoing) -> bool {
+    head.version() != Version::Http10
+        && *head.method() == Method::Get
+        && matches!(body, Outgoing::Empty)
+        && asks_for_websocket(head)
+}
+
+/// Whether it is a call of gRPC, which there is over HTTP/2 only, and how long the client gives it: a deadline that
+/// nobody can understand is passed on as it is.
+fn grpc_call(head: &RequestHead) -> Option<Option<Duration>> {
+    if head.version() != Version::Http2 || !head.fields().get("content-type").is_some_and(grpc::is_grpc) {
+        return None;
+    }
+    Some(head.fields().get("grpc-timeout").and_then(grpc::timeout))
+}
+
 fn random(worker: &Worker) -> [u64; 4] {
     std::array::from_fn(|_| worker.draw())
 }
@@ -341,7 +404,7 @@ async fn answer_call(
             if worker.with_table(|table| table.access_log) == AccessLog::All || answer.status >= 400 {
                 log_own(worker, client, head, answer.status);
             }
-            Answer::Flags(answer)
+            Answer::Flags(answer, client.stamp())
         }
         Err(fault) => refuse(worker, client, head, fault),
     }
@@ -353,7 +416,11 @@ fn refuse(worker: &Worker, client: &Client, head: &RequestHead, fault: Fault) ->
         worker.cells().reject(reason);
     }
     log_own(worker, client, head, fault.status());
-    Answer::Own(fault, client.stamp())
+    let stamp = Stamp {
+        grpc: grpc_call(head).is_some(),
+        ..client.stamp()
+    };
+    Answer::Own(fault, stamp)
 }
 
 /// The access line of an answer that no backend had part in.

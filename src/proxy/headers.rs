@@ -1,12 +1,17 @@
 //! Which header fields pass, which stop here, and which we add (RFC 9110 §7.6, design rule 12 and §4).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::trace::Made;
+use super::upstream::ClientAddresses;
+use super::{grpc, websocket};
 use crate::h1::{put_field, put_fields};
-use crate::head::{Fields, RequestHead, ResponseHead};
+use crate::head::{Fields, RequestHead, ResponseHead, Version};
 use crate::ofrep;
+use crate::route::{is_ours, is_proxys, is_spelling_of};
 
 /// What a request is sent on with.
 pub(super) struct Forwarding<'r> {
@@ -14,12 +19,18 @@ pub(super) struct Forwarding<'r> {
     pub(super) head: &'r RequestHead,
     /// The client's address as text.
     pub(super) peer: &'r str,
+    /// The two ends of the client's connection.
+    pub(super) addresses: ClientAddresses,
     /// Whether the peer's own forwarding fields are believed.
     pub(super) peer_trusted: bool,
     /// Whether the client came over TLS.
     pub(super) https: bool,
+    /// Who its verified certificate says it is. Goes out as `x-serin-client-certificate`.
+    pub(super) certificate: Option<&'r str>,
     /// Whether it is passed on as a protocol switch.
     pub(super) upgrade: bool,
+    /// What is left of the client's deadline; goes out as `grpc-timeout`.
+    pub(super) grpc_timeout: Option<Duration>,
     /// Goes out as `x-serin-route`.
     pub(super) route: &'r Bytes,
     /// Goes out as `x-serin-variant`.
@@ -34,49 +45,126 @@ pub(super) struct Forwarding<'r> {
 
 /// Writes the fields of a request to its backend, in one pass. The host and what delimits the body are not
 /// among them.
-pub(super) fn put_request_fields(forwarding: &Forwarding<'_>, out: &mut Vec<u8>) {
+pub(super) fn put_request_fields<S: FieldSink>(forwarding: &Forwarding<'_>, out: &mut S) {
     let fields = forwarding.head.fields();
     let named = named_by_connection(fields);
+    // HTTP/2 knows no key: the client's is not for the backend, and the backend's is ours.
+    let own_key = forwarding.upgrade && forwarding.head.version() == Version::Http2;
+    // Of these there is one of ours, if any.
+    let replaced: Option<&[u8]> = if forwarding.grpc_timeout.is_some() {
+        Some(b"grpc-timeout")
+    } else if own_key || (forwarding.upgrade && S::HTTP2) {
+        Some(b"sec-websocket-key")
+    } else {
+        None
+    };
     let mut trailers = false;
-    put_fields(out, fields, |name, value| {
+    out.pass(fields, |name, value| {
         // Written once, below.
         trailers |= name == b"te" && value.eq_ignore_ascii_case(b"trailers");
         passes_up(name, forwarding.peer_trusted)
             && !is_named(&named, name)
-            && !forwarding.secret.iter().any(|secret| secret.as_bytes() == name)
+            && !forwarding
+                .secret
+                .iter()
+                .any(|secret| is_spelling_of(name, secret.as_bytes()))
+            && Some(name) != replaced
     });
     if forwarding.upgrade {
-        out.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
+        out.put_upgrade();
+        if own_key && !S::HTTP2 {
+            out.put("sec-websocket-key", &websocket::key(forwarding.made.nonce));
+        }
     } else if trailers {
-        out.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+        out.put_te_trailers();
+    }
+    if let Some(left) = forwarding.grpc_timeout {
+        out.put("grpc-timeout", grpc::timeout_text(left).as_bytes());
     }
     put_forwarded(forwarding, out);
     forwarding.made.put(out);
-    put_field(out, b"x-serin-route", forwarding.route);
-    put_field(out, b"x-serin-variant", forwarding.variant);
+    out.put_shared("x-serin-route", forwarding.route);
+    out.put_shared("x-serin-variant", forwarding.variant);
     if let Some(cohort) = forwarding.cohort {
-        put_field(out, b"x-serin-cohort", cohort);
+        out.put_shared("x-serin-cohort", cohort);
+    }
+    if let Some(certificate) = forwarding.certificate {
+        out.put("x-serin-client-certificate", certificate.as_bytes());
+    }
+}
+
+/// Where fields of a request go: the bytes of HTTP/1.1, or the fields of HTTP/2. Which fields, and what they say, is
+/// for neither to decide.
+pub(super) trait FieldSink {
+    /// Whether it is HTTP/2, where fields that concern one connection do not exist (RFC 9113 §8.2.2).
+    const HTTP2: bool;
+
+    /// Adds the fields that `keep` says, in order.
+    fn pass<'f>(&mut self, fields: &'f Fields, keep: impl FnMut(&'f [u8], &'f [u8]) -> bool);
+
+    /// Adds a field.
+    fn put(&mut self, name: &'static str, value: &[u8]);
+
+    /// Adds a field whose value may be kept.
+    fn put_shared(&mut self, name: &'static str, value: &Bytes);
+
+    /// Adds a field of several values.
+    fn put_list<'f>(&mut self, name: &'static str, values: impl Iterator<Item = &'f [u8]>, last: &[u8]);
+
+    /// Says that trailers are welcome.
+    fn put_te_trailers(&mut self);
+
+    /// Asks for a WebSocket.
+    fn put_upgrade(&mut self);
+}
+
+impl FieldSink for Vec<u8> {
+    const HTTP2: bool = false;
+
+    fn pass<'f>(&mut self, fields: &'f Fields, keep: impl FnMut(&'f [u8], &'f [u8]) -> bool) {
+        put_fields(self, fields, keep);
+    }
+
+    fn put(&mut self, name: &'static str, value: &[u8]) {
+        put_field(self, name.as_bytes(), value);
+    }
+
+    fn put_shared(&mut self, name: &'static str, value: &Bytes) {
+        put_field(self, name.as_bytes(), value);
+    }
+
+    fn put_list<'f>(&mut self, name: &'static str, values: impl Iterator<Item = &'f [u8]>, last: &[u8]) {
+        self.extend_from_slice(name.as_bytes());
+        self.extend_from_slice(b": ");
+        for value in values {
+            self.extend_from_slice(value);
+            self.extend_from_slice(b", ");
+        }
+        self.extend_from_slice(last);
+        self.extend_from_slice(b"\r\n");
+    }
+
+    fn put_te_trailers(&mut self) {
+        self.extend_from_slice(b"te: trailers\r\nconnection: te\r\n");
+    }
+
+    fn put_upgrade(&mut self) {
+        self.extend_from_slice(b"connection: upgrade\r\nupgrade: websocket\r\n");
     }
 }
 
 /// Whom the request came from, and what it asked for.
-fn put_forwarded(forwarding: &Forwarding<'_>, out: &mut Vec<u8>) {
+fn put_forwarded(forwarding: &Forwarding<'_>, out: &mut impl FieldSink) {
     let fields = forwarding.head.fields();
-    out.extend_from_slice(b"x-forwarded-for: ");
-    if forwarding.peer_trusted {
-        for value in fields.get_all("x-forwarded-for") {
-            out.extend_from_slice(value);
-            out.extend_from_slice(b", ");
-        }
-    }
-    out.extend_from_slice(forwarding.peer.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    let hops = fields.get_all("x-forwarded-for");
+    let believed_hops = if forwarding.peer_trusted { usize::MAX } else { 0 };
+    out.put_list("x-forwarded-for", hops.take(believed_hops), forwarding.peer.as_bytes());
     let believed = |name| fields.get(name).filter(|_| forwarding.peer_trusted);
     let own: &[u8] = if forwarding.https { b"https" } else { b"http" };
-    put_field(out, b"x-forwarded-proto", believed("x-forwarded-proto").unwrap_or(own));
+    out.put("x-forwarded-proto", believed("x-forwarded-proto").unwrap_or(own));
     let host = believed("x-forwarded-host").unwrap_or(forwarding.head.authority_bytes());
     if !host.is_empty() {
-        put_field(out, b"x-forwarded-host", host);
+        out.put("x-forwarded-host", host);
     }
 }
 
@@ -84,14 +172,16 @@ fn put_forwarded(forwarding: &Forwarding<'_>, out: &mut Vec<u8>) {
 fn passes_up(name: &[u8], peer_trusted: bool) -> bool {
     match name {
         b"host" | b"expect" | b"x-request-id" | b"traceparent" => false,
-        b"x-forwarded-for" | b"x-forwarded-proto" | b"x-forwarded-host" => false,
-        b"forwarded" => peer_trusted,
-        _ => {
-            !(is_hop_by_hop(name)
-                || name.starts_with(b"x-serin-")
-                || (name.starts_with(b"x-forwarded-") && !peer_trusted))
-        }
+        _ if is_hop_by_hop(name) || is_ours(name) => false,
+        _ if is_proxys(name) => peer_trusted && !is_said_by_us(name),
+        _ => true,
     }
+}
+
+/// Whether the name is one that we write anew, in any spelling: two of them would disagree.
+fn is_said_by_us(name: &[u8]) -> bool {
+    let said: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"];
+    said.iter().any(|said| is_spelling_of(name, said))
 }
 
 /// Hands the fields of a backend's response that pass to `out`. What delimits the body is not among them.
@@ -104,12 +194,14 @@ pub(super) fn response_fields<'h>(head: &'h ResponseHead, mut out: impl FnMut(&'
     }
 }
 
-/// Writes the fields of a backend's response that pass; the answer is whether there is a `date`.
-pub(super) fn put_response_fields(head: &ResponseHead, out: &mut Vec<u8>) -> bool {
+/// Writes the fields of a backend's response that pass; the answer is whether there is a `date`. With `own_hsts` we
+/// say ourselves what `strict-transport-security` is: it must stand there once (RFC 6797 §7.1).
+pub(super) fn put_response_fields(head: &ResponseHead, own_hsts: bool, out: &mut Vec<u8>) -> bool {
     let named = named_by_connection(&head.fields);
     let mut dated = false;
     put_fields(out, &head.fields, |name, _| {
         let passes = passes_down(name) && !is_named(&named, name);
+        let passes = passes && !(own_hsts && name == b"strict-transport-security");
         dated |= passes && name == b"date";
         passes
     });
@@ -118,7 +210,7 @@ pub(super) fn put_response_fields(head: &ResponseHead, out: &mut Vec<u8>) -> boo
 
 /// Whether a backend's field goes on to the client, unless `Connection` names it.
 fn passes_down(name: &[u8]) -> bool {
-    !(is_hop_by_hop(name) || name.starts_with(b"x-serin-"))
+    !(is_hop_by_hop(name) || is_ours(name))
 }
 
 /// The fields of an answer to a call for flags, but for what follows from its length.
@@ -190,7 +282,7 @@ fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::head::{HeadBuilder, Method, Version};
+    use crate::head::{HeadBuilder, Method};
 
     fn sent(fields: &[(&str, &str)], trusted: bool) -> Vec<String> {
         let mut head = HeadBuilder::default();
@@ -203,9 +295,12 @@ mod tests {
         let forwarding = Forwarding {
             head: &head,
             peer: "192.0.2.1",
+            addresses: ClientAddresses::of_nobody(),
             peer_trusted: trusted,
             https: false,
+            certificate: None,
             upgrade: asks_for_websocket(&head),
+            grpc_timeout: None,
             route: &word,
             variant: &word,
             cohort: None,
@@ -267,9 +362,25 @@ mod tests {
         let fields = [
             ("x-override", "s3cret"),
             ("X-Override", "again"),
+            ("X_Override", "and again"),
             ("x-overridden", "no"),
         ];
-        check(&fields, true, &["x-overridden: no"], &["x-override:"]);
+        check(&fields, true, &["x-overridden: no"], &["x-override:", "x_override:"]);
+    }
+
+    #[test]
+    fn no_spelling_gets_past() {
+        let spelt = [
+            ("X_Forwarded_For", "1.2.3.4"),
+            ("x-forwarded_port", "9"),
+            ("X_SERIN_ROUTE", "admin"),
+            ("x_serin_client_certificate", "root"),
+            ("x_user", "7"),
+        ];
+        let never = ["x_forwarded_for", "x_serin"];
+        check(&spelt, false, &["x_user: 7"], &[never[0], never[1], "x-forwarded_port"]);
+        // A balancer may have words of its own, but not beside ours.
+        check(&spelt, true, &["x_user: 7", "x-forwarded_port: 9"], &never);
     }
 
     #[test]

@@ -12,9 +12,11 @@ use std::time::Duration;
 use super::access_log::{AccessLine, AccessNote};
 use super::body::Upload;
 use super::fault::Fault;
+use super::grpc::{self, Status};
 use super::outcome_log::OutcomeLine;
 use super::wheel::{Key, TICK_US};
 use super::worker::{Timed, Worker};
+use crate::head::{Fields, ResponseHead};
 use crate::measure::{CodeClass, Outcome, PATIENCE, Recorder, Track};
 use crate::outcome::Vote;
 use crate::route::{Endpoint, Place, Route, Variant};
@@ -42,13 +44,33 @@ pub(super) struct Exchange {
     status: u16,
     latency_us: u64,
     timeout_us: u64,
-    /// Between two reads of a body.
+    /// Between two reads of the answer's body.
     idle_us: u64,
+    /// Between two reads of the request's body.
+    upload_idle_us: u64,
+    /// When the exchange has had all the time that its route gives it, in worker microseconds.
+    total_due_us: u64,
+    call: Option<Call>,
+    /// Spent waiting for the answer's body so far, without the present wait.
+    body_waited_us: u64,
+    /// Something of the answer's body has come.
+    heard: bool,
     late: Option<Late>,
     waker: Option<Waker>,
     access: Option<AccessNote>,
     /// Another exchange answers for it.
     diverted: bool,
+}
+
+/// A call of gRPC: its status says how it ended, not HTTP's.
+#[derive(Clone, Copy, Debug)]
+struct Call {
+    /// When the client wants to hear no more, in worker microseconds; `u64::MAX`: it did not say.
+    due_us: u64,
+    /// The answer is one of gRPC, and owes a status.
+    is_answered: bool,
+    /// What its head says of it already.
+    status: Option<Status>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +90,17 @@ pub(super) enum Late {
     Client,
     /// Nobody: the variant lost its weight, and what is open there has had its time. It stays so.
     Drained,
+    /// The route's limit of the whole exchange is met. It stays so.
+    Total,
+    /// The client's own deadline is over. It stays so.
+    Deadline,
+}
+
+impl Late {
+    /// Whether the exchange has to end, whatever comes still.
+    const fn is_final(self) -> bool {
+        matches!(self, Self::Drained | Self::Total | Self::Deadline)
+    }
 }
 
 /// Where a request goes, now that breaker and votes have been asked.
@@ -93,7 +126,12 @@ pub(super) struct Opening {
     pub(super) upload: Option<Rc<Upload>>,
     /// When the request's head was complete, in worker microseconds.
     pub(super) start_us: u64,
+    /// Between two reads of the answer's body.
     pub(super) body_timeout: Duration,
+    /// Between two reads of the request's body.
+    pub(super) upload_timeout: Duration,
+    /// It is a call of gRPC, and perhaps how long the client gives it.
+    pub(super) call: Option<Option<Duration>>,
     /// When the client ended its side, in worker microseconds; 0: it has not.
     pub(super) left_us: Rc<Cell<u64>>,
     pub(super) access: Option<AccessNote>,
@@ -108,8 +146,16 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Opens an entry: the request counts as dispatched from here on.
     pub(super) fn open(worker: &Rc<Worker>, opening: Opening) -> Self {
+        let total = opening.route.total_timeout;
+        let call = opening.call.map(|deadline| Call {
+            due_us: deadline.map_or(u64::MAX, |time| opening.start_us.saturating_add(micros(time))),
+            is_answered: false,
+            status: None,
+        });
         let exchange = Exchange {
             timeout_us: micros(opening.route.timeout),
+            total_due_us: total.map_or(u64::MAX, |time| opening.start_us.saturating_add(micros(time))),
+            call,
             route: opening.route,
             placed: opening.placed,
             key: opening.key,
@@ -125,6 +171,9 @@ impl Ledger {
             status: 0,
             latency_us: 0,
             idle_us: micros(opening.body_timeout),
+            upload_idle_us: micros(opening.upload_timeout),
+            body_waited_us: 0,
+            heard: false,
             late: None,
             waker: None,
             access: opening.access,
@@ -182,6 +231,7 @@ impl Ledger {
             // A client that has left was given time; what the backend failed to do in that time is judged by when it left.
             let outcome = match fault {
                 Fault::ResponseTimeout if exchange.left_us.get() != 0 => exchange.abandoned(now_us),
+                Fault::Deadline | Fault::TotalTimeout => exchange.outcome_of_late(exchange.late, now_us),
                 _ => fault.outcome(),
             };
             exchange.outcome.get_or_insert(outcome);
@@ -206,7 +256,8 @@ impl Ledger {
     }
 
     /// The response head has come.
-    pub(super) fn headed(&self, status: u16) {
+    pub(super) fn headed(&self, head: &ResponseHead) {
+        let status = head.status;
         let now_us = self.worker.now_us();
         self.with(|exchange| {
             exchange.latency_us = exchange.age_us(now_us);
@@ -235,7 +286,10 @@ impl Ledger {
             }
             let statuses = &exchange.route.failure_statuses;
             let outcome = statuses.outcome_of(status);
-            if outcome == Outcome::Success || exchange.outcome.is_some() {
+            if outcome == Outcome::Success {
+                return exchange.call_answered(head);
+            }
+            if exchange.outcome.is_some() {
                 return;
             }
             // What a broken upload is answered is this client's doing, whoever served it.
@@ -261,20 +315,62 @@ impl Ledger {
         });
     }
 
-    /// They have come. Whether the exchange has to end all the same.
-    pub(super) fn hears_backend(&self) -> bool {
+    /// They have come. Why the exchange has to end all the same, if it has to.
+    pub(super) fn hears_backend(&self) -> Option<Late> {
+        let recent_us = self.worker.recent_us();
         self.with(|exchange| {
             if let Stage::Body { waiting_since_us } = &mut exchange.stage {
-                *waiting_since_us = 0;
+                let since_us = std::mem::take(waiting_since_us);
+                if since_us != 0 {
+                    exchange.body_waited_us += recent_us.saturating_sub(since_us);
+                }
+                exchange.heard = true;
                 exchange.forgive();
             }
-            exchange.late == Some(Late::Drained)
+            exchange.late.filter(|late| late.is_final())
         })
     }
 
-    /// The whole response has gone out.
-    pub(super) fn complete(&self) {
-        self.blame(Outcome::Success);
+    /// The backend has done its part: an answer came to its end, with these `trailers`. A call of gRPC is judged by
+    /// the status that it ends with.
+    pub(super) fn complete(&self, trailers: Option<&Fields>) {
+        let now_us = self.worker.recent_us();
+        self.with(|exchange| {
+            let Some(call) = exchange
+                .call
+                .filter(|call| call.is_answered && exchange.outcome.is_none())
+            else {
+                exchange.outcome.get_or_insert(Outcome::Success);
+                return;
+            };
+            let status = trailers.and_then(Status::of).or(call.status).unwrap_or(Status::UNKNOWN);
+            let mut outcome = status.outcome();
+            // A client must not speak against a release by giving it no time.
+            let hurried = status == Status::DEADLINE_EXCEEDED && call.due_us != u64::MAX;
+            if hurried && !exchange.has_waited(now_us) {
+                outcome = Outcome::NoEvidence;
+            } else if outcome == Outcome::NoEvidence && status != Status::CANCELLED {
+                // As a 4xx: no failure, but what stable does not answer as often.
+                let cell = |recorder: &Recorder, track| recorder.cell(self.worker.id).client_error(track);
+                cell(&exchange.variant().recorder, exchange.placed.track);
+                if let Some(cohort) = exchange.cohort_recorder() {
+                    cell(cohort, COHORTS);
+                }
+            }
+            exchange.outcome = Some(outcome);
+        });
+    }
+
+    /// What it shows about the backend that the exchange ends because of `late`, after the head has come.
+    pub(super) fn blame_late(&self, late: Late) {
+        let now_us = self.worker.recent_us();
+        let outcome = self.with(|exchange| exchange.outcome_of_late(Some(late), now_us));
+        self.blame(outcome);
+    }
+
+    /// Whether the client is to be told by the status of gRPC how its call ended.
+    pub(super) fn owes_status(&self) -> bool {
+        self.with(|exchange| exchange.call.is_some_and(|call| call.is_answered))
     }
 
     /// Ready when somebody was too slow.
@@ -286,16 +382,16 @@ impl Ledger {
     }
 
     /// Ready when the exchange has to end, whoever is slow.
-    pub(super) fn poll_drained(&self, cx: &Context<'_>) -> Poll<()> {
+    pub(super) fn poll_final(&self, cx: &Context<'_>) -> Poll<Late> {
         self.with(|exchange| match exchange.late {
-            Some(Late::Drained) => Poll::Ready(()),
+            Some(late) if late.is_final() => Poll::Ready(late),
             _ => exchange.listen(cx),
         })
     }
 
-    /// Whether the exchange has to end.
-    pub(super) fn is_drained(&self) -> bool {
-        self.with(|exchange| exchange.late == Some(Late::Drained))
+    /// Why the exchange has to end, if it has to.
+    pub(super) fn final_late(&self) -> Option<Late> {
+        self.with(|exchange| exchange.late.filter(|late| late.is_final()))
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Exchange) -> R) -> R {
@@ -315,7 +411,7 @@ impl Exchange {
     pub(super) fn tick(&mut self, worker_id: usize, now_us: u64) -> Option<u64> {
         let curfew_us = self.route.curfew_us(self.placed.variant);
         let late = match self.stage {
-            _ if self.late == Some(Late::Drained) => self.late,
+            _ if self.late.is_some_and(Late::is_final) => self.late,
             Stage::Head => {
                 let age_us = self.age_us(now_us);
                 if !self.warming {
@@ -330,7 +426,7 @@ impl Exchange {
                 if age_us >= self.timeout_us {
                     Some(Late::Backend)
                 } else {
-                    (self.upload_wait_us(now_us) >= self.idle_us).then_some(Late::Client)
+                    (self.upload_wait_us(now_us) >= self.upload_idle_us).then_some(Late::Client)
                 }
             }
             Stage::Body { waiting_since_us } => {
@@ -340,14 +436,15 @@ impl Exchange {
                 is_late.then_some(if waits_for_client { Late::Client } else { Late::Backend })
             }
         };
-        match late.or_else(|| (now_us >= curfew_us).then_some(Late::Drained)) {
+        let ends_us = self.end_us().min(curfew_us);
+        match late.or_else(|| (now_us >= ends_us).then(|| self.late_at(now_us))) {
             Some(late) => {
                 self.expire(late);
                 // The head may have come at this very moment, and then its body has a limit too; more of the body
                 // may lie there untaken, and then nobody is late: look again.
                 Some(now_us / TICK_US + 100)
             }
-            None => Some(self.due_us(now_us).min(curfew_us) / TICK_US + 1),
+            None => Some(self.due_us(now_us).min(ends_us) / TICK_US + 1),
         }
     }
 
@@ -359,10 +456,35 @@ impl Exchange {
         Poll::Pending
     }
 
+    /// The answer has begun well, as far as HTTP goes. Where it is that of a call, its end is judged.
+    fn call_answered(&mut self, head: &ResponseHead) {
+        let Some(call) = &mut self.call else {
+            return;
+        };
+        call.is_answered = head.fields.get("content-type").is_some_and(grpc::is_grpc);
+        call.status = Status::of(&head.fields);
+        if !call.is_answered {
+            // Whoever calls what is no service of gRPC learns nothing about it, and shows nothing.
+            self.outcome.get_or_insert(Outcome::NoEvidence);
+        }
+    }
+
     /// Who was late has done something after all.
     fn forgive(&mut self) {
-        if self.late != Some(Late::Drained) {
-            self.late = None;
+        self.late.take_if(|late| !late.is_final());
+    }
+
+    /// When it has to end because of its own limits, in worker microseconds.
+    fn end_us(&self) -> u64 {
+        self.call.map_or(u64::MAX, |call| call.due_us).min(self.total_due_us)
+    }
+
+    /// Why it has to end now that it has to.
+    fn late_at(&self, now_us: u64) -> Late {
+        match self.call {
+            Some(call) if now_us >= call.due_us => Late::Deadline,
+            _ if now_us >= self.total_due_us => Late::Total,
+            _ => Late::Drained,
         }
     }
 
@@ -381,7 +503,7 @@ impl Exchange {
                 if waiting > 0 {
                     // The clock stands still: look again when the client may be late, soon enough
                     // for limits once it goes on.
-                    return now_us + (self.idle_us.saturating_sub(waiting)).clamp(TICK_US, 100_000);
+                    return now_us + (self.upload_idle_us.saturating_sub(waiting)).clamp(TICK_US, 100_000);
                 }
                 let counted = if self.warming { u16::MAX } else { self.slow };
                 let limits = self.variant().recorder.limits_but(counted);
@@ -390,7 +512,7 @@ impl Exchange {
                 let due_us = now_us + next_limit_us.saturating_sub(self.age_us(now_us)).min(1_000_000);
                 if self.upload.as_ref().is_some_and(|upload| !upload.is_complete()) {
                     // A wait for the client may begin at any moment.
-                    return due_us.min(now_us + (self.idle_us / 4).clamp(TICK_US, 100_000));
+                    return due_us.min(now_us + (self.upload_idle_us / 4).clamp(TICK_US, 100_000));
                 }
                 due_us
             }
@@ -433,9 +555,39 @@ impl Exchange {
             0 => now_us,
             left_us => left_us,
         };
+        if self.stage == Stage::Head && self.has_waited(now_us) {
+            Outcome::Failure
+        } else {
+            Outcome::NoEvidence
+        }
+    }
+
+    /// Whether the backend has had so much time by now that it is its fault where it has not answered.
+    fn has_waited(&self, now_us: u64) -> bool {
         let critical_us = self.variant().recorder.limit_us(PATIENCE);
-        let patience_us = critical_us.min(self.timeout_us / 2);
-        if self.stage == Stage::Head && self.age_us(now_us) > patience_us {
+        self.age_us(now_us) > critical_us.min(self.timeout_us / 2)
+    }
+
+    /// What it shows that the exchange ends because somebody was `late`.
+    fn outcome_of_late(&self, late: Option<Late>, now_us: u64) -> Outcome {
+        let is_failure = match late {
+            Some(Late::Backend) => true,
+            Some(Late::Client | Late::Drained) | None => false,
+            // How soon it is over is for the client to say; whoever sends something at least is at work.
+            Some(Late::Deadline) => !self.heard && self.has_waited(now_us),
+            // Most of the time must have been the backend's: a client that reads slowly is not its fault.
+            Some(Late::Total) => {
+                let spent_us = match self.stage {
+                    Stage::Head => self.age_us(now_us),
+                    Stage::Body { waiting_since_us: 0 } => self.latency_us + self.body_waited_us,
+                    Stage::Body { waiting_since_us } => {
+                        self.latency_us + self.body_waited_us + now_us.saturating_sub(waiting_since_us)
+                    }
+                };
+                spent_us > self.total_due_us.saturating_sub(self.start_us) / 2
+            }
+        };
+        if is_failure {
             Outcome::Failure
         } else {
             Outcome::NoEvidence

@@ -1,17 +1,25 @@
 //! Accepts connections, within limits; serves HTTP/1 until a connection is over; closes so that answers arrive; drains.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-use super::answer::put_problem_head;
+use super::answer::{put_problem_head, put_stamp};
+use super::clients::Seat;
 use super::connection::ConnectionClock;
 use super::fault::Fault;
 use super::greeting::greet;
@@ -19,8 +27,10 @@ use super::h1_server::{End, Refused, serve_http1};
 use super::handle::Client;
 use super::stream::Stream;
 use super::tunnel;
+use super::upstream::ClientAddresses;
 use super::worker::{Stage, Worker};
-use crate::measure::RejectReason;
+use crate::measure::{RejectReason, Room};
+use crate::route::ListenerSettings;
 use crate::tls::ListenerTls;
 
 /// How long, and for how many bytes, we read on after our last byte, so that it is not lost to a
@@ -31,75 +41,171 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// Connections beyond the limit that one worker tells so at once.
 const TURNED_AWAY_MAX: usize = 64;
 
+/// How long nothing is accepted after the system had no room for it.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// Descriptors that are kept back at most.
+const KEPT_BACK_MAX: i32 = 1024;
+
+/// How long handshakes that have begun may take to end once no other begins.
+const HANDSHAKES: Duration = Duration::from_millis(250);
+
+/// How often it is said that nothing can be accepted.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
 /// A listening socket of one worker.
 pub(crate) struct Listening {
     /// Index in the table's listeners.
     pub(crate) index: usize,
     /// The socket, not blocking.
     pub(crate) socket: std::net::TcpListener,
+    /// Whether somebody else holds the socket too, and serves its queue when this process does not any more.
+    pub(crate) kept: Arc<AtomicBool>,
 }
 
 /// Accepts until the process is closing; then takes what is still in the queue, and ends.
 pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Result<()> {
     let socket = TcpListener::from_std(listening.socket)?;
-    let mut closing = std::pin::pin!(worker.drain.reached(Stage::Closing));
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            accepted = socket.accept() => accepted,
-            () = &mut closing => break,
-        };
-        match accepted {
-            Ok((tcp, peer)) => admit(&worker, listening.index, tcp, peer),
-            Err(error) => back_off(&error).await,
+    let door = Door {
+        index: listening.index,
+        descriptors_max: descriptors_max(),
+    };
+    for stage in [Stage::Announcing, Stage::Closing] {
+        tokio::select! {
+            () = door.serve(&worker, &socket) => {}
+            () = worker.drain.reached(stage) => {}
+        }
+        if listening.kept.load(Ordering::Acquire) {
+            // Whoever keeps the socket serves its queue.
+            return Ok(());
         }
     }
+    // No handshake begins any more (the socket's filter sees to that), but some may be half done.
+    let _ = timeout(HANDSHAKES, door.serve(&worker, &socket)).await; // it does not end by itself
     // Nobody who got through the handshake is turned away by a reset: the queue is asked itself, not
     // what the runtime knows of it.
     let socket = socket.into_std()?;
     while let Ok((tcp, peer)) = socket.accept() {
         tcp.set_nonblocking(true)?;
-        admit(&worker, listening.index, TcpStream::from_std(tcp)?, peer);
+        door.admit(&worker, TcpStream::from_std(tcp)?, peer);
     }
     Ok(())
 }
 
-/// Out of descriptors, or a connection that broke before we took it: wait a little, go on.
-async fn back_off(error: &io::Error) {
-    if matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
-    ) {
-        return;
-    }
-    tracing::warn!(%error, "cannot accept; trying again in 100 ms");
-    tokio::time::sleep(Duration::from_millis(100)).await;
+/// Where connections of one listener come in.
+struct Door {
+    index: usize,
+    /// A connection whose descriptor is not below it is turned away: the rest is for those to backends, and files.
+    descriptors_max: i32,
 }
 
-fn admit(worker: &Rc<Worker>, index: usize, tcp: TcpStream, peer: SocketAddr) {
-    let (settings, tls) = worker.with_table(|table| (table.listeners[index], table.listener_tls[index].clone()));
-    if worker.connections(index) >= u64::from(settings.connections) {
-        worker.cells().reject(RejectReason::Connections);
-        return turn_away(worker, tcp, tls != ListenerTls::Clear);
+impl Door {
+    /// Accepts, for as long as it is polled.
+    async fn serve(&self, worker: &Rc<Worker>, socket: &TcpListener) {
+        let mut warned: Option<Instant> = None;
+        loop {
+            match socket.accept().await {
+                Ok((tcp, peer)) => self.admit(worker, tcp, peer),
+                Err(error) if is_of_connection(&error) => {}
+                Err(error) => {
+                    if warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(%error, "cannot accept; trying again ten times a second");
+                    }
+                    // What is open goes on, and what waits to be accepted waits in the socket's queue.
+                    tokio::time::sleep(BACK_OFF).await;
+                }
+            }
+        }
     }
-    let client = Client::new(peer.ip(), tls != ListenerTls::Clear, settings);
-    let counted = Counted::new(worker, index);
-    let worker = Rc::clone(worker);
-    tokio::task::spawn_local(async move {
-        let _counted = counted;
-        greet(&worker, tls, tcp, client).await;
-    });
+
+    fn admit(&self, worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr) {
+        let (settings, tls) = worker.with_table(|table| {
+            let tls = table.listener_tls[self.index].clone();
+            (table.listeners[self.index], tls)
+        });
+        // Asked of the socket: a listener may have all addresses of its machine.
+        let Ok(destination) = tcp.local_addr() else {
+            return;
+        };
+        let addresses = ClientAddresses {
+            source: peer,
+            destination,
+        };
+        let mut client = Client::new(addresses, tls != ListenerTls::Clear, self.index, settings);
+        match self.seat(worker, &tcp, client.peer, &settings) {
+            Ok(seat) => client.seat = seat,
+            Err(fault) => return turn_away(worker, tcp, client.https, fault),
+        }
+        let counted = Counted::new(worker, self.index);
+        let worker = Rc::clone(worker);
+        tokio::task::spawn_local(async move {
+            let _counted = counted;
+            one_at_most(&worker, greet(&worker, tls, tcp, client)).await;
+        });
+    }
+
+    /// Whether there is room for one more connection, of this client. What is refused is counted.
+    fn seat(
+        &self,
+        worker: &Worker,
+        tcp: &TcpStream,
+        peer: IpAddr,
+        settings: &ListenerSettings,
+    ) -> Result<Option<Seat>, Fault> {
+        let refused = |reason, fault| {
+            worker.cells().reject(reason);
+            Err(fault)
+        };
+        if worker.connections(self.index) >= u64::from(settings.connections) {
+            return refused(RejectReason::Connections, Fault::TooManyConnections);
+        }
+        // The system hands out the lowest number that is free.
+        if tcp.as_raw_fd() >= self.descriptors_max {
+            return refused(RejectReason::Connections, Fault::Exhausted);
+        }
+        if worker.room() == Room::None {
+            return refused(RejectReason::Overload, Fault::Overloaded);
+        }
+        if settings.proxy_protocol {
+            // Who the client is, is not known yet.
+            return Ok(None);
+        }
+        worker.seat(self.index, peer, settings)
+    }
 }
 
-/// Tells a client in clear text that there are too many; others, and those who come while many are
+/// The first descriptor that no client's connection gets: an eighth of them all is kept for what they cost further on.
+fn descriptors_max() -> i32 {
+    let all = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let all = i32::try_from(all).unwrap_or(i32::MAX);
+    all - (all / 8).min(KEPT_BACK_MAX)
+}
+
+/// Serves a connection. A panic beside its requests costs this connection only, and is counted.
+async fn one_at_most(worker: &Worker, serving: impl Future<Output = ()>) {
+    if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
+        worker.cells().reject(RejectReason::Panic);
+    }
+}
+
+/// Whether it is about a connection that broke before we took it (accept(2)); the next one may be well.
+fn is_of_connection(error: &io::Error) -> bool {
+    !matches!(
+        error.raw_os_error().map(Errno::from_raw_os_error),
+        None | Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::INVAL | Errno::BADF)
+    )
+}
+
+/// Tells a client in clear text why it cannot be served; others, and those who come while many are
 /// being told, are closed without a word.
-fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool) {
+fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool, fault: Fault) {
     let (worker, told) = (Rc::clone(worker), Rc::clone(&worker.turned_away));
     if tls || Rc::strong_count(&told) > TURNED_AWAY_MAX {
         return;
     }
     tokio::task::spawn_local(async move {
-        refuse(&worker, Stream::clear(tcp), Refused::of(Fault::TooManyConnections)).await;
+        refuse(&worker, Stream::clear(tcp), Refused::of(fault)).await;
         drop(told);
     });
 }
@@ -164,9 +270,15 @@ pub(super) async fn converse(
 }
 
 /// Answers a head that we refuse, and closes.
-pub(super) async fn refuse(worker: &Worker, mut stream: Stream, Refused { fault, head_only }: Refused) {
+pub(super) async fn refuse(worker: &Worker, mut stream: Stream, refused: Refused) {
+    let Refused {
+        fault,
+        head_only,
+        stamp,
+    } = refused;
     let mut answer = Vec::new();
     put_problem_head(&mut answer, worker, fault);
+    put_stamp(&mut answer, &stamp);
     answer.extend_from_slice(b"connection: close\r\n\r\n");
     if !head_only {
         answer.extend_from_slice(&fault.problem());
@@ -219,5 +331,23 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         self.worker.cells().connection(self.index, -1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_want_of_room_stops_accepting() {
+        let check = |errno: Errno, expected| assert_eq!(is_of_connection(&errno.into()), expected, "{errno}");
+        check(Errno::CONNABORTED, true);
+        check(Errno::PROTO, true);
+        check(Errno::HOSTUNREACH, true);
+        check(Errno::PERM, true);
+        check(Errno::MFILE, false);
+        check(Errno::NFILE, false);
+        check(Errno::NOBUFS, false);
+        check(Errno::NOMEM, false);
     }
 }

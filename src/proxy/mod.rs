@@ -6,12 +6,14 @@ mod batch;
 mod body;
 mod buffers;
 mod client_io;
+mod clients;
 mod connection;
 mod course;
 mod date;
 mod fault;
 mod forward;
 mod greeting;
+mod grpc;
 mod h1_client;
 mod h1_input;
 mod h1_send;
@@ -34,6 +36,8 @@ mod pool;
 mod stream;
 mod trace;
 mod tunnel;
+mod upstream;
+mod websocket;
 mod wheel;
 mod wire;
 mod worker;
@@ -41,8 +45,10 @@ mod worker;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub(crate) use access_log::AccessLogWriter;
+pub(crate) use clients::Clients;
 pub(crate) use listener::Listening;
 pub(crate) use log_file::LogPlace;
 pub(crate) use outcome_log::OutcomeLogWriter;
@@ -50,7 +56,7 @@ use worker::Worker;
 pub(crate) use worker::{Drain, Stage};
 
 use crate::live::Live;
-use crate::measure::ProxyCells;
+use crate::measure::{Pressure, ProxyCells};
 
 /// What one worker is given.
 pub(crate) struct WorkerOptions {
@@ -64,6 +70,12 @@ pub(crate) struct WorkerOptions {
     pub(crate) listening: Vec<Listening>,
     /// How far the process is on its way out.
     pub(crate) drain: Arc<Drain>,
+    /// Open connections by client.
+    pub(crate) clients: Arc<Clients>,
+    /// Whether there is room for more.
+    pub(crate) pressure: Arc<Pressure>,
+    /// How often it shows that it gets on with its work; `None`: nobody looks.
+    pub(crate) beat_every: Option<Duration>,
     /// Where lines go.
     pub(crate) access_log: AccessLogWriter,
     /// Where outcomes are logged, if anywhere.
@@ -85,24 +97,47 @@ pub(crate) fn run_worker(options: WorkerOptions) -> io::Result<()> {
             cells,
             listening,
             drain,
+            clients,
+            pressure,
+            beat_every,
             access_log,
             outcome_log,
             seed,
         } = options;
-        let listeners = listening.len();
-        let worker = Rc::new(Worker::new(id, live, cells, drain, (access_log, outcome_log), seed));
-        tokio::task::spawn_local(Rc::clone(&worker).tick());
-        tokio::task::spawn_local(Rc::clone(&worker).follow_drain());
+        let logs = (access_log, outcome_log);
+        let worker = Rc::new(Worker::new(id, live, cells, drain, (clients, pressure), logs, seed));
+        let ticking = tokio::task::spawn_local(Rc::clone(&worker).tick());
+        let following = tokio::task::spawn_local(Rc::clone(&worker).follow_drain());
         let accepting: Vec<_> = listening
             .into_iter()
             .map(|listening| tokio::task::spawn_local(listener::accept(Rc::clone(&worker), listening)))
             .collect();
-        for task in accepting {
-            task.await.map_err(io::Error::other)??;
+        let serving = async {
+            for task in accepting {
+                task.await.map_err(io::Error::other)??;
+            }
+            while worker.cells().has_connections() {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            Ok(())
+        };
+        // Without its tick a worker would know no time limit: it ends, and the process with it.
+        tokio::select! {
+            served = serving => served,
+            ended = ticking => Err(io::Error::other(format!("the tick has ended: {ended:?}"))),
+            Err(error) = following => Err(io::Error::other(error)),
+            () = beat(&worker, beat_every) => Ok(()),
         }
-        while (0..listeners).any(|listener| worker.cells().connections(listener) > 0) {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        Ok(())
     })
+}
+
+/// Shows now and then that this thread gets on with its work; it does not end.
+async fn beat(worker: &Worker, every: Option<Duration>) {
+    let Some(every) = every else {
+        return std::future::pending().await;
+    };
+    loop {
+        worker.cells().beat();
+        tokio::time::sleep(every).await;
+    }
 }

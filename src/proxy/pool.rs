@@ -1,9 +1,13 @@
-//! One worker's idle connections to endpoints: last in, first out; bounded in number and age.
+//! One worker's connections to endpoints that wait for exchanges: of HTTP/1.1 the idle ones, last in, first out; of
+//! HTTP/2 all. Bounded in number and age.
 
+use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::h1_client::Connection;
-use crate::route::{Endpoint, EndpointId};
+use super::upstream::{Attempt, Link};
+use crate::route::{Backend, Endpoint, EndpointId};
 
 /// Idle connections that a worker keeps to one endpoint.
 const IDLE_MAX: usize = 1024;
@@ -11,10 +15,12 @@ const IDLE_MAX: usize = 1024;
 /// How long a connection may be idle.
 const IDLE_US: u64 = 60_000_000;
 
-/// Idle connections by endpoint.
+/// Connections by endpoint.
 #[derive(Default)]
 pub(super) struct Pools {
     by_endpoint: Vec<Vec<Idle>>,
+    links: Vec<Links>,
+    /// Idle ones and links.
     len: usize,
 }
 
@@ -23,33 +29,63 @@ struct Idle {
     since_us: u64,
 }
 
+/// HTTP/2 to one endpoint.
+#[derive(Default)]
+struct Links {
+    open: Vec<Rc<Link>>,
+    /// On their way to be open.
+    attempts: Vec<Rc<Attempt>>,
+}
+
 impl Pools {
-    /// Whether no connection is idle.
+    /// Whether there is no connection.
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The connection to `endpoint` that was used last.
-    pub(super) fn take(&mut self, endpoint: &Endpoint) -> Option<Box<Connection>> {
-        let idle = self.by_endpoint.get_mut(endpoint.id.0 as usize)?.pop()?;
-        self.len -= 1;
-        idle.connection.set_idle(false);
-        Some(idle.connection)
+    /// The connection to `endpoint` that was used last and can serve a request of `client` to `backend`.
+    pub(super) fn take(&mut self, endpoint: &Endpoint, backend: &Backend, client: IpAddr) -> Option<Box<Connection>> {
+        let idle = self.by_endpoint.get_mut(endpoint.id.0 as usize)?;
+        loop {
+            let taken = match idle.last()?.connection.terms() {
+                terms if terms.fit(backend, client) => idle.pop(),
+                // Made for what the backend was before a reload: of no use to anybody.
+                terms if !terms.are_of(backend) => {
+                    idle.pop()?.connection.set_idle(false);
+                    self.len -= 1;
+                    continue;
+                }
+                _ => {
+                    let at = idle
+                        .iter()
+                        .rposition(|idle| idle.connection.terms().fit(backend, client))?;
+                    Some(idle.remove(at))
+                }
+            }?;
+            self.len -= 1;
+            taken.connection.set_idle(false);
+            return Some(taken.connection);
+        }
     }
 
-    /// Closes the idle connection to one of `endpoints` that was used least recently there; `false`
-    /// when there is none.
-    pub(super) fn evict(&mut self, endpoints: &[Arc<Endpoint>]) -> bool {
+    /// Closes the idle connection to one of `endpoints` that was used least recently there, if there is one.
+    pub(super) fn evict(&mut self, endpoints: &[Arc<Endpoint>]) {
         for endpoint in endpoints {
             if let Some(pool) = self.by_endpoint.get_mut(endpoint.id.0 as usize)
                 && !pool.is_empty()
             {
                 pool.remove(0).connection.set_idle(false);
                 self.len -= 1;
-                return true;
+                return;
+            }
+            if let Some(links) = self.links.get_mut(endpoint.id.0 as usize)
+                && let Some(at) = links.open.iter().position(|link| link.is_idle())
+            {
+                links.open.remove(at).close();
+                self.len -= 1;
+                return;
             }
         }
-        false
     }
 
     /// Keeps a connection for the next exchange, or closes it when there are `enough`.
@@ -68,6 +104,34 @@ impl Pools {
         }
     }
 
+    /// An open connection to `endpoint` with room for one more stream, for a request of `client` to `backend`.
+    pub(super) fn link(&self, endpoint: &Endpoint, backend: &Backend, client: IpAddr) -> Option<Rc<Link>> {
+        let links = self.links.get(endpoint.id.0 as usize)?;
+        let mut open = links.open.iter();
+        open.find(|link| link.has_room(backend.max_streams) && link.terms().fit(backend, client))
+            .map(Rc::clone)
+    }
+
+    /// An attempt to make one in which there is room for one more.
+    pub(super) fn attempt(&self, endpoint: &Endpoint, backend: &Backend, client: IpAddr) -> Option<Rc<Attempt>> {
+        let links = self.links.get(endpoint.id.0 as usize)?;
+        let mut attempts = links.attempts.iter();
+        attempts.find(|attempt| attempt.joins(backend, client)).map(Rc::clone)
+    }
+
+    /// Keeps an attempt until it is over.
+    pub(super) fn begin(&mut self, endpoint: EndpointId, attempt: Rc<Attempt>) {
+        self.links_mut(endpoint).attempts.push(attempt);
+    }
+
+    /// An attempt is over, and has come to a connection or not.
+    pub(super) fn end(&mut self, endpoint: EndpointId, attempt: &Rc<Attempt>, link: Option<Rc<Link>>) {
+        self.len += usize::from(link.is_some());
+        let links = self.links_mut(endpoint);
+        links.attempts.retain(|other| !Rc::ptr_eq(other, attempt));
+        links.open.extend(link);
+    }
+
     /// Closes what was closed from the other side or has spoken unasked, and what has been idle too long.
     pub(super) fn sweep(&mut self, now_us: u64) {
         for pool in &mut self.by_endpoint {
@@ -83,5 +147,20 @@ impl Pools {
                 pool.shrink_to_fit();
             }
         }
+        for links in &mut self.links {
+            links.open.retain(|link| {
+                let keep = link.look(now_us, IDLE_US);
+                self.len -= usize::from(!keep);
+                keep
+            });
+        }
+    }
+
+    fn links_mut(&mut self, EndpointId(at): EndpointId) -> &mut Links {
+        let at = at as usize;
+        if self.links.len() <= at {
+            self.links.resize_with(at + 1, Links::default);
+        }
+        &mut self.links[at]
     }
 }

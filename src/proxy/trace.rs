@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::h1::put_field;
+use super::headers::FieldSink;
 use crate::head::RequestHead;
 
 /// Values made for one request, the same however often it is sent. Costs no allocation.
@@ -12,6 +12,8 @@ pub(super) struct Made {
     trace_id: [u8; 32],
     span_id: u64,
     flags: [u8; 2],
+    /// Told to nobody but in a `sec-websocket-key` of ours.
+    pub(super) nonce: [u64; 2],
 }
 
 /// What a request is called in logs.
@@ -46,22 +48,24 @@ impl Made {
             trace_id,
             span_id: random[3] | 1,
             flags,
+            nonce: [
+                random[0].rotate_left(32) ^ random[2],
+                random[1].rotate_left(32) ^ random[3],
+            ],
         }
     }
 
     /// Writes `x-request-id` and `traceparent`.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
+    pub(super) fn put(&self, out: &mut impl FieldSink) {
         match &self.request_id {
-            RequestId::Given(id) => put_field(out, b"x-request-id", id),
-            RequestId::Drawn(words) => put_field(out, b"x-request-id", &hex_of(*words)),
+            RequestId::Given(id) => out.put_shared("x-request-id", id),
+            RequestId::Drawn(words) => out.put("x-request-id", &hex_of(*words)),
         }
-        out.extend_from_slice(b"traceparent: 00-");
-        out.extend_from_slice(&self.trace_id);
-        out.push(b'-');
-        out.extend_from_slice(&hex(self.span_id));
-        out.push(b'-');
-        out.extend_from_slice(&self.flags);
-        out.extend_from_slice(b"\r\n");
+        let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        parent[3..35].copy_from_slice(&self.trace_id);
+        parent[36..52].copy_from_slice(&hex(self.span_id));
+        parent[53..].copy_from_slice(&self.flags);
+        out.put("traceparent", &parent);
     }
 }
 

@@ -1,25 +1,54 @@
 //! Bytes both ways after a switch of protocols, until either side ends or falls silent.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use bytes::{Buf as _, Bytes};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::io::poll_read_buf;
 
-use super::forward::BackendBody;
+use super::buffers::Buffers;
+use super::fault::Fault;
+use super::forward::{BackendBody, Far};
 use super::worker::{Stage, Worker};
-use crate::measure::Outcome;
 
 /// How long a tunnel may be silent in both directions: a hundred times the idle timeout of a
 /// connection between two requests, because WebSockets are quiet by nature.
 const PATIENCE: u32 = 100;
 
-/// Bytes in flight in each direction.
-const BUFFER: usize = 16 * 1024;
+/// Counts a tunnel, from when it is asked for until it is over.
+pub(super) struct Tunnel {
+    worker: Rc<Worker>,
+}
+
+impl Tunnel {
+    /// One more, of at most `most` in the whole process. Tunnels asked for by several workers at the same instant may
+    /// exceed that by their number less one.
+    ///
+    /// # Errors
+    /// [`Fault::TooManyUpgrades`].
+    pub(super) fn begin(worker: &Rc<Worker>, most: u32) -> Result<Self, Fault> {
+        if worker.tunnels() >= u64::from(most) {
+            return Err(Fault::TooManyUpgrades);
+        }
+        worker.cells().tunnel(1);
+        Ok(Self {
+            worker: Rc::clone(worker),
+        })
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.worker.cells().tunnel(-1);
+    }
+}
 
 /// Passes bytes until both sides have ended, or we end it. However it ends, the backend has done its part.
 pub(super) async fn run(
@@ -28,64 +57,151 @@ pub(super) async fn run(
     body: BackendBody,
     idle: Duration,
 ) {
-    let Some((mut backend, ahead, _counted, ledger)) = body.into_tunnel() else {
+    let Some((far, ahead, ledger, _counted)) = body.into_tunnel() else {
         return;
     };
+    let patience = idle * PATIENCE;
+    let passed = async {
+        // What counts the connection or holds the place on it is kept until the end.
+        match far {
+            Far::Http1(mut socket, _counted) => {
+                pass(&mut client, &mut socket, ahead, patience, &worker.buffers).await;
+            }
+            Far::Http2(mut stream, _open) => pass(&mut client, &mut stream, ahead, patience, &worker.buffers).await,
+        }
+    };
     tokio::select! {
-        _ = pass(&mut client, &mut backend, &ahead, idle * PATIENCE) => ledger.complete(),
-        () = worker.drain.reached(Stage::Closing) => ledger.complete(),
-        // Nobody else is late in a tunnel: the variant was taken out of service.
-        _ = poll_fn(|cx| ledger.poll_late(cx)) => ledger.blame(Outcome::NoEvidence),
+        () = passed => ledger.complete(None),
+        () = worker.drain.reached(Stage::Closing) => ledger.complete(None),
+        // Nobody else is late in a tunnel: the variant was taken out of service, or its route gives it no more time.
+        late = poll_fn(|cx| ledger.poll_late(cx)) => ledger.blame_late(late),
     }
 }
 
 async fn pass(
     client: &mut (impl AsyncRead + AsyncWrite + Unpin),
-    backend: &mut TcpStream,
-    ahead: &[u8],
+    backend: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    ahead: Bytes,
     patience: Duration,
-) -> io::Result<()> {
-    client.write_all(ahead).await?;
-    client.flush().await?;
-    let (client_read, client_write) = tokio::io::split(client);
-    let (backend_read, backend_write) = backend.split();
+    buffers: &RefCell<Buffers>,
+) {
     let heard = Cell::new(Instant::now());
-    // Each way on its own: a side that does not read must not keep us from reading the other.
-    let both = async {
-        tokio::try_join!(
-            one_way(client_read, backend_write, &heard),
-            one_way(backend_read, client_write, &heard)
-        )
-        .map(|_| ())
+    let mut up = Way::default();
+    let mut down = Way {
+        ahead,
+        ..Way::default()
     };
+    // Each way on its own: a side that does not read must not keep us from reading the other.
+    let both = poll_fn(|cx| {
+        let up = up.poll(cx, &mut *client, &mut *backend, buffers, &heard)?;
+        let down = down.poll(cx, &mut *backend, &mut *client, buffers, &heard)?;
+        if up.is_ready() && down.is_ready() {
+            Poll::Ready(io::Result::Ok(()))
+        } else {
+            Poll::Pending
+        }
+    });
     let silence = async {
         while heard.get().elapsed() < patience {
             sleep_until(heard.get() + patience).await;
         }
-        Err(io::ErrorKind::TimedOut.into())
     };
     tokio::select! {
-        done = both => done,
-        late = silence => late,
+        // How it broke is for nobody to know: the other side sees that it did.
+        _ = both => {}
+        () = silence => {}
+    }
+    for way in [up, down] {
+        buffers.borrow_mut().give_output(way.bytes);
     }
 }
 
-/// Passes bytes on until `from` ends, then ends `to`.
-async fn one_way(
-    mut from: impl AsyncRead + Unpin,
-    mut to: impl AsyncWrite + Unpin,
-    heard: &Cell<Instant>,
-) -> io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
-    loop {
-        let n = from.read(&mut buffer).await?;
-        heard.set(Instant::now());
-        if n == 0 {
-            return to.shutdown().await;
+/// Bytes on their way from one side to the other.
+#[derive(Default)]
+struct Way {
+    /// Goes out first.
+    ahead: Bytes,
+    /// Read, and gone out up to `gone`. Of the worker's, and held only while there are some.
+    bytes: Vec<u8>,
+    gone: usize,
+    stage: Flow,
+    /// Encrypted, what was taken may not have been sent.
+    unflushed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Flow {
+    #[default]
+    Open,
+    /// There is no more to read.
+    Ended,
+    /// The other side knows.
+    Over,
+}
+
+impl Way {
+    /// Passes on what there is. Ready when `from` has ended and `to` knows.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        to: &mut (impl AsyncWrite + Unpin),
+        buffers: &RefCell<Buffers>,
+        heard: &Cell<Instant>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if !self.ahead.is_empty() || self.gone < self.bytes.len() {
+                ready!(self.poll_write(cx, to))?;
+                heard.set(Instant::now());
+                continue;
+            }
+            match self.stage {
+                Flow::Open => {}
+                Flow::Ended => {
+                    ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
+                    self.stage = Flow::Over;
+                    return Poll::Ready(Ok(()));
+                }
+                Flow::Over => return Poll::Ready(Ok(())),
+            }
+            self.bytes.clear();
+            self.gone = 0;
+            if self.bytes.capacity() == 0 {
+                self.bytes = buffers.borrow_mut().output();
+            }
+            match poll_read_buf(Pin::new(&mut *from), cx, &mut self.bytes) {
+                Poll::Ready(Ok(0)) => self.stage = Flow::Ended,
+                Poll::Ready(Ok(_)) => heard.set(Instant::now()),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    // Who waits holds no memory.
+                    buffers.borrow_mut().give_output(std::mem::take(&mut self.bytes));
+                    if self.unflushed {
+                        ready!(Pin::new(&mut *to).poll_flush(cx))?;
+                        self.unflushed = false;
+                    }
+                    return Poll::Pending;
+                }
+            }
         }
-        to.write_all(&buffer[..n]).await?;
-        // Encrypted, the last of it may have been taken and not sent.
-        to.flush().await?;
-        heard.set(Instant::now());
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, to: &mut (impl AsyncWrite + Unpin)) -> Poll<io::Result<()>> {
+        let due = if self.ahead.is_empty() {
+            &self.bytes[self.gone..]
+        } else {
+            &self.ahead
+        };
+        let n = ready!(Pin::new(to).poll_write(cx, due))?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.unflushed = true;
+        if self.ahead.is_empty() {
+            self.gone += n;
+        } else {
+            self.ahead.advance(n);
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,6 +1,7 @@
 //! One worker thread's own things: its view of the table, its wheel, its pools, its counters.
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,15 +11,18 @@ use tokio::sync::{Notify, watch};
 
 use super::access_log::{AccessLine, AccessLogWriter};
 use super::buffers::Buffers;
+use super::clients::{Clients, Seat};
 use super::connection::ConnectionClock;
 use super::date::Date;
+use super::fault::Fault;
 use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
 use super::pool::Pools;
 use super::wheel::{Key, TICK_US, Wheel};
 use crate::jwt::{self, Refused};
 use crate::live::{Live, Reader};
-use crate::measure::{ProxyCells, RejectReason, TokenRefusal};
+use crate::measure::{Pressure, ProxyCells, RejectReason, Room, TokenRefusal};
+use crate::route::ListenerSettings;
 use crate::values::Values;
 
 /// How far the process is on its way out, for all workers to see.
@@ -90,6 +94,8 @@ pub(super) struct Worker {
     pub(super) turned_away: Rc<()>,
     /// Bodies of calls for flags that are being gathered.
     pub(super) gathering: Cell<usize>,
+    clients: Arc<Clients>,
+    pressure: Arc<Pressure>,
     reader: RefCell<Reader>,
     all_cells: Arc<[ProxyCells]>,
     /// The last reading of the clock.
@@ -119,6 +125,7 @@ impl Worker {
         live: Arc<Live>,
         all_cells: Arc<[ProxyCells]>,
         drain: Arc<Drain>,
+        (clients, pressure): (Arc<Clients>, Arc<Pressure>),
         (access_log, outcome_log): (AccessLogWriter, Option<OutcomeLogWriter>),
         seed: u64,
     ) -> Self {
@@ -133,6 +140,8 @@ impl Worker {
             drain,
             turned_away: Rc::new(()),
             gathering: Cell::new(0),
+            clients,
+            pressure,
             all_cells,
             recent_us: Cell::new(now_us),
             wheel: RefCell::new(Wheel::new(now_us / TICK_US)),
@@ -198,6 +207,40 @@ impl Worker {
     pub(super) fn connections(&self, listener: usize) -> u64 {
         let sum: i64 = self.all_cells.iter().map(|cells| cells.connections(listener)).sum();
         u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// Tunnels open or asked for, all workers together.
+    pub(super) fn tunnels(&self) -> u64 {
+        let sum: i64 = self.all_cells.iter().map(ProxyCells::tunnels).sum();
+        u64::try_from(sum).unwrap_or(0)
+    }
+
+    /// What the process has room for. One relaxed load.
+    pub(super) fn room(&self) -> Room {
+        self.pressure.room()
+    }
+
+    /// A seat for a connection of `address`, to be kept as long as it is open; `None` where a client may
+    /// have all that there are, and nobody counts.
+    ///
+    /// # Errors
+    /// The client has all that it may. It is counted.
+    pub(super) fn seat(
+        &self,
+        listener: usize,
+        address: IpAddr,
+        settings: &ListenerSettings,
+    ) -> Result<Option<Seat>, Fault> {
+        if settings.connections_per_client >= settings.connections {
+            return Ok(None);
+        }
+        match self.clients.take(listener, address, settings.connections_per_client) {
+            Some(seat) => Ok(Some(seat)),
+            None => {
+                self.cells().reject(RejectReason::ConnectionsPerClient);
+                Err(Fault::TooManyConnections)
+            }
+        }
     }
 
     /// Where the process is on its way out.
@@ -270,6 +313,15 @@ impl Worker {
         if now_us.saturating_sub(self.warned_us.get()) >= 1_000_000 || self.warned_us.get() == 0 {
             self.warned_us.set(now_us.max(1));
             tracing::warn!(endpoint, rule, "an answer is not valid HTTP; the connection is closed");
+        }
+    }
+
+    /// Logs why an endpoint cannot be used, at most once a second, together with bad answers.
+    pub(super) fn warn_of_endpoint(&self, endpoint: &str, why: &std::io::Error) {
+        let now_us = self.recent_us();
+        if now_us.saturating_sub(self.warned_us.get()) >= 1_000_000 || self.warned_us.get() == 0 {
+            self.warned_us.set(now_us.max(1));
+            tracing::warn!(endpoint, %why, "no connection to an endpoint");
         }
     }
 

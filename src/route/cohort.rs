@@ -36,6 +36,8 @@ pub struct CohortSpec {
     pub prerequisites: Vec<Prerequisite>,
     /// Where they go.
     pub to: Destination,
+    /// Outsiders must not use it: the headers that it tests are not passed on for them. Default false.
+    pub internal: bool,
     /// Whether these requests vote like drawn ones. Default false.
     pub evidence: bool,
 }
@@ -236,6 +238,7 @@ impl CohortSpec {
             keys: None,
             prerequisites: Vec::new(),
             to,
+            internal: false,
             evidence: false,
         }
     }

@@ -103,14 +103,14 @@ struct Sizes {
 const HOST_LEN_MAX: usize = 255;
 
 impl Index {
-    /// The position of the most specific match for `head`. Hosts are compared without regard to
+    /// The position of the most specific match for `head`; `peer_trusted`: what it says of other hops is believed. Hosts are compared without regard to
     /// case and to a dot at the end. Does not allocate, but for what `regex` keeps for each thread.
     #[must_use]
-    pub fn find(&self, head: &RequestHead) -> Option<usize> {
+    pub fn find(&self, head: &RequestHead, peer_trusted: bool) -> Option<usize> {
         let mut room = [0; HOST_LEN_MAX];
         let host = lower_case(without_end(head.host(), '.'), &mut room);
         let path = head.path();
-        let find_under = |host| self.find_under(host, path, head);
+        let find_under = |host| self.find_under(host, path, (head, peer_trusted));
         self.host(Kind::Exact, host)
             .and_then(find_under)
             .or_else(|| self.find_under_wildcards(host, find_under))
@@ -139,9 +139,9 @@ impl Index {
         None
     }
 
-    fn find_under(&self, number: u32, path: &str, head: &RequestHead) -> Option<u32> {
+    fn find_under(&self, number: u32, path: &str, asked: (&RequestHead, bool)) -> Option<u32> {
         let host = &self.hosts[number as usize];
-        let candidate_of = |place| self.candidate_of(place, head);
+        let candidate_of = |place| self.candidate_of(place, asked);
         self.exact_path(number, host, path.as_bytes())
             .and_then(candidate_of)
             .or_else(|| {
@@ -156,11 +156,11 @@ impl Index {
             .or_else(|| host.any_path.and_then(candidate_of))
     }
 
-    fn candidate_of(&self, place: u32, head: &RequestHead) -> Option<u32> {
+    fn candidate_of(&self, place: u32, (head, peer_trusted): (&RequestHead, bool)) -> Option<u32> {
         let Place { first, others, .. } = &self.places[place as usize];
         let holds = |candidate: &&Candidate| {
             let conditions = candidate.conditions.map(|at| &self.conditions[at as usize]);
-            conditions.is_none_or(|conditions| conditions.conditions_hold(head))
+            conditions.is_none_or(|conditions| conditions.conditions_hold(head, peer_trusted))
         };
         let found = Some(first)
             .filter(holds)
@@ -342,7 +342,7 @@ mod tests {
         let mut routes = routes.to_vec();
         for _ in 0..2 {
             let matches: Vec<Match> = routes.iter().map(|text| wanted(text)).collect();
-            let found = Index::new(&matches).find(&request(asked)).map(|at| routes[at]);
+            let found = Index::new(&matches).find(&request(asked), true).map(|at| routes[at]);
             assert_eq!(found, expected, "{asked} in {routes:?}");
             routes.reverse();
         }
@@ -482,7 +482,7 @@ mod tests {
             _ => String::new(),
         };
         wanted
-            .conditions_hold(head)
+            .conditions_hold(head, true)
             .then_some((host_rank, (path_rank.0, path_rank.1, text), conditions))
     }
 
@@ -523,7 +523,7 @@ mod tests {
             for asked in asked {
                 let head = request(&asked);
                 let best = matches.iter().filter_map(|wanted| rank(wanted, &head)).max();
-                let found = index.find(&head).map(|at| rank(&matches[at], &head));
+                let found = index.find(&head, true).map(|at| rank(&matches[at], &head));
                 prop_assert_eq!(found, best.map(Some), "{} in {:?}", asked, texts);
             }
         }

@@ -9,7 +9,8 @@
 use regex::Regex;
 
 use super::field::FieldMatch;
-use crate::head::{Method, RequestHead};
+use super::proxied::is_proxys;
+use crate::head::{Fields, Method, RequestHead};
 
 /// Which requests a route wants. Empty lists: no condition.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,10 +123,15 @@ impl Match {
         usize::from(!self.methods.is_empty()) + self.headers.len() + self.query.len()
     }
 
-    /// Whether the conditions beside host and path hold.
-    pub(super) fn conditions_hold(&self, head: &RequestHead) -> bool {
+    /// Whether the conditions beside host and path hold. What only proxies may say counts for nothing where the peer
+    /// is not trusted: there is no such header then.
+    pub(super) fn conditions_hold(&self, head: &RequestHead, peer_trusted: bool) -> bool {
+        let holds = |header: &FieldMatch| match peer_trusted || !is_proxys(header.name.as_bytes()) {
+            true => header.holds_in_fields(head.fields()),
+            false => header.holds_in_fields(&Fields::default()),
+        };
         (self.methods.is_empty() || self.methods.contains(head.method()))
-            && self.headers.iter().all(|header| header.holds_in_fields(head.fields()))
+            && self.headers.iter().all(holds)
             && self.query.iter().all(|query| query.holds_in_query(head.query()))
     }
 }

@@ -14,11 +14,13 @@ mod key_set;
 mod lookup;
 mod matcher;
 mod murmur;
+mod proxied;
 mod request;
 mod split;
 mod sticky;
 mod table;
 mod votes;
+mod withheld;
 
 pub use backend::{Backend, BackendProtocol, BackendSettings, Endpoint, EndpointCell, EndpointId, LoadBalancing};
 pub use breaker::{Admission, Bounds, Breaker, Place};
@@ -33,8 +35,10 @@ pub use key::{Key, KeyFallback, KeySource, KeySpec, RouteKey, bucket_of_draw, bu
 pub use key_set::{BadKeys, KEY_BYTES_MAX, KEY_FILE_BYTES_MAX, KeySet};
 pub use matcher::{HostMatch, Match, PathMatch, RankKey};
 pub use murmur::murmur3;
+pub use proxied::{is_ours, is_proxys, is_spelling_of};
 pub use request::{Request, unquoted};
 pub use split::Split;
 pub use sticky::{Sticky, StickySpec, Stuck};
 pub use table::{AccessLog, Choice, FlagKeys, Hsts, ListenerSettings, Route, Table, Variant, VoteLimit};
 pub use votes::Votes;
+pub use withheld::Withheld;

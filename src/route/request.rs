@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::facts::{Facts, Origin};
 use super::field::{decoded, name_and_value};
 use super::key::{Key, KeySource};
+use super::proxied::is_proxys;
 use crate::head::RequestHead;
 use crate::values::Values;
 
@@ -44,8 +45,7 @@ impl<'r> Request<'r> {
 
     /// Whether the header `name` says what the peer may say.
     fn believes(&self, name: &str) -> bool {
-        let is_ours = || name == "forwarded" || name.starts_with("x-forwarded-") || name.starts_with("x-serin-");
-        self.peer_trusted || !is_ours()
+        self.peer_trusted || !is_proxys(name.as_bytes())
     }
 
     fn cookies(&self, name: &str) -> impl Iterator<Item = &'r [u8]> {

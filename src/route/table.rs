@@ -16,6 +16,7 @@ use super::facts::Facts;
 use super::flag::{Flag, FlagId, Why};
 use super::index::Index;
 use super::votes::Votes;
+use super::withheld::Withheld;
 use crate::head::RequestHead;
 use crate::jwt::Issuer;
 use crate::measure::{FailureStatuses, Recorder, Track};
@@ -149,8 +150,8 @@ pub struct Route {
     pub failure_statuses: FailureStatuses,
     /// Whether responses name variant and generation.
     pub expose_variant: bool,
-    /// Headers that hold secrets of cohorts: they stop here.
-    pub secret_headers: Box<[Box<str>]>,
+    /// Headers of clients that stop here.
+    pub withheld: Withheld,
 }
 
 /// One side of a split, ready to serve.
@@ -203,10 +204,11 @@ pub struct Choice<'t> {
 }
 
 impl Table {
-    /// The index of the route that matches; `None` when none does.
+    /// The index of the route that matches; `None` when none does. `peer_trusted`: the peer is one of the trusted
+    /// proxies. Of all others `forwarded`, `x-forwarded-*` and `x-serin-*` count for nothing.
     #[must_use]
-    pub fn find(&self, head: &RequestHead) -> Option<usize> {
-        self.index.find(head)
+    pub fn find(&self, head: &RequestHead, peer_trusted: bool) -> Option<usize> {
+        self.index.find(head, peer_trusted)
     }
 
     /// Where a request on the route with index `route` goes. `draw` is uniform and fresh. Pure; does not allocate
@@ -371,7 +373,7 @@ mod tests {
                 values: None,
                 asks_claims: false,
             },
-            secret_headers: [].into(),
+            withheld: crate::route::Withheld::default(),
             variants: [variant("stable", 0), variant("canary", 1)].into(),
             failure_statuses: FailureStatuses::default(),
             expose_variant: true,
@@ -401,7 +403,7 @@ mod tests {
     }
 
     fn choose<'t>(table: &'t Table, head: &RequestHead, draw: u64) -> Option<Choice<'t>> {
-        let route = table.find(head)?;
+        let route = table.find(head, true)?;
         Some(table.choose(route, &Request::of(head, CLIENT), draw))
     }
 

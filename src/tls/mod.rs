@@ -10,7 +10,7 @@ mod server;
 mod shown;
 
 pub use certificate::{BadPair, Certificate};
-pub use client::Upstream;
+pub use client::{BadUpstream, Upstream, UpstreamFiles};
 pub use identity::identity;
 pub use names::Names;
 pub use pem::{certificates, roots};

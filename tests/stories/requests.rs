@@ -4,7 +4,7 @@
 mod counts;
 mod exchange;
 mod expected;
-mod recorder;
+pub mod recorder;
 mod table;
 mod text;
 

@@ -39,7 +39,7 @@ fn written(texts: &[u8]) -> (Vec<u8>, Anchor) {
             at_ms: text.len() as u64 * 1_000_003,
             kind: "rollout".into(),
             by: text.chars().rev().collect(),
-            route: (text.len() % 2 == 0).then(|| text.clone()),
+            route: text.len().is_multiple_of(2).then(|| text.clone()),
             facts: [("fact".to_owned(), text.clone())].into(),
             reason: text,
             ..Record::default()

@@ -9,6 +9,10 @@ pub fn config(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else {
         return;
     };
+    // A fuzzer that traces comparisons finds the word, and writes it where anybody may read it.
+    if text.contains(SECRET) {
+        return;
+    }
     let json = shown(text);
     let parsed: serde_json::Value = serde_json::from_str(&json).expect("what is shown is JSON");
     check_problems(text, read(text).as_ref().err());
@@ -37,7 +41,8 @@ fn check_shown(spec: &Spec, json: &str) {
 fn check_problems(text: &str, problems: Option<&Problems>) {
     let Some(problems) = problems else { return };
     assert!(problems.count() > 0);
-    let lines = text.lines().count() + 1;
+    // A carriage return alone ends a line of YAML as well (YAML 1.2.2 §5.4).
+    let lines = text.bytes().filter(|byte| matches!(byte, b'\n' | b'\r')).count() + 1;
     for problem in problems {
         assert!(problem.line >= 1 && problem.column >= 1, "{problem}");
         assert!(problem.line as usize <= lines, "{problem}");
@@ -58,5 +63,5 @@ fn read(text: &str) -> Result<Spec, Problems> {
 }
 
 const FILE: &str = "conf/x.yaml";
-/// What a variable holds; no input is likely to.
+/// What a variable holds.
 const SECRET: &str = "s3cr3t-0f-7he-env1r0nment";

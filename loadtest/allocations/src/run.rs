@@ -167,6 +167,7 @@ fn start_serin(directory: &Path, ports: &str) -> anyhow::Result<Server> {
         workers: Some(1),
         drain_timeout: Duration::from_secs(1),
         init_logging: true,
+        upgrade: false,
     };
     server::start(options).context("Serin does not start")
 }

@@ -73,7 +73,7 @@ pub(super) fn of_split(
             reader.refuse(slot.at, why_outsiders_come_in(&checked));
         }
         checked.spec.evidence = written.evidence.known_or(false)?;
-        written.internal.known_or(false)?;
+        checked.spec.internal = written.internal.known_or(false)?;
         Some(checked)
     });
     let all: Vec<_> = all.collect();

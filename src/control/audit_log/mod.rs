@@ -157,6 +157,15 @@ impl Audit {
         self.push(record);
     }
 
+    /// The records behind the one numbered `seq` that are in memory still, oldest first.
+    pub(super) fn noted_since(&self, seq: u64) -> impl Iterator<Item = Record> {
+        let newer = usize::try_from(self.head.seq.saturating_sub(seq)).unwrap_or(usize::MAX);
+        let lines = &self.waiting[self.waiting.len().saturating_sub(newer)..];
+        lines
+            .iter()
+            .filter_map(|line| crate::audit::parse(line.as_bytes()).ok())
+    }
+
     /// Forgets what was noted since `mark`; no state that holds it was written.
     pub(super) fn take_back(&mut self, mark: Mark) {
         // Older lines may have become durable meanwhile, and wait no more: what was noted stands last.

@@ -6,6 +6,7 @@ mod h2;
 mod load;
 mod metrics;
 mod serin;
+pub mod tls;
 mod wire;
 
 pub use backend::{

@@ -38,6 +38,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// The token that the story's own calls show. With one the configuration names `tokens.yaml`.
     pub token: Option<&'static str>,
+    /// How many files and sockets it may have open, at most.
+    pub descriptors: Option<u32>,
 }
 
 impl Default for Options {
@@ -50,6 +52,7 @@ impl Default for Options {
             file: "serin.yaml".to_owned(),
             env: Vec::new(),
             token: None,
+            descriptors: None,
         }
     }
 }
@@ -94,7 +97,7 @@ impl Serin {
     #[track_caller]
     pub fn with_text(dir: TempDir, options: Options, admin: SocketAddr, text: &str) -> Self {
         fs::write(dir.path().join(&options.file), text).expect("the directory can be written");
-        let child = spawn(dir.path(), &options);
+        let child = spawn(dir.path(), &options, &[]);
         let mut serin = Self {
             child,
             options,
@@ -111,7 +114,7 @@ impl Serin {
     pub fn refuses(options: Options, body: &str) -> Exit {
         let dir = TempDir::new().expect("a temporary directory");
         fs::write(dir.path().join(&options.file), text(&options, free_address(), body)).expect("it can be written");
-        let mut child = spawn(dir.path(), &options);
+        let mut child = spawn(dir.path(), &options, &[]);
         let status = ended(&mut child).unwrap_or_else(|| {
             child.kill().ok();
             panic!("it runs on: {}", log(dir.path()))
@@ -302,11 +305,56 @@ impl Serin {
         }
     }
 
+    /// Starts another process that takes over, waits until it has, and until the one before has ended. Its end is the
+    /// answer.
+    #[track_caller]
+    pub fn upgrade(&mut self) -> Exit {
+        let next = spawn(self.dir.path(), &self.options, &["--upgrade"]);
+        let mut before = std::mem::replace(&mut self.child, next);
+        let status = ended(&mut before).unwrap_or_else(|| {
+            before.kill().ok();
+            before.wait().ok();
+            panic!("the process before runs on")
+        });
+        self.until_ready();
+        Exit {
+            code: status.code(),
+            log: self.log(),
+        }
+    }
+
+    /// The same with so many workers.
+    #[track_caller]
+    pub fn upgrade_to(&mut self, workers: usize) -> Exit {
+        self.options.workers = workers;
+        self.upgrade()
+    }
+
+    /// Starts one that is to take over and is expected not to: it gives up by itself.
+    #[track_caller]
+    pub fn upgrade_fails(&self) -> Exit {
+        let mut next = spawn(self.dir.path(), &self.options, &["--upgrade"]);
+        let status = ended(&mut next).unwrap_or_else(|| {
+            next.kill().ok();
+            next.wait().ok();
+            panic!("it runs on")
+        });
+        Exit {
+            code: status.code(),
+            log: self.log(),
+        }
+    }
+
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it without a warning and starts it again on the same directory.
     #[track_caller]
     pub fn crash_and_restart(&mut self) {
         self.crash();
-        self.child = spawn(self.dir.path(), &self.options);
+        self.child = spawn(self.dir.path(), &self.options, &[]);
         self.until_ready();
     }
 
@@ -389,14 +437,25 @@ fn text(options: &Options, admin: SocketAddr, body: &str) -> String {
     )
 }
 
-fn spawn(dir: &Path, options: &Options) -> Child {
+fn spawn(dir: &Path, options: &Options, more: &[&str]) -> Child {
     let output = File::options()
         .create(true)
         .append(true)
         .open(dir.join("log"))
         .expect("the directory can be written");
-    binary()
+    let mut command = match options.descriptors {
+        None => binary(),
+        Some(max) => {
+            let mut shell = Command::new("sh");
+            let limited = format!("ulimit -n {max}; exec \"$@\"");
+            shell.args(["-c", &limited, "sh"]).arg(binary().get_program());
+            shell
+        }
+    };
+    command
         .args(["run", "-c", &options.file, "--workers", &options.workers.to_string()])
+        .args(more)
+        .stdin(Stdio::null())
         .envs(options.env.iter().cloned())
         .current_dir(dir)
         .stdout(output.try_clone().expect("a second handle"))

@@ -152,6 +152,11 @@ async fn a_deadline_ends_the_call_and_what_is_left_of_it_is_passed_on() {
     assert_eq!(site.call("Hang", Some("60m")).await.as_deref(), Some("4"));
     assert_eq!(site.call("Begun", Some("60m")).await.as_deref(), Some("4"));
     assert!(begun.elapsed() >= Duration::from_millis(120), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "long before the timeout: {:?}",
+        begun.elapsed()
+    );
     wait_until("no client speaks against a release by giving it no time", || {
         site.attempts() == (2, 0, 2)
     });

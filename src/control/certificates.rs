@@ -417,7 +417,7 @@ mod tests {
         let expected = ["a.pem", "a.key", "ca.pem"].map(|name| at.join(name));
         assert_eq!(
             (&files[..3], &files[3..]),
-            (&expected.each_ref().map(|file| file.as_path())[..], &files[..3])
+            (&expected.each_ref().map(std::path::PathBuf::as_path)[..], &files[..3])
         );
     }
 }

@@ -136,7 +136,7 @@ pub struct ClientArgs {
         long,
         value_name = "FILE",
         env = "SERIN_CERTIFICATE",
-        requires = "key",
+        requires = "certificate_key",
         global = true
     )]
     pub certificate: Option<PathBuf>,
@@ -144,11 +144,11 @@ pub struct ClientArgs {
     #[arg(
         long,
         value_name = "FILE",
-        env = "SERIN_KEY",
+        env = "SERIN_CERTIFICATE_KEY",
         requires = "certificate",
         global = true
     )]
-    pub key: Option<PathBuf>,
+    pub certificate_key: Option<PathBuf>,
     /// For people or for programs (the API's own JSON)
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t, global = true)]
     pub output: Output,

@@ -238,7 +238,7 @@ impl<'c, 'o> Caller<'c, 'o> {
             Ok(client) => Ok(Self {
                 client: client.trusting(Trust {
                     ca: args.ca.clone(),
-                    shown: args.certificate.clone().zip(args.key.clone()),
+                    shown: args.certificate.clone().zip(args.certificate_key.clone()),
                 }),
                 output: args.output,
                 console,

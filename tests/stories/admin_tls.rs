@@ -70,9 +70,23 @@ fn the_command_line_speaks_tls_and_believes_nobody_by_itself() {
 fn who_shows_no_certificate_where_one_is_required_is_not_let_in() {
     let (serin, _app, text) = site();
     write(&serin, &text, ", clientCa: me.pem, clientAuth: required");
-    let showing = ["--ca", "admin.pem", "--certificate", "me.pem", "--key", "me.key"];
+    let showing = [
+        "--ca",
+        "admin.pem",
+        "--certificate",
+        "me.pem",
+        "--certificate-key",
+        "me.key",
+    ];
     wait_until("it is let in", || works(&serin, "https", &showing));
     assert!(!works(&serin, "https", &["--ca", "admin.pem"]));
-    let stranger = ["--ca", "admin.pem", "--certificate", "admin.pem", "--key", "admin.key"];
+    let stranger = [
+        "--ca",
+        "admin.pem",
+        "--certificate",
+        "admin.pem",
+        "--certificate-key",
+        "admin.key",
+    ];
     assert!(!works(&serin, "https", &stranger));
 }

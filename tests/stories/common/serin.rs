@@ -21,7 +21,7 @@ pub fn binary() -> Command {
         .env_remove("SERIN_TOKEN")
         .env_remove("SERIN_CA")
         .env_remove("SERIN_CERTIFICATE")
-        .env_remove("SERIN_KEY")
+        .env_remove("SERIN_CERTIFICATE_KEY")
         .stdin(Stdio::null());
     command
 }

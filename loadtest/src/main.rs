@@ -10,12 +10,14 @@
 
 mod backend;
 mod case;
+mod certificate;
 mod client;
 mod compare;
 mod compare_summary;
 mod crosstalk;
 mod demo_times;
 mod drains;
+mod floods;
 mod idle;
 mod load;
 mod machine;
@@ -71,6 +73,7 @@ enum Scenario {
     Crosstalk(crosstalk::Options),
     DemoTimes(demo_times::Options),
     Strictness(strictness::Options),
+    Floods(floods::Options),
     Backend(backend::Options),
     Unruly(unruly::Options),
     Pace(pace::Options),
@@ -120,6 +123,7 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Crosstalk(options) => crosstalk::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
         Scenario::Strictness(options) => strictness::run(&options).await,
+        Scenario::Floods(options) => floods::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
         Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Context;
 use serde::Serialize;
 
+use crate::certificate::Certificate;
 use crate::load::{Protocol, get, probe};
 use crate::machine::Cores;
 use crate::process::{Process, find_on_path};
@@ -43,6 +44,8 @@ pub(crate) struct Peer {
 pub(crate) struct Site {
     /// What clients speak to the proxy.
     pub(crate) protocol: Protocol,
+    /// What the proxy shows to clients over TLS 1.3; without one it speaks in clear.
+    pub(crate) certificate: Option<Certificate>,
     /// Port of the proxy.
     pub(crate) port: u16,
     /// Port of Serin's admin address.
@@ -175,7 +178,7 @@ impl Peer {
             log,
         )?;
         process
-            .wait_ready(async || probe(site.protocol, site.port).await)
+            .wait_ready(async || probe(site.protocol, site.certificate.is_some(), site.port).await)
             .await?;
         Ok(process)
     }
@@ -251,7 +254,7 @@ impl Backends {
         for (index, &port) in ports.iter().enumerate() {
             let process = index.min(processes.len() - 1);
             processes[process]
-                .wait_ready(async || probe(Protocol::H1, port).await)
+                .wait_ready(async || probe(Protocol::H1, false, port).await)
                 .await?;
         }
         Ok(Self {

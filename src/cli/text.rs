@@ -1,8 +1,12 @@
 //! The API's JSON as text that a person likes to read.
 
+mod certificates;
+
 use serde_json::Value;
 
 use super::table::Table;
+
+pub(super) use certificates::certificates;
 
 /// Variants listed by `serin status`; more are for programs.
 const VARIANTS_SHOWN: usize = 60;

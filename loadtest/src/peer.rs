@@ -101,6 +101,7 @@ impl Site {
     pub(crate) fn plain(backends: [u16; 2]) -> anyhow::Result<Self> {
         Ok(Self {
             protocol: Protocol::H1,
+            certificate: None,
             port: free_port()?,
             admin_port: free_port()?,
             backends,

@@ -29,13 +29,7 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // From here on there is nothing to take over; the workers have duplicates of their own.
-        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever may be about to serve them must not find them deaf.
-        let may_be_taken = !self.is_replaced && stock.giving == Giving::Passing;
-        if let Some(sockets) = stock.sockets.take().filter(|_| !may_be_taken) {
-            sockets.refuse_handshakes();
-        }
-        drop(stock);
+        self.give_up_sockets();
         self.drain.set(Stage::Closing);
         while Instant::now() < deadline && !self.workers.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -67,6 +61,15 @@ impl Server {
         };
         while is_writing(self) && self.workers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn give_up_sockets(&self) {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever may be about to serve them must not find them deaf.
+        let may_be_taken = !self.is_replaced && stock.giving == Giving::Passing;
+        if let Some(sockets) = stock.sockets.take().filter(|_| !may_be_taken) {
+            sockets.refuse_handshakes();
         }
     }
 }

@@ -63,6 +63,8 @@ pub mod control;
 pub mod notify;
 pub mod outgoing;
 mod proxy;
+#[doc(hidden)]
+pub use proxy::{Translated, translate};
 pub mod server;
 
 // On top: the program's commands.

@@ -88,3 +88,8 @@ fn a_changed_byte_of_an_audit_log_is_found() {
 fn proxy_headers_are_read_as_another_reader_reads_them() {
     replay("proxy_protocol", checks::proxy_protocol);
 }
+
+#[test]
+fn backends_get_the_request_that_was_matched() {
+    replay("h2_request", checks::h2_request);
+}

@@ -16,6 +16,7 @@ mod compare;
 mod compare_summary;
 mod crosstalk;
 mod demo_times;
+mod drains;
 mod floods;
 mod idle;
 mod load;
@@ -28,10 +29,12 @@ mod procfs;
 mod report;
 mod stale;
 mod stats;
+mod steady;
 mod strictness;
 mod swap;
 mod swap_check;
 mod unruly;
+mod upgrades;
 mod verdicts;
 
 mod wire;
@@ -74,6 +77,8 @@ enum Scenario {
     Backend(backend::Options),
     Unruly(unruly::Options),
     Pace(pace::Options),
+    Drains(drains::Options),
+    Upgrades(upgrades::Options),
 }
 
 fn main() -> ExitCode {
@@ -122,6 +127,8 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Backend(options) => backend::run(&options).await,
         Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),
+        Scenario::Drains(options) => drains::run(&options).await,
+        Scenario::Upgrades(options) => upgrades::run(&options).await,
     }
 }
 

@@ -93,6 +93,26 @@ pub(crate) struct Backends {
     _processes: Vec<Process>,
 }
 
+impl Site {
+    /// Serin and nothing beside forwarding, on ports that are free now.
+    ///
+    /// # Errors
+    /// When none are.
+    pub(crate) fn plain(backends: [u16; 2]) -> anyhow::Result<Self> {
+        Ok(Self {
+            protocol: Protocol::H1,
+            certificate: None,
+            port: free_port()?,
+            admin_port: free_port()?,
+            backends,
+            weights: [50, 50],
+            connections_max: 2000,
+            timeout_s: 5,
+            features: Features::Plain,
+        })
+    }
+}
+
 impl Kind {
     /// All of them, ours first.
     pub(crate) const ALL: [Self; 4] = [Self::Serin, Self::Nginx, Self::Haproxy, Self::Envoy];
@@ -162,6 +182,18 @@ impl Peer {
             .wait_ready(async || probe(site.protocol, site.certificate.is_some(), site.port).await)
             .await?;
         Ok(process)
+    }
+
+    /// Starts another Serin that takes over from the one that [`Peer::start`] has started in this directory.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn take_over(&self, round: u32, cores: Cores, workdir: &Workdir) -> anyhow::Result<Process> {
+        let directory = workdir.path();
+        let mut arguments = self.arguments(&directory.join("serin.yaml"), directory);
+        arguments.push("--upgrade".into());
+        let log = directory.join(format!("serin-{round}.log"));
+        Process::start("serin", cores.proxy_core, &self.program, &arguments, log)
     }
 
     fn arguments(&self, file: &Path, directory: &Path) -> Vec<OsString> {

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, header};
 use super::Admin;
 use super::caller::Caller;
 use super::problem::{Kind, Problem};
+use crate::tls::ListenerTls;
 
 /// Lets a request pass, with who sends it, or answers 401, 403 or 421.
 pub(super) async fn guard(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
@@ -27,6 +28,7 @@ pub(super) async fn guard(State(admin): State<Arc<Admin>>, mut request: Request,
 }
 
 fn enter(admin: &Admin, request: &Request) -> Result<Caller, Problem> {
+    check_body(request.method(), request.headers())?;
     let uri = request.uri();
     let caller = admin.caller(request.headers(), uri.path())?;
     match caller {
@@ -34,16 +36,42 @@ fn enter(admin: &Admin, request: &Request) -> Result<Caller, Problem> {
         Caller::Person(_) => {}
         Caller::Anyone | Caller::Stranger => {
             let named = uri.authority().map(Authority::as_str);
-            check(admin.address, named, request.method(), request.headers())?;
+            let us = Us {
+                bound: admin.address,
+                https: matches!(*admin.context.tls.borrow(), ListenerTls::Ready(_)),
+            };
+            check(us, named, request.method(), request.headers())?;
         }
     }
     Ok(caller)
 }
 
+/// What asks for something says it in its target: a body of a GET or a HEAD means nothing (RFC 9110 §9.3.1), and is
+/// where requests are hidden from those who read it otherwise.
+fn check_body(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    let reads = [Method::GET, Method::HEAD].contains(method);
+    let empty = |length: &http::HeaderValue| length.as_bytes() == b"0";
+    if reads
+        && (headers.contains_key(header::TRANSFER_ENCODING) || !headers.get(header::CONTENT_LENGTH).is_none_or(empty))
+    {
+        return Err(Problem::new(Kind::Malformed, format!("a {method} has no body here")));
+    }
+    Ok(())
+}
+
+/// How people reach us.
+#[derive(Clone, Copy)]
+struct Us {
+    /// The address that we are bound to.
+    bound: SocketAddr,
+    /// By TLS.
+    https: bool,
+}
+
 /// `Host` must be an address of ours: loopback, `localhost`, or the one we are bound to. A rebound
 /// name is none of them. No `Host` at all passes: no browser leaves it out. `Origin`, which
 /// browsers add to every write, must then be the same host.
-fn check(bound: SocketAddr, named: Option<&str>, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+fn check(us: Us, named: Option<&str>, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (None, _) => None,
@@ -51,7 +79,7 @@ fn check(bound: SocketAddr, named: Option<&str>, method: &Method, headers: &Head
         (Some(_), Some(_)) => return Err(Problem::new(Kind::Malformed, "more than one Host")),
     };
     // A whole address as the target names the host as well, and before the field does.
-    if let Some(host) = named.into_iter().chain(host).find(|host| !is_ours(host, bound)) {
+    if let Some(host) = named.into_iter().chain(host).find(|host| !is_ours(host, us.bound)) {
         let host: String = host.chars().take(80).collect();
         return Err(Problem::new(
             Kind::ForeignHost,
@@ -63,7 +91,7 @@ fn check(bound: SocketAddr, named: Option<&str>, method: &Method, headers: &Head
         origin
             .to_str()
             .ok()
-            .and_then(|origin| origin.strip_prefix("http://"))
+            .and_then(|origin| origin.strip_prefix(if us.https { "https://" } else { "http://" }))
             .is_some_and(|authority| Some(authority) == host)
     };
     if !reads && !headers.get_all(header::ORIGIN).iter().all(same_origin) {
@@ -98,14 +126,19 @@ fn is_ours(host: &str, bound: SocketAddr) -> bool {
 mod tests {
     use http::{HeaderMap, HeaderName, Method};
 
-    use super::check;
+    use super::{Us, check, check_body};
+
+    fn us(bound: &str, https: bool) -> Us {
+        let bound = bound.parse().unwrap();
+        Us { bound, https }
+    }
 
     fn passes(bound: &str, method: Method, fields: &[(&str, &str)]) -> bool {
         let headers: HeaderMap = fields
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .collect();
-        check(bound.parse().unwrap(), None, &method, &headers).is_ok()
+        check(us(bound, false), None, &method, &headers).is_ok()
     }
 
     fn host(host: &str, expected: bool) {
@@ -147,9 +180,39 @@ mod tests {
         let headers: HeaderMap = [(http::header::HOST, "localhost".parse().unwrap())]
             .into_iter()
             .collect();
-        let named = |named| check("127.0.0.1:9901".parse().unwrap(), named, &Method::GET, &headers).is_ok();
+        let named = |named| check(us("127.0.0.1:9901", false), named, &Method::GET, &headers).is_ok();
         assert!(named(None) && named(Some("127.0.0.1:9901")));
         assert!(!named(Some("evil.example")));
+    }
+
+    #[test]
+    fn over_tls_our_own_origin_is_https() {
+        let check = |origin: &str, expected: bool| {
+            let fields = [("host", "localhost:9901"), ("origin", origin)];
+            let fields = fields.map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+            let headers: HeaderMap = fields.into_iter().collect();
+            let passes = check(us("127.0.0.1:9901", true), None, &Method::POST, &headers).is_ok();
+            assert_eq!(passes, expected, "{origin}");
+        };
+        check("https://localhost:9901", true);
+        check("http://localhost:9901", false);
+        check("https://evil.example", false);
+    }
+
+    #[test]
+    fn what_reads_has_no_body() {
+        let check = |method: Method, field: (&'static str, &'static str), expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(field.0, field.1.parse().unwrap());
+            assert_eq!(check_body(&method, &headers).is_ok(), expected, "{method} {field:?}");
+        };
+        check(Method::GET, ("content-length", "1"), false);
+        check(Method::HEAD, ("content-length", "00"), false);
+        check(Method::GET, ("transfer-encoding", "chunked"), false);
+        check(Method::GET, ("content-length", "0"), true);
+        check(Method::GET, ("accept", "*/*"), true);
+        check(Method::POST, ("content-length", "1"), true);
+        check(Method::DELETE, ("content-length", "1"), true);
     }
 
     #[test]

@@ -79,6 +79,12 @@ const QUESTIONS_MAX: usize = 64;
 /// For the answer's head, the request's body included.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Fields of a request: browsers send some thirty, and proxies in front add theirs.
+const HEADERS_MAX: usize = 64;
+
+/// Bytes of a request's head, and of what is read at once.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+
 /// For a request's head, and how long a connection may stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -260,6 +266,8 @@ async fn converse(
         hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_headers(HEADERS_MAX)
+            .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service)
     );
     // An error here is the client's: it left, or sent what is no HTTP.

@@ -55,7 +55,7 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
 
 /// What the engine allows. Its own bounds against floods are those of small numbers: frames of one head, streams that
 /// are reset before we have seen them, streams that are reset for what they break, small frames that nobody has taken.
-fn builder(settings: &ListenerSettings) -> Builder {
+pub(super) fn builder(settings: &ListenerSettings) -> Builder {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(settings.streams)

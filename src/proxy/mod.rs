@@ -25,6 +25,7 @@ mod h2_head;
 mod h2_io;
 mod h2_server;
 mod h2_stream;
+mod h2_to_h1;
 mod handle;
 mod headers;
 mod ledger;
@@ -49,6 +50,7 @@ use std::time::Duration;
 
 pub(crate) use access_log::AccessLogWriter;
 pub(crate) use clients::Clients;
+pub use h2_to_h1::{Translated, translate};
 pub(crate) use listener::Listening;
 pub(crate) use log_file::LogPlace;
 pub(crate) use outcome_log::OutcomeLogWriter;

@@ -11,12 +11,13 @@ import sys
 
 import harness
 
-# Of 107: those that may fail, and why. Whatever else fails is a failure of ours.
-KNOWN = {}
-
-# What the crate counts, and how many of them must pass.
+# How many cases there are.
 CASES = 107
-PASSED_MIN = 100
+
+# Cases that may fail, by the end of their name, and why.
+KNOWN = {
+    "sends goaway frame with unknown error code": "a connection without streams that got GOAWAY may be closed; the case panics",
+}
 
 
 def main():
@@ -36,13 +37,14 @@ def main():
     passed = set(re.findall(r"Test passed: (.*)", text))
     # A case that panics prints neither.
     failed = [name for name in started if name not in passed]
+    known = [name for name in failed if name.endswith(tuple(KNOWN))]
     for name in failed:
         why = re.search(re.escape("Test failed: " + name) + r"\s+0: (.*)", text)
         print(f"  {name}: {why[1] if why else 'the case itself panicked'}")
-    print(f"httpwg: {len(passed)} of {len(started)}")
+    print(f"httpwg: {len(passed)} of {len(started)}; {len(known)} of the others are known")
     if len(sys.argv) == 1 and len(started) != CASES:
         sys.exit(f"expected {CASES} cases")
-    harness.verdict(len(passed), len(failed) if len(sys.argv) > 1 or len(passed) < PASSED_MIN else 0)
+    harness.verdict(len(passed), len(failed) - len(known))
 
 
 main()

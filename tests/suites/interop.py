@@ -30,48 +30,69 @@ CASES = [
     "unimplemented_service",
 ]
 
-# Bound of one case.
+# Bound of one case, and of all of one client.
 CASE_S = 8
+CLIENT_S = 60
 
 
 class Go:
+    """A process for each case."""
+
     name = "go"
 
     @staticmethod
-    def service(site, port):
+    def service(port):
         return [harness.tool("bin/grpc-interop-server"), "-port", port], {}
 
     @staticmethod
-    def client(site, port, tls, case):
-        words = [harness.tool("bin/grpc-interop-client"), "-server_host", "localhost", "-server_port", port]
+    def passed(site, port, tls):
+        words = [harness.tool("bin/grpc-interop-client"), "-server_host", "localhost", "-server_port", str(port)]
         if tls:
-            words += ["-use_tls", "-use_test_ca", "-ca_file", site.authority, "-server_host_override", "serin.test"]
-        return [*words, "-test_case", case], {}
+            words += ["-use_tls", "-use_test_ca", "-ca_file", str(site.authority), "-server_host_override", "serin.test"]
+        for case in CASES:
+            try:
+                done = subprocess.run([*words, "-test_case", case], capture_output=True, timeout=CASE_S, text=True)
+                why = (done.stdout + done.stderr).strip()[-300:] if done.returncode else None
+            except subprocess.TimeoutExpired:
+                why = f"no end after {CASE_S} s"
+            yield case, why
 
 
 class Python:
+    """All cases in one process: it takes longer to start than to run them."""
+
     name = "python"
 
     @staticmethod
-    def run(script, *arguments):
+    def environment():
         library = pathlib.Path(harness.tool("grpc"))
         paths = [library / "gen", library / "src/python/grpcio_tests"]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
-        return [harness.tool("python/bin/python"), "-m", script, *arguments], {"env": environment}
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
     @classmethod
-    def service(cls, site, port):
-        return cls.run("tests.interop.server", f"--port={port}")
+    def service(cls, port):
+        words = [harness.tool("python/bin/python"), "-m", "tests.interop.server", f"--port={port}"]
+        return words, {"env": cls.environment()}
 
     @classmethod
-    def client(cls, site, port, tls, case):
-        words = ["--server_host=localhost", f"--server_port={port}", f"--test_case={case}"]
+    def passed(cls, site, port, tls):
+        report = site.dir / "cases"
+        report.unlink(missing_ok=True)
+        script = pathlib.Path(__file__).parent / "interop_cases.py"
+        words = [harness.tool("python/bin/python"), script, report, *CASES, "--", "--server_host=localhost", f"--server_port={port}"]
         if tls:
             words += ["--use_tls=true", "--server_host_override=serin.test"]
-        words, more = cls.run("tests.interop.client", *words)
         # Without --use_test_ca the client takes its default roots, which this names.
-        more["env"]["GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] = str(site.authority)
-        return words, more
+        environment = {**cls.environment(), "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(site.authority)}
+        try:
+            done = subprocess.run([str(word) for word in words], env=environment, capture_output=True, text=True, timeout=CLIENT_S)
+            missing = (done.stdout + done.stderr).strip()[-300:]
+        except subprocess.TimeoutExpired:
+            missing = f"no end after {CLIENT_S} s"
+        lines = report.read_text().splitlines() if report.exists() else []
+        seen = {words[1]: (words + [""])[2] for words in (line.split(" ", 2) for line in lines)}
+        for case in CASES:
+            yield case, seen.get(case, missing or "no word of it") or None
 
 
 def main():
@@ -85,7 +106,7 @@ def main():
     for kind in [only] if only else [Go, Python]:
         with harness.site() as site:
             port = harness.free_port()
-            words, more = kind.service(site, port)
+            words, more = kind.service(port)
             site.run(words, "service", port, **more)
             ways = [("clear", site.clear_port), ("tls", site.tls_port)]
             if options.direct:
@@ -93,24 +114,13 @@ def main():
             else:
                 site.serin(f"- {{ name: app, protocol: http2, endpoints: ['127.0.0.1:{port}'] }}")
             for way, target in ways:
-                good = [case for case in CASES if passes(kind, site, target, way, case)]
-                print(f"interop {kind.name} {way}: {len(good)} of {len(CASES)}", flush=True)
-                passed += len(good)
-                failed += len(CASES) - len(good)
+                bad = {case: why for case, why in kind.passed(site, target, way == "tls") if why is not None}
+                for case, why in bad.items():
+                    print(f"  {case}: {why}")
+                print(f"interop {kind.name} {way}: {len(CASES) - len(bad)} of {len(CASES)}", flush=True)
+                passed += len(CASES) - len(bad)
+                failed += len(bad)
     harness.verdict(passed, failed)
-
-
-def passes(kind, site, port, way, case):
-    words, more = kind.client(site, port, way == "tls", case)
-    try:
-        done = subprocess.run([str(word) for word in words], capture_output=True, timeout=CASE_S, text=True, **more)
-    except subprocess.TimeoutExpired:
-        print(f"  {kind.name} {way} {case}: no end after {CASE_S} s")
-        return False
-    if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines() or ["no word"]
-        print(f"  {kind.name} {way} {case}: {' | '.join(lines[-3:])[:300]}")
-    return done.returncode == 0
 
 
 main()

@@ -43,37 +43,42 @@ class Watcher(threading.Thread):
 
 
 def main():
-    seconds = sys.argv[1] if len(sys.argv) > 1 else "15"
+    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
     passed = failed = 0
     with harness.site() as site:
         port = harness.nginx(site)
         # Clocks short enough that they come into play within the run.
         clocks = ", timeouts: { requestHead: 5s, body: 5s, idle: 5s }"
         site.serin(f"- {{ name: app, endpoints: ['127.0.0.1:{port}'] }}", listener=clocks)
-        for way, url, context in [
-            ("clear", f"http://localhost:{site.clear_port}", None),
-            ("tls", f"https://localhost:{site.tls_port}", harness.trusting(site.authority)),
-        ]:
-            for mode, words in MODES.items():
-                watcher = Watcher(url + "/", context)
-                watcher.start()
-                # A long answer, so that a slow reader has something not to read.
-                # Niced, since what the attacker's own machine could do for others is not the question.
-                attack = ["nice", "-n", "19", "slowhttptest", *words, "-c", str(CONNECTIONS), "-r", "200", "-l", seconds, "-p", "3",
-                          "-u", url + "/long"]
-                text = subprocess.run(attack, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                                      timeout=int(seconds) + 60).stdout
-                watcher.stopped.set()
-                watcher.join()
-                worst = max(watcher.waits, default=float("inf"))
-                said = "service available" in text and "NO" in text.rpartition("service available")[2][:40]
-                good = not watcher.failures and worst < LATE_S
+        tls = harness.trusting(site.authority)
+        for mode, words in MODES.items():
+            # What the same attack does to the service itself: on loopback a part of it is the kernel's.
+            direct, _ = attack(mode, words, f"http://localhost:{port}", None, seconds)
+            for way, url, context in [
+                ("clear", f"http://localhost:{site.clear_port}", None),
+                ("tls", f"https://localhost:{site.tls_port}", tls),
+            ]:
+                worst, failures = attack(mode, words, url, context, seconds)
+                good = not failures and (worst < LATE_S or worst < direct)
                 passed, failed = passed + good, failed + (not good)
-                print(f"slow {way} {mode}: {len(watcher.waits)} answered, slowest {worst * 1000:.0f} ms, "
-                      f"{len(watcher.failures)} failed{' (the attacker saw it down)' if said else ''}", flush=True)
-                for line in sorted(set(watcher.failures))[:3]:
+                print(f"slow {mode} {way}: slowest {worst * 1000:.0f} ms ({direct * 1000:.0f} ms without Serin), "
+                      f"{len(failures)} failed", flush=True)
+                for line in sorted(set(failures))[:3]:
                     print(f"  {line}")
     harness.verdict(passed, failed)
+
+
+def attack(mode, words, url, context, seconds):
+    """The watcher's longest wait, and its failures, while slowhttptest attacks."""
+    watcher = Watcher(url + "/", context)
+    watcher.start()
+    # Niced, since what the attacker takes from others on the same machine is not the question; and a long answer, so that
+    # a slow reader has something not to read.
+    subprocess.run(["nice", "-n", "19", "slowhttptest", *words, "-c", str(CONNECTIONS), "-r", "200", "-l", str(seconds),
+                    "-p", "3", "-u", url + "/long"], stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds + 60)
+    watcher.stopped.set()
+    watcher.join()
+    return max(watcher.waits, default=float("inf")), watcher.failures
 
 
 main()

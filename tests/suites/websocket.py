@@ -1,4 +1,5 @@
-"""Runs Autobahn's fuzzing client against an echo service: directly, through Serin in clear, and through Serin's TLS.
+"""Runs Autobahn's fuzzing client against an echo service: directly, through Serin in clear and over TLS,
+and through Serin by extended CONNECT over HTTP/2.
 
 Each case must get the same verdict on every way. Usage: websocket.py [CASES], such as `websocket.py '9.*'`.
 """
@@ -28,10 +29,14 @@ def main():
         # Not wstest's own service: that one refuses a Host with another port than its own.
         site.run([harness.tool("python/bin/python"), here / "echo.py", port], "service", port)
         site.serin(f"- {{ name: app, endpoints: ['127.0.0.1:{port}'] }}")
+        bridge = harness.free_port()
+        python3 = harness.tool("python/bin/python")
+        site.run([python3, here / "bridge.py", bridge, site.clear_port], "bridge", bridge)
         ways = {
             "direct": f"ws://127.0.0.1:{port}",
             "clear": f"ws://127.0.0.1:{site.clear_port}",
             "tls": f"wss://127.0.0.1:{site.tls_port}",
+            "h2": f"ws://127.0.0.1:{bridge}",
         }
         servers = [{"agent": way, "url": url, "options": {"version": 18}} for way, url in ways.items()]
         spec = {"outdir": "reports", "servers": servers, "cases": cases, "exclude-cases": [], "exclude-agent-cases": {}}

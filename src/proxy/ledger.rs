@@ -205,6 +205,11 @@ impl Ledger {
         self.with(|exchange| exchange.variant().backend.max_connections)
     }
 
+    /// What its route says of silence between two parts of a body.
+    pub(super) fn body_timeout(&self) -> Option<Duration> {
+        self.with(|exchange| exchange.route.body_timeout)
+    }
+
     /// The endpoint that is tried.
     pub(super) fn set_endpoint(&self, endpoint: &Arc<Endpoint>) {
         self.with(|exchange| {

@@ -516,7 +516,7 @@ impl BackendBody {
         let mut told = Err(Broken);
         if let Some(ledger) = &self.ledger {
             ledger.blame_late(late);
-            if late == Late::Deadline && ledger.owes_status() {
+            if late == Late::Deadline && ledger.tells_deadline() {
                 told = Ok(Frame::Trailers(Box::new(grpc::deadline_exceeded())));
             }
         }

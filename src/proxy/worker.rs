@@ -238,7 +238,7 @@ impl Worker {
             Some(seat) => Ok(Some(seat)),
             None => {
                 self.cells().reject(RejectReason::ConnectionsPerClient);
-                Err(Fault::TooManyConnections)
+                Err(Fault::TooManyOfClient)
             }
         }
     }

@@ -61,4 +61,5 @@ mod upstream_tls;
 mod verbs;
 mod verdict;
 mod votes;
+mod warnings;
 mod websocket;

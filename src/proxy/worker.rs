@@ -363,7 +363,11 @@ impl Worker {
                 next_sweep_us = now_us + 1_000_000;
                 self.unix_epoch_us.set(unix_us().saturating_sub(now_us));
                 self.pools.borrow_mut().sweep(now_us);
-                self.buffers.borrow_mut().sweep();
+                match self.room() {
+                    Room::Ample => self.buffers.borrow_mut().sweep(),
+                    // What a burst left behind must not be what keeps the next one out.
+                    Room::Short | Room::None => *self.buffers.borrow_mut() = Buffers::default(),
+                }
                 if self.exchanges.get() == 0 {
                     self.reader.borrow_mut().rest();
                 }

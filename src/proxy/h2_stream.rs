@@ -17,9 +17,9 @@ use super::body::{AnswerBody, Broken, ClientBody, Frame, Outgoing, Source, Uploa
 use super::connection::{ConnectionClock, Offer, Phase};
 use super::fault::Fault;
 use super::grpc::is_grpc;
+use super::h2_account::Account;
 use super::h2_answer as answer;
 use super::h2_body::{StreamBody, to_trailers};
-use super::h2_frames::Account;
 use super::h2_head::{Around, Asked, Refused, to_head};
 use super::h2_io::Duplex;
 use super::handle::{Answer, Client, Stamp, handle};

@@ -23,7 +23,10 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).expect("a directory");
     for file in fs::read_dir(from).expect("it is there") {
         let path = file.expect("it can be listed").path();
-        fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("it can be copied");
+        // The socket for upgrades is no state.
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().expect("a name"))).expect("it can be copied");
+        }
     }
 }
 

@@ -241,6 +241,9 @@ fn headers_of_webhooks_are_written_nowhere() {
     assert!(!serin.log().contains("s3cr3t"));
     for file in fs::read_dir(serin.dir().join("state")).expect("it is there") {
         let path = file.expect("it can be listed").path();
+        if path.ends_with("upgrade.sock") {
+            continue; // holds nothing
+        }
         let text = fs::read(&path).expect("it can be read");
         assert!(!String::from_utf8_lossy(&text).contains("s3cr3t"), "{}", path.display());
     }

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream::{iter, pending};
+use futures_util::stream::{iter, once};
 use http::Request;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Empty, StreamBody};
 use hyper::body::Frame;
+use tokio::sync::oneshot;
 
 use crate::common::{
     Act, Backend, Client, H2, Metrics, Options, Serin, backend, hang, ok, one, pair, pair_with, rollout, status,
@@ -122,14 +123,16 @@ fn the_first_answers_of_a_cold_endpoint_are_no_evidence_of_slowness() {
     assert_eq!(serin.phase(), "watching");
 }
 
-/// Five bytes of an upload of a hundred by HTTP/2, and then its end, or nothing more.
-fn upload(path: &str, ends: bool) -> Request<BoxBody<Bytes, Infallible>> {
+/// Five bytes of an upload of a hundred by HTTP/2, and its end once `end` says so; nothing more where that is dropped.
+fn upload(path: &str, end: oneshot::Receiver<()>) -> Request<BoxBody<Bytes, Infallible>> {
     let piece = iter([Ok(Frame::data(Bytes::from_static(b"hello")))]);
-    let body = if ends {
-        StreamBody::new(piece).boxed()
-    } else {
-        StreamBody::new(futures_util::StreamExt::chain(piece, pending())).boxed()
-    };
+    let rest = once(async {
+        if end.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Ok(Frame::data(Bytes::new()))
+    });
+    let body = StreamBody::new(futures_util::StreamExt::chain(piece, rest)).boxed();
     Request::post(format!("http://serin.test{path}"))
         .header("content-length", "100")
         .body(body)
@@ -141,16 +144,24 @@ async fn broken_uploads_over_http2_are_the_clients_fault() {
     let app = Backend::ok("x");
     let serin = Serin::start(&one(app.address()));
     let mut client = H2::connect(serin.address()).await;
-    let short = client
-        .send(upload("/short", true))
+    let mut begin = |path: &'static str| {
+        let (end, ended) = oneshot::channel();
+        let mut client = client.clone();
+        let waiting = tokio::spawn(async move { client.send(upload(path, ended)).await });
+        wait_until("the backend has its beginning", || {
+            app.seen().iter().any(|seen| seen.head.start.contains(path))
+        });
+        (end, waiting)
+    };
+    // Broken once it is under way: what is broken from the beginning is sent nowhere.
+    let (end, short) = begin("/short");
+    end.send(()).expect("it waits");
+    let short = short
         .await
+        .expect("no panic")
         .map(|response| response.status().as_u16());
     assert_ne!(short.unwrap_or(400), 200);
-    let mut other = client.clone();
-    let waiting = tokio::spawn(async move { other.send(upload("/given-up", false)).await.map(drop) });
-    wait_until("the backend has its beginning", || {
-        app.seen().iter().any(|seen| seen.head.start.contains("/given-up"))
-    });
+    let (_end, waiting) = begin("/given-up");
     waiting.abort();
     wait_until("all are in the books", || {
         Metrics::of(&serin).attempts("app", "stable") == (0, 0, 2)

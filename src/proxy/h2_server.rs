@@ -15,8 +15,8 @@ use h2::{Error, Reason};
 use super::batch::{Gathering, gather};
 use super::client_io::ClientIo;
 use super::connection::{ConnectionClock, Phase, Watched};
+use super::h2_account::Account;
 use super::h2_desks::Desks;
-use super::h2_frames::Account;
 use super::h2_stream::{OpenStream, Shared};
 use super::handle::Client;
 use super::listener::linger;
@@ -127,8 +127,8 @@ enum Leaving {
     Asked {
         at_us: u64,
     },
-    /// Its client is told why; nothing goes on.
-    Cut,
+    /// Its client is told why; nothing goes on. This is how it will have ended.
+    Cut(End),
 }
 
 /// How long a client that has been asked to leave an idle connection may take to say that it has heard.
@@ -152,8 +152,8 @@ fn poll(
                 continue;
             }
             Poll::Ready(Some(Err(error))) => {
-                if *leaving == Leaving::Cut {
-                    return Poll::Ready(End::Flood);
+                if let Leaving::Cut(end) = *leaving {
+                    return Poll::Ready(end);
                 }
                 let reason = reject_reason(&error);
                 if let Some(reason) = reason {
@@ -164,8 +164,12 @@ fn poll(
                     _ => End::Over,
                 });
             }
-            Poll::Ready(None) if *leaving == Leaving::Cut => return Poll::Ready(End::Flood),
-            Poll::Ready(None) => return Poll::Ready(End::Over),
+            Poll::Ready(None) => {
+                return Poll::Ready(match *leaving {
+                    Leaving::Cut(end) => end,
+                    Leaving::Not | Leaving::Asked { .. } => End::Over,
+                });
+            }
             Poll::Pending => {}
         }
         let late = clock.is_late(cx);
@@ -174,12 +178,16 @@ fn poll(
         }
         // What is decided here is written when the engine is driven again.
         match *leaving {
-            Leaving::Cut if late => return Poll::Ready(End::Lost),
-            Leaving::Cut => return Poll::Pending,
-            _ if account.is_broke() => {
-                worker.cells().reject(RejectReason::Flood);
-                engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                *leaving = Leaving::Cut;
+            Leaving::Cut(_) if late => return Poll::Ready(End::Lost),
+            Leaving::Cut(_) => return Poll::Pending,
+            _ if let Some(reason) = account.over() => {
+                let (counted, end) = match reason {
+                    Reason::ENHANCE_YOUR_CALM => (RejectReason::Flood, End::Flood),
+                    _ => (RejectReason::BadRequest, End::Over),
+                };
+                worker.cells().reject(counted);
+                engine.abrupt_shutdown(reason);
+                *leaving = Leaving::Cut(end);
             }
             _ if late && clock.head_is_late() => {
                 worker.cells().reject(RejectReason::HeadTimeout);

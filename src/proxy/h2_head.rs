@@ -9,7 +9,7 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use smallvec::SmallVec;
 
-use crate::h1::is_host;
+use crate::h1::{METHOD_BYTES_MAX, is_host};
 use crate::head::{HeadBuilder, Method, RequestHead, Version};
 use crate::path::{PathPolicy, canonical};
 
@@ -68,6 +68,10 @@ struct Said<'m> {
 /// # Errors
 /// When it is refused.
 pub(super) fn to_head(parts: &Parts, around: Around<'_>) -> Result<Asked, Refused> {
+    // The same in each version: what one lets in, the other must be able to say.
+    if parts.method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Refused::Malformed("the method is longer than any"));
+    }
     let method = Method::parse(parts.method.as_str());
     let tunnel = match (&method, around.protocol) {
         (Method::Connect, Some("websocket")) => true,
@@ -298,6 +302,12 @@ mod tests {
         malformed(&[(":path", "/a/../b")]);
         malformed(&[(":path", "/a%00")]);
         malformed(&[(":scheme", "ftp")]);
+    }
+
+    #[test]
+    fn methods_are_as_long_as_in_http_1() {
+        check(&[(":method", &"A".repeat(METHOD_BYTES_MAX))], None);
+        malformed(&[(":method", &"A".repeat(METHOD_BYTES_MAX + 1))]);
     }
 
     #[test]

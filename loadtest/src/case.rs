@@ -30,13 +30,14 @@ impl Case {
     }
 
     /// What Serin's CPU per request may be at most, as a multiple of a peer's: the project's targets.
-    pub(crate) fn cpu_ratio_max(self, protocol: Protocol, peer: Kind) -> Option<f64> {
-        let [nginx, haproxy, envoy] = match (protocol, self) {
-            (Protocol::H1, Self::Keepalive) => [0.90, 0.85, 0.28].map(Some),
-            (Protocol::H1, Self::Close) => [1.00, 1.05, 0.50].map(Some),
-            (Protocol::H1, Self::Bodies64k) => [0.60, 0.80, 0.45].map(Some),
-            (Protocol::H2, Self::Keepalive) => [Some(0.95), None, None],
-            (_, Self::Rate) | (Protocol::H2, Self::Close | Self::Bodies64k) => [None; 3],
+    pub(crate) fn cpu_ratio_max(self, protocol: Protocol, tls: bool, peer: Kind) -> Option<f64> {
+        let [nginx, haproxy, envoy] = match (protocol, tls, self) {
+            (Protocol::H1, false, Self::Keepalive) => [0.90, 0.85, 0.28].map(Some),
+            (Protocol::H1, false, Self::Close) => [1.00, 1.05, 0.50].map(Some),
+            (Protocol::H1, false, Self::Bodies64k) => [0.60, 0.80, 0.45].map(Some),
+            (Protocol::H1, true, Self::Keepalive) => [Some(0.80), None, Some(0.30)],
+            (Protocol::H2, false, Self::Keepalive) => [Some(0.70), None, Some(0.33)],
+            _ => [None; 3],
         };
         match peer {
             Kind::Serin => None,
@@ -52,11 +53,15 @@ impl Case {
         (self == Self::Rate && peer == Kind::Nginx).then_some(1.00)
     }
 
-    /// Whether `protocol` can be loaded this way.
+    /// Whether `protocol`, over TLS or in clear, can be loaded this way.
     ///
     /// # Errors
     /// Names what can be.
-    pub(crate) fn require(self, protocol: Protocol) -> anyhow::Result<()> {
+    pub(crate) fn require(self, protocol: Protocol, tls: bool) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !(tls && self == Self::Rate),
+            "--tls does not go with --case rate: its load speaks in clear only"
+        );
         anyhow::ensure!(
             protocol == Protocol::H1 || self == Self::Keepalive,
             "--protocol h2 goes with --case keepalive only"
@@ -71,20 +76,23 @@ mod tests {
 
     #[test]
     fn each_case_has_its_targets() {
-        let check = |case: Case, protocol, expected: [Option<f64>; 3]| {
+        let check = |case: Case, protocol, tls, expected: [Option<f64>; 3]| {
             let peers = [Kind::Nginx, Kind::Haproxy, Kind::Envoy];
             assert_eq!(
-                peers.map(|peer| case.cpu_ratio_max(protocol, peer)),
+                peers.map(|peer| case.cpu_ratio_max(protocol, tls, peer)),
                 expected,
                 "{case:?}"
             );
-            assert_eq!(case.cpu_ratio_max(protocol, Kind::Serin), None);
+            assert_eq!(case.cpu_ratio_max(protocol, tls, Kind::Serin), None);
         };
-        check(Case::Keepalive, Protocol::H1, [0.90, 0.85, 0.28].map(Some));
-        check(Case::Close, Protocol::H1, [1.00, 1.05, 0.50].map(Some));
-        check(Case::Bodies64k, Protocol::H1, [0.60, 0.80, 0.45].map(Some));
-        check(Case::Rate, Protocol::H1, [None; 3]);
-        check(Case::Keepalive, Protocol::H2, [Some(0.95), None, None]);
+        check(Case::Keepalive, Protocol::H1, false, [0.90, 0.85, 0.28].map(Some));
+        check(Case::Close, Protocol::H1, false, [1.00, 1.05, 0.50].map(Some));
+        check(Case::Bodies64k, Protocol::H1, false, [0.60, 0.80, 0.45].map(Some));
+        check(Case::Rate, Protocol::H1, false, [None; 3]);
+        check(Case::Keepalive, Protocol::H1, true, [Some(0.80), None, Some(0.30)]);
+        check(Case::Close, Protocol::H1, true, [None; 3]);
+        check(Case::Keepalive, Protocol::H2, false, [Some(0.70), None, Some(0.33)]);
+        check(Case::Keepalive, Protocol::H2, true, [None; 3]);
     }
 
     #[test]
@@ -96,8 +104,9 @@ mod tests {
 
     #[test]
     fn h2_has_one_case() {
-        assert!(Case::Keepalive.require(Protocol::H2).is_ok());
-        assert!(Case::Close.require(Protocol::H2).is_err());
-        assert!(Case::Rate.require(Protocol::H1).is_ok());
+        assert!(Case::Keepalive.require(Protocol::H2, false).is_ok());
+        assert!(Case::Close.require(Protocol::H2, false).is_err());
+        assert!(Case::Rate.require(Protocol::H1, false).is_ok());
+        assert!(Case::Rate.require(Protocol::H1, true).is_err());
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::case::Case;
+use crate::certificate::Certificate;
 use crate::compare_summary::{Round, Summary, conditions, render, summarise};
 use crate::load::{Load, Protocol};
 use crate::machine::{Cores, Machine};
@@ -33,9 +34,12 @@ const WEIGHTS: [u32; 2] = [90, 10];
 #[derive(clap::Args, Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Options {
-    /// What the clients speak: h1 through wrk, h2 (prior knowledge, in clear) through h2load.
+    /// What the clients speak: h1 through wrk, h2 through h2load; in clear with prior knowledge.
     #[arg(long, value_enum, default_value = "h1")]
     protocol: Protocol,
+    /// Over TLS 1.3; all proxies show the same ECDSA P-256 certificate.
+    #[arg(long)]
+    tls: bool,
     /// What they do; each case has targets of its own.
     #[arg(long, value_enum, default_value = "keepalive")]
     case: Case,
@@ -81,9 +85,10 @@ pub(crate) struct Options {
 /// Runs all rounds, prints the table; `false` only under `--check`.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     let machine = Machine::read()?;
-    options.case.require(options.protocol)?;
+    options.case.require(options.protocol, options.tls)?;
     let load = Load {
         protocol: options.protocol,
+        tls: options.tls,
         case: options.case,
         rate: options.rate,
         connections: options.connections,
@@ -106,7 +111,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
 
     let summary: Vec<Summary> = peers
         .iter()
-        .map(|peer| summarise(options.case, options.protocol, peer.kind, &rounds))
+        .map(|peer| summarise(options.case, options.protocol, options.tls, peer.kind, &rounds))
         .collect();
     print!("\n{}", render(options.case, &summary));
     for line in &missing {
@@ -155,6 +160,7 @@ async fn measure(
 ) -> anyhow::Result<Round> {
     let site = Site {
         protocol: options.protocol,
+        certificate: options.tls.then(|| Certificate::create(workdir)).transpose()?,
         port: free_port()?,
         admin_port: free_port()?,
         backends: backends.ports,

@@ -60,7 +60,7 @@ pub(crate) struct Summary {
 }
 
 /// Medians of `proxy`; ratios are taken within each round, and then their median.
-pub(crate) fn summarise(case: Case, protocol: Protocol, proxy: Kind, rounds: &[Round]) -> Summary {
+pub(crate) fn summarise(case: Case, protocol: Protocol, tls: bool, proxy: Kind, rounds: &[Round]) -> Summary {
     let own: Vec<&Round> = rounds.iter().filter(|round| round.proxy == proxy).collect();
     let of =
         |value: fn(&Round) -> Option<f64>| median(&own.iter().filter_map(|round| value(round)).collect::<Vec<_>>());
@@ -85,7 +85,7 @@ pub(crate) fn summarise(case: Case, protocol: Protocol, proxy: Kind, rounds: &[R
         errors: own.iter().map(|round| round.load.errors).sum(),
         cpu_ratio: ratio(|round| round.cpu_us_per_request),
         throughput_ratio: ratio(|round| Some(round.requests_per_second)),
-        cpu_ratio_max: case.cpu_ratio_max(protocol, proxy),
+        cpu_ratio_max: case.cpu_ratio_max(protocol, tls, proxy),
         p50_ratio: ratio(|round| Some(round.load.p50_us)),
         p50_ratio_max: case.p50_ratio_max(proxy),
         p99_ratio: ratio(|round| Some(round.load.p99_us)),
@@ -200,7 +200,7 @@ mod tests {
             .into_iter()
             .flat_map(|(n, us)| [round(n, Kind::Serin, us * 1.5), round(n, Kind::Nginx, us)])
             .collect();
-        let summary = summarise(Case::Keepalive, Protocol::H1, Kind::Nginx, &rounds);
+        let summary = summarise(Case::Keepalive, Protocol::H1, false, Kind::Nginx, &rounds);
         assert_eq!(summary.cpu_ratio, Some(1.5));
         assert_eq!(summary.cpu_us_per_request, Some(10.0));
         assert_eq!(summary.errors, 3);
@@ -211,6 +211,7 @@ mod tests {
         let summary = summarise(
             Case::Keepalive,
             Protocol::H1,
+            false,
             Kind::Nginx,
             &[round(1, Kind::Nginx, 10.0)],
         );
@@ -223,7 +224,7 @@ mod tests {
         let check = |us, held| {
             let rounds = [round(1, Kind::Serin, us), round(1, Kind::Nginx, 10.0)];
             assert_eq!(
-                conditions(&[summarise(Case::Keepalive, Protocol::H1, Kind::Nginx, &rounds)])[0].held,
+                conditions(&[summarise(Case::Keepalive, Protocol::H1, false, Kind::Nginx, &rounds)])[0].held,
                 held,
                 "{us}"
             );
@@ -237,7 +238,7 @@ mod tests {
         let check = |p50_us, held| {
             let mut rounds = [round(1, Kind::Serin, 99.0), round(1, Kind::Nginx, 10.0)];
             rounds[0].load.p50_us = p50_us;
-            let summary = [summarise(Case::Rate, Protocol::H1, Kind::Nginx, &rounds)];
+            let summary = [summarise(Case::Rate, Protocol::H1, false, Kind::Nginx, &rounds)];
             assert_eq!(
                 conditions(&summary)
                     .iter()

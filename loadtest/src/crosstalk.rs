@@ -80,6 +80,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     // No rollout: both variants misbehave alike, and both are to be kept busy.
     let site = Site {
         protocol: Protocol::H1,
+        certificate: None,
         port: free_port()?,
         admin_port: free_port()?,
         backends: unruly.ports,

@@ -115,6 +115,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
 async fn measure(options: &Options, peer: &Peer, backends: &Backends, workdir: &Workdir) -> anyhow::Result<Round> {
     let site = Site {
         protocol: Protocol::H1,
+        certificate: None,
         port: free_port()?,
         admin_port: free_port()?,
         backends: backends.ports,

@@ -35,8 +35,18 @@ end
 pub(crate) enum Protocol {
     /// HTTP/1.1 with keep-alive, one request at a time on each connection.
     H1,
-    /// HTTP/2 in clear with prior knowledge, several streams on each connection.
+    /// HTTP/2, several streams on each connection; in clear with prior knowledge, over TLS by ALPN.
     H2,
+}
+
+impl Protocol {
+    /// Its name in a TLS handshake.
+    pub(crate) fn alpn(self) -> &'static str {
+        match self {
+            Self::H1 => "http/1.1",
+            Self::H2 => "h2",
+        }
+    }
 }
 
 /// How the load is shaped.
@@ -44,6 +54,8 @@ pub(crate) enum Protocol {
 pub(crate) struct Load {
     /// What the clients speak.
     pub(crate) protocol: Protocol,
+    /// Over TLS.
+    pub(crate) tls: bool,
     /// Connections at once.
     pub(crate) connections: u32,
     /// Streams at once on each connection; HTTP/2 only.
@@ -143,7 +155,7 @@ impl Load {
             "5s",
             "-s",
         ]);
-        command.arg(script).arg(format!("http://127.0.0.1:{port}/"));
+        command.arg(script).arg(url(self.tls, port));
         let output = run_tool(command, seconds).await?;
         parse_counts(&output).with_context(|| format!("cannot read what wrk printed:\n{output}"))
     }
@@ -161,7 +173,7 @@ impl Load {
         command
             .args([&format!("-D{seconds}"), "--log-file"])
             .arg(&log)
-            .arg(format!("http://127.0.0.1:{port}/"));
+            .arg(url(self.tls, port));
         let output = run_tool(command, seconds).await?;
         let counts = parse_h2load(&output).with_context(|| format!("cannot read what h2load printed:\n{output}"))?;
         let log = std::fs::read_to_string(&log).context("cannot read the log of h2load")?;
@@ -177,30 +189,39 @@ impl Load {
     }
 }
 
-/// One request of the protocol succeeds on this loopback port.
+/// One request of the protocol, over TLS or in clear, succeeds on this loopback port.
 ///
 /// # Errors
 /// When it does not.
-pub(crate) async fn probe(protocol: Protocol, port: u16) -> anyhow::Result<()> {
-    match protocol {
-        Protocol::H1 => {
+pub(crate) async fn probe(protocol: Protocol, tls: bool, port: u16) -> anyhow::Result<()> {
+    match (protocol, tls) {
+        (Protocol::H1, false) => {
             let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
             let status = client.exchange(&get(port, "/")).await?.status;
             anyhow::ensure!(status == 200, "status {status}");
         }
-        Protocol::H2 => {
+        (Protocol::H2, _) | (Protocol::H1, true) => {
             // h2load tells a refused connection in its counts; look first, it is cheaper.
             drop(Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?);
             let mut command = Command::new("h2load");
-            command
-                .args(["-n1", "-c1", "-m1"])
-                .arg(format!("http://127.0.0.1:{port}/"));
+            command.args(["-n1", "-c1", "-m1"]);
+            if protocol == Protocol::H1 {
+                command.arg("--h1");
+            }
+            command.arg(url(tls, port));
             let output = run_tool(command, 1).await?;
             let counts = parse_h2load(&output).context("cannot read what h2load printed")?;
             anyhow::ensure!(counts.succeeded == 1, "the request failed");
         }
     }
     Ok(())
+}
+
+fn url(tls: bool, port: u16) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    // A name, so that the client sends it in the handshake.
+    let host = if tls { "localhost" } else { "127.0.0.1" };
+    format!("{scheme}://{host}:{port}/")
 }
 
 /// A GET for a loopback port, as bytes.

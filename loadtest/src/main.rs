@@ -10,11 +10,14 @@
 
 mod backend;
 mod case;
+mod certificate;
 mod client;
 mod compare;
 mod compare_summary;
 mod crosstalk;
 mod demo_times;
+mod drains;
+mod floods;
 mod idle;
 mod load;
 mod machine;
@@ -26,10 +29,12 @@ mod procfs;
 mod report;
 mod stale;
 mod stats;
+mod steady;
 mod strictness;
 mod swap;
 mod swap_check;
 mod unruly;
+mod upgrades;
 mod verdicts;
 
 mod wire;
@@ -68,9 +73,12 @@ enum Scenario {
     Crosstalk(crosstalk::Options),
     DemoTimes(demo_times::Options),
     Strictness(strictness::Options),
+    Floods(floods::Options),
     Backend(backend::Options),
     Unruly(unruly::Options),
     Pace(pace::Options),
+    Drains(drains::Options),
+    Upgrades(upgrades::Options),
 }
 
 fn main() -> ExitCode {
@@ -115,9 +123,12 @@ async fn dispatch(scenario: Scenario) -> anyhow::Result<bool> {
         Scenario::Crosstalk(options) => crosstalk::run(&options).await,
         Scenario::DemoTimes(options) => demo_times::run(&options).await,
         Scenario::Strictness(options) => strictness::run(&options).await,
+        Scenario::Floods(options) => floods::run(&options).await,
         Scenario::Backend(options) => backend::run(&options).await,
         Scenario::Unruly(options) => unruly::run(&options).await,
         Scenario::Pace(options) => pace::run(&options),
+        Scenario::Drains(options) => drains::run(&options).await,
+        Scenario::Upgrades(options) => upgrades::run(&options).await,
     }
 }
 

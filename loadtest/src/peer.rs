@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Context;
 use serde::Serialize;
 
+use crate::certificate::Certificate;
 use crate::load::{Protocol, get, probe};
 use crate::machine::Cores;
 use crate::process::{Process, find_on_path};
@@ -43,6 +44,8 @@ pub(crate) struct Peer {
 pub(crate) struct Site {
     /// What clients speak to the proxy.
     pub(crate) protocol: Protocol,
+    /// What the proxy shows to clients over TLS 1.3; without one it speaks in clear.
+    pub(crate) certificate: Option<Certificate>,
     /// Port of the proxy.
     pub(crate) port: u16,
     /// Port of Serin's admin address.
@@ -88,6 +91,26 @@ pub(crate) struct Backends {
     pub(crate) ports: [u16; 2],
     kind: BackendKind,
     _processes: Vec<Process>,
+}
+
+impl Site {
+    /// Serin and nothing beside forwarding, on ports that are free now.
+    ///
+    /// # Errors
+    /// When none are.
+    pub(crate) fn plain(backends: [u16; 2]) -> anyhow::Result<Self> {
+        Ok(Self {
+            protocol: Protocol::H1,
+            certificate: None,
+            port: free_port()?,
+            admin_port: free_port()?,
+            backends,
+            weights: [50, 50],
+            connections_max: 2000,
+            timeout_s: 5,
+            features: Features::Plain,
+        })
+    }
 }
 
 impl Kind {
@@ -156,9 +179,21 @@ impl Peer {
             log,
         )?;
         process
-            .wait_ready(async || probe(site.protocol, site.port).await)
+            .wait_ready(async || probe(site.protocol, site.certificate.is_some(), site.port).await)
             .await?;
         Ok(process)
+    }
+
+    /// Starts another Serin that takes over from the one that [`Peer::start`] has started in this directory.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub(crate) fn take_over(&self, round: u32, cores: Cores, workdir: &Workdir) -> anyhow::Result<Process> {
+        let directory = workdir.path();
+        let mut arguments = self.arguments(&directory.join("serin.yaml"), directory);
+        arguments.push("--upgrade".into());
+        let log = directory.join(format!("serin-{round}.log"));
+        Process::start("serin", cores.proxy_core, &self.program, &arguments, log)
     }
 
     fn arguments(&self, file: &Path, directory: &Path) -> Vec<OsString> {
@@ -220,7 +255,7 @@ impl Backends {
         for (index, &port) in ports.iter().enumerate() {
             let process = index.min(processes.len() - 1);
             processes[process]
-                .wait_ready(async || probe(Protocol::H1, port).await)
+                .wait_ready(async || probe(Protocol::H1, false, port).await)
                 .await?;
         }
         Ok(Self {

@@ -31,6 +31,10 @@ pub(crate) fn serin(site: &Site, directory: &Path) -> String {
     } = site;
     let state = directory.join("state");
     let state = state.display();
+    let tls = site.certificate.as_ref().map_or_else(String::new, |certificate| {
+        let (chain, key) = (certificate.chain.display(), certificate.key.display());
+        format!("\n  tls: {{ certificates: [{{ certificate: '{chain}', key: '{key}' }}], minVersion: \"1.3\" }}")
+    });
     let [access, key_and_cohorts, rollout] = match site.features {
         Features::Plain => ["off", "", ""],
         Features::Judged | Features::All => ["errors", SERIN_COHORTS, SERIN_ROLLOUT],
@@ -45,7 +49,7 @@ listeners:
 - name: public
   address: 127.0.0.1:{port}
   timeouts: {{ idle: 10m }}
-  limits: {{ connections: {connections_max} }}
+  limits: {{ connections: {connections_max} }}{tls}
 admin: {{ address: 127.0.0.1:{admin_port} }}
 log: {{ level: warn, access: {access} }}
 state: {{ directory: '{state}' }}
@@ -102,6 +106,11 @@ pub(crate) fn nginx(site: &Site, directory: &Path) -> String {
         Protocol::H1 => "",
         Protocol::H2 => " http2",
     };
+    let (ssl, certificate) = site.certificate.as_ref().map_or_else(Default::default, |certificate| {
+        let (chain, key) = (certificate.chain.display(), certificate.key.display());
+        let lines = format!("\n    ssl_certificate '{chain}'; ssl_certificate_key '{key}'; ssl_protocols TLSv1.3;");
+        (" ssl", lines)
+    });
     let canary_percent = f64::from(*of_canary) * 100.0 / f64::from(of_stable + of_canary);
     // Each client connection may hold one upstream.
     let connections = 2 * site.connections_max + UPSTREAM_CONNECTIONS;
@@ -118,7 +127,7 @@ pub(crate) fn nginx(site: &Site, directory: &Path) -> String {
     keepalive {UPSTREAM_CONNECTIONS}; keepalive_requests {NGINX_KEEPALIVE_REQUESTS};
   }}
   server {{
-    listen 127.0.0.1:{port}{http2};
+    listen 127.0.0.1:{port}{ssl}{http2};{certificate}
     location / {{
       proxy_pass http://$side;
       proxy_http_version 1.1;
@@ -191,9 +200,14 @@ pub(crate) fn haproxy(site: &Site) -> String {
         timeout_s,
         ..
     } = site;
-    let proto = match site.protocol {
-        Protocol::H1 => "",
-        Protocol::H2 => " proto h2",
+    let proto = match (site.protocol, &site.certificate) {
+        (Protocol::H1, None) => String::new(),
+        (Protocol::H2, None) => " proto h2".to_owned(),
+        (protocol, Some(certificate)) => format!(
+            " ssl crt {} ssl-min-ver TLSv1.3 alpn {}",
+            certificate.both.display(),
+            protocol.alpn()
+        ),
     };
     format!(
         "global
@@ -232,6 +246,22 @@ pub(crate) fn envoy(site: &Site) -> String {
         Protocol::H1 => "HTTP1",
         Protocol::H2 => "HTTP2",
     };
+    let transport = site.certificate.as_ref().map_or_else(String::new, |certificate| {
+        let (chain, key) = (certificate.chain.display(), certificate.key.display());
+        format!(
+            "
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [{}]
+            tls_params: {{ tls_minimum_protocol_version: TLSv1_3 }}
+            tls_certificates:
+            - {{ certificate_chain: {{ filename: '{chain}' }}, private_key: {{ filename: '{key}' }} }}",
+            site.protocol.alpn()
+        )
+    });
     let cluster = |name: &str, port: u16| {
         format!(
             "  - name: {name}
@@ -277,7 +307,7 @@ pub(crate) fn envoy(site: &Site) -> String {
           http_filters:
           - name: envoy.filters.http.router
             typed_config:
-              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              \"@type\": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router{transport}
   clusters:
 {clusters}"
     )
@@ -291,6 +321,7 @@ mod tests {
         let (backends, weights) = ([9001, 9002], [90, 10]);
         Site {
             protocol,
+            certificate: None,
             port: 8001,
             admin_port: 8002,
             backends,

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -84,6 +84,26 @@ impl Process {
             if Instant::now() > deadline {
                 anyhow::bail!("{} is not ready ({error:#}):\n{}", self.name, self.log_end());
             }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Asks it for something.
+    pub(crate) fn signal(&self, signal: Signal) {
+        send(self.id(), signal);
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it has not within `patience`; the error holds the end of its log.
+    pub(crate) async fn ended(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().context("cannot wait for the process")? {
+                return Ok(status);
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{} runs on:\n{}", self.name, self.log_end());
             tokio::time::sleep(POLL).await;
         }
     }

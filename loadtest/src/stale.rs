@@ -95,6 +95,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     let unruly = Unruly::start(Profile::Stale, options.seed, idle, options.cores, &workdir).await?;
     let site = Site {
         protocol: Protocol::H1,
+        certificate: None,
         port: free_port()?,
         admin_port: free_port()?,
         backends: unruly.ports,

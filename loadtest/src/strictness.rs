@@ -109,6 +109,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
         let port = free_port()?;
         let site = Site {
             protocol: Protocol::H1,
+            certificate: None,
             port,
             admin_port: free_port()?,
             backends: [recorder.address().port(); 2],

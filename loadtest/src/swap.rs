@@ -62,6 +62,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<bool> {
     let backends = Backends::start(BackendKind::Own, BODY_BYTES, options.cores, &workdir).await?;
     let site = Site {
         protocol: Protocol::H1,
+        certificate: None,
         port: free_port()?,
         admin_port: free_port()?,
         backends: backends.ports,

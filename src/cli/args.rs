@@ -128,6 +128,27 @@ pub struct ClientArgs {
     /// Sent as a bearer token
     #[arg(long, env = "SERIN_TOKEN", hide_env_values = true, global = true)]
     pub token: Option<String>,
+    /// Over https: who may vouch for it, PEM (left out: whom the system trusts)
+    #[arg(long, value_name = "FILE", env = "SERIN_CA", global = true)]
+    pub ca: Option<PathBuf>,
+    /// Over https: the certificate that we show, PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SERIN_CERTIFICATE",
+        requires = "certificate_key",
+        global = true
+    )]
+    pub certificate: Option<PathBuf>,
+    /// Over https: the key of that certificate, PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "SERIN_CERTIFICATE_KEY",
+        requires = "certificate",
+        global = true
+    )]
+    pub certificate_key: Option<PathBuf>,
     /// For people or for programs (the API's own JSON)
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t, global = true)]
     pub output: Output,

@@ -7,7 +7,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+use super::trust::Trust;
 
 /// Between the first packet and the whole answer. The server itself gives up after 10 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -21,6 +24,9 @@ pub struct Client {
     host: String,
     port: u16,
     token: Option<String>,
+    /// For `https`.
+    secure: bool,
+    trust: Trust,
 }
 
 /// One question.
@@ -59,25 +65,25 @@ pub enum ClientError {
         why: &'static str,
     },
     /// Nobody there, or it went away before it had answered.
-    #[error("no Serin answers at http://{authority}: {why}; is it running, and is this its admin address?")]
+    #[error("no Serin answers at {address}: {why}; is it running, and is this its admin address?")]
     Unreachable {
-        /// Host and port.
-        authority: String,
+        /// Scheme, host and port.
+        address: String,
         /// The system's words.
         why: String,
     },
     /// Somebody is there who is no Serin.
-    #[error("what answers at http://{authority} is no Serin: {why}")]
+    #[error("what answers at {address} is no Serin: {why}")]
     Foreign {
-        /// Host and port.
-        authority: String,
+        /// Scheme, host and port.
+        address: String,
         /// What was wrong with its answer.
         why: String,
     },
 }
 
 impl Client {
-    /// For the Serin whose admin API is at `url`, such as `http://127.0.0.1:9901`.
+    /// For the Serin whose admin API is at `url`, such as `http://127.0.0.1:9901` or an `https` one.
     ///
     /// # Errors
     /// [`ClientError::BadUrl`]
@@ -92,13 +98,13 @@ impl Client {
             format!("http://{url}")
         };
         let uri: Uri = whole.parse().map_err(|_| bad("is no URL; write http://HOST:PORT"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(bad("https is not supported yet")),
-            _ => return Err(bad("is no URL; write http://HOST:PORT")),
-        }
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(bad("is no URL; write http://HOST:PORT or https://HOST:PORT")),
+        };
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(bad("has a path; write http://HOST:PORT"));
+            return Err(bad("has a path; write http://HOST:PORT or https://HOST:PORT"));
         }
         let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
         if authority.as_str().contains('@') {
@@ -109,9 +115,22 @@ impl Client {
         }
         Ok(Self {
             host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(80),
+            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             token: token.map(str::to_owned),
+            secure,
+            trust: Trust::default(),
         })
+    }
+
+    /// This client, but over `https` it believes and shows what `trust` says.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+
+    fn address(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        format!("{scheme}://{}", self.authority())
     }
 
     /// Host and port.
@@ -137,6 +156,19 @@ impl Client {
         let stream = TcpStream::connect((host, self.port))
             .await
             .map_err(|e| unreachable(&e))?;
+        if self.secure {
+            let stream = self.trust.connect(host, stream).await.map_err(|e| unreachable(&e))?;
+            return self.converse(stream, question).await;
+        }
+        self.converse(stream, question).await
+    }
+
+    async fn converse(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        question: Question,
+    ) -> Result<Answer, ClientError> {
+        let unreachable = |error: &dyn std::fmt::Display| self.unreachable(error.to_string());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(&error))?;
@@ -152,7 +184,7 @@ impl Client {
             .map_err(|error| unreachable(&error))?
             .to_bytes();
         let foreign = |why: String| ClientError::Foreign {
-            authority: self.authority(),
+            address: self.address(),
             why,
         };
         let text = String::from_utf8(body.to_vec()).map_err(|_| foreign(format!("status {status}, no text")))?;
@@ -185,7 +217,7 @@ impl Client {
 
     fn unreachable(&self, why: String) -> ClientError {
         ClientError::Unreachable {
-            authority: self.authority(),
+            address: self.address(),
             why,
         }
     }
@@ -244,7 +276,8 @@ mod tests {
         goes_to("http://[::1]:9901/", Some("[::1]:9901"));
         goes_to("localhost:9901", Some("localhost:9901"));
         goes_to("http://serin", Some("serin:80"));
-        goes_to("https://127.0.0.1:9901", None);
+        goes_to("https://127.0.0.1:9901", Some("127.0.0.1:9901"));
+        goes_to("https://serin", Some("serin:443"));
         goes_to("http://127.0.0.1:9901/v1", None);
         goes_to("http://127.0.0.1:9901/?a", None);
         goes_to("http://me@127.0.0.1", None);

@@ -8,6 +8,7 @@ use super::args::{
     RolloutArgs, WeightsArgs,
 };
 use super::client::{Answer, Client, ClientError, Question, segment};
+use super::trust::Trust;
 use super::{Console, Exit, text, wait, watch};
 
 /// `serin status`
@@ -28,7 +29,14 @@ pub async fn status(args: &ClientArgs, console: &mut Console<'_>) -> Exit {
             *page = answer.filter(|answer| answer.status == 200).map(|answer| answer.body);
         }
     }
-    caller.show(&answer, |status| text::status(status, routes.as_ref(), flags.as_ref()))
+    caller.show(&answer, |status| {
+        let certificates = text::certificates(status, jiff::Timestamp::now());
+        let parts = [
+            Some(text::status(status, routes.as_ref(), flags.as_ref())),
+            certificates,
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
+    })
 }
 
 /// `serin weights`
@@ -228,7 +236,10 @@ impl<'c, 'o> Caller<'c, 'o> {
     fn new(args: &ClientArgs, console: &'c mut Console<'o>) -> Result<Self, Exit> {
         match Client::new(&args.admin, args.token.as_deref()) {
             Ok(client) => Ok(Self {
-                client,
+                client: client.trusting(Trust {
+                    ca: args.ca.clone(),
+                    shown: args.certificate.clone().zip(args.certificate_key.clone()),
+                }),
                 output: args.output,
                 console,
             }),

@@ -11,6 +11,7 @@ mod report;
 mod table;
 mod text;
 mod tree;
+mod trust;
 mod wait;
 mod watch;
 

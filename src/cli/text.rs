@@ -1,8 +1,12 @@
 //! The API's JSON as text that a person likes to read.
 
+mod certificates;
+
 use serde_json::Value;
 
 use super::table::Table;
+
+pub(super) use certificates::certificates;
 
 /// Variants listed by `serin status`; more are for programs.
 const VARIANTS_SHOWN: usize = 60;
@@ -37,6 +41,9 @@ pub(super) fn status(status: &Value, routes: Option<&Value>, flags: Option<&Valu
     }
     if let Some(problem) = status["stateProblem"].as_str() {
         parts[0].push_str(&format!("\nstate          CANNOT BE WRITTEN: {problem}"));
+    }
+    if status["overloaded"] == true {
+        parts[0].push_str("\noverloaded     new requests are refused (503) for want of memory");
     }
     if status["frozen"]["frozen"] == true {
         parts[0].push_str(&format!("\nfrozen         {}", frozen(&status["frozen"])));

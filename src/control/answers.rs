@@ -14,7 +14,7 @@ use super::readings::{Finished, Loaded, Reader};
 use super::restart::needs_restart;
 use super::view::{Entry, FreezeView, ReloadView, RolloutView, RouteView};
 use super::weights::check_posted;
-use crate::config::Rollout;
+use crate::config::{Rollout, Spec, Tls};
 use crate::people;
 use crate::rollout::{Approval, Verb};
 
@@ -266,6 +266,10 @@ impl Controller {
             Some(people) => format!("the file was read: {people}"),
             None => "the file was read".to_owned(),
         };
+        let words = match changed_certificates(&self.ground.spec, &loaded.spec) {
+            Some(listeners) => format!("{words}; other certificates are shown by {listeners}"),
+            None => words,
+        };
         let told = |to| Happening {
             by,
             ..Happening::of_file(Kind::Reload, to, words)
@@ -330,6 +334,28 @@ impl<'a> Wish<'a> {
             reason: words(reason),
         }
     }
+}
+
+/// The listeners, and the admin API, of which no more has changed than what their files of TLS hold; `None`: there are
+/// none.
+fn changed_certificates(old: &Spec, new: &Spec) -> Option<String> {
+    let same_files = |old: &Tls, new: &Tls| {
+        let unread = |tls: &Tls| Tls {
+            server: None,
+            ..tls.clone()
+        };
+        old.server != new.server && unread(old) == unread(new)
+    };
+    let changed = |old: &Option<Tls>, new: &Option<Tls>| match (old, new) {
+        (Some(old), Some(new)) => same_files(old, new),
+        _ => false,
+    };
+    let listeners = old.listeners.iter().zip(&new.listeners);
+    let listeners = listeners.filter(|(old, new)| changed(&old.tls, &new.tls));
+    let listeners = listeners.map(|(_, new)| new.name.as_str());
+    let admin = changed(&old.admin_tls, &new.admin_tls).then_some("the admin API");
+    let named: Vec<_> = listeners.chain(admin).collect();
+    (!named.is_empty()).then(|| named.join(", "))
 }
 
 /// The first characters of a text from outside.

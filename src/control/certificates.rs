@@ -306,3 +306,118 @@ pub(super) fn named(spec: &Spec) -> impl Iterator<Item = &Path> + Clone {
         pairs.chain(tls.client_ca.as_deref())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::{CertificateReloads, Certificates, named};
+    use crate::config::{CertificateFiles, Spec, Tls};
+    use crate::control::fixture;
+    use crate::control::view::Entry;
+    use crate::tls::Server;
+
+    fn write(at: &Path, name: &str, host: &str) {
+        let signed = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        fs::write(at.join(format!("{name}.pem")), signed.cert.pem()).unwrap();
+        fs::write(at.join(format!("{name}.key")), signed.signing_key.serialize_pem()).unwrap();
+    }
+
+    /// One listener with these pairs, and `ca.pem` for its clients.
+    fn spec(at: &Path, pairs: &[&str]) -> Spec {
+        let mut spec = Arc::unwrap_or_clone(fixture::spec(|_| {}));
+        let pair = |name: &&str| CertificateFiles {
+            certificate: at.join(format!("{name}.pem")),
+            key: at.join(format!("{name}.key")),
+        };
+        spec.listeners[0].tls = Some(Tls {
+            certificates: pairs.iter().map(pair).collect(),
+            only_1_3: false,
+            client_ca: Some(at.join("ca.pem")),
+            client_required: false,
+            hsts: None,
+            server: None,
+        });
+        spec
+    }
+
+    fn read(certificates: &Certificates, spec: &mut Spec) -> Result<Arc<Server>, Vec<Entry>> {
+        let mut problems = Vec::new();
+        certificates.read_into(spec, &mut problems);
+        let server = spec.listeners[0].tls.as_ref().and_then(|tls| tls.server.clone());
+        server.filter(|_| problems.is_empty()).ok_or(problems)
+    }
+
+    #[test]
+    fn what_has_not_changed_is_the_same_and_what_has_is_not() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = temp.path();
+        let certificates = Certificates::default();
+        for (name, host) in [("a", "a.test"), ("b", "b.test"), ("ca", "ca.test")] {
+            write(at, name, host);
+        }
+        let first = read(&certificates, &mut spec(at, &["a", "b"])).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &read(&certificates, &mut spec(at, &["a", "b"])).unwrap()
+        ));
+        assert_eq!(certificates.reloads(), CertificateReloads::default());
+        write(at, "b", "b.test");
+        let second = read(&certificates, &mut spec(at, &["a", "b"])).unwrap();
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&first.certificates()[0], &second.certificates()[0]));
+        assert!(!Arc::ptr_eq(&first.certificates()[1], &second.certificates()[1]));
+        write(at, "ca", "ca.test");
+        let third = read(&certificates, &mut spec(at, &["a", "b"])).unwrap();
+        assert!(!Arc::ptr_eq(&second, &third));
+        assert_eq!(certificates.reloads(), CertificateReloads { ok: 2, failed: 0 });
+    }
+
+    #[test]
+    fn the_last_good_one_goes_on_while_somebody_has_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let at = temp.path();
+        let certificates = Certificates::default();
+        write(at, "a", "a.test");
+        write(at, "ca", "ca.test");
+        let mut live = spec(at, &["a"]);
+        let good = read(&certificates, &mut live).unwrap();
+        fs::write(at.join("a.key"), "").unwrap();
+        fs::remove_file(at.join("ca.pem")).unwrap();
+        for _ in 0..3 {
+            let again = read(&certificates, &mut spec(at, &["a"])).unwrap();
+            assert!(Arc::ptr_eq(&good, &again));
+        }
+        assert_eq!(certificates.reloads(), CertificateReloads { ok: 0, failed: 2 });
+        let tls = live.listeners[0].tls.as_ref().unwrap();
+        let problem = certificates.views(tls)[0].problem.clone().unwrap();
+        assert!(problem.starts_with("no private key in it"), "{problem}");
+        assert!(certificates.client_ca(tls).unwrap().problem.is_some());
+        // Nobody serves by it any more: now it is a problem of the configuration, with every file that is wrong.
+        drop((live, good));
+        let problems = read(&certificates, &mut spec(at, &["a"])).unwrap_err();
+        let told: Vec<_> = problems.iter().map(|entry| Path::new(&entry.path)).collect();
+        assert_eq!(told, [at.join("a.key"), at.join("ca.pem")]);
+        assert!(
+            problems
+                .iter()
+                .all(|entry| entry.message.ends_with("(listeners.public.tls)"))
+        );
+        assert!(certificates.known().problems.is_empty());
+    }
+
+    #[test]
+    fn every_file_is_watched() {
+        let at = Path::new("/etc/serin");
+        let mut spec = spec(at, &["a"]);
+        spec.admin_tls = spec.listeners[0].tls.clone();
+        let files: Vec<_> = named(&spec).collect();
+        let expected = ["a.pem", "a.key", "ca.pem"].map(|name| at.join(name));
+        assert_eq!(
+            (&files[..3], &files[3..]),
+            (&expected.each_ref().map(std::path::PathBuf::as_path)[..], &files[..3])
+        );
+    }
+}

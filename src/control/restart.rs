@@ -42,6 +42,12 @@ pub(super) fn needs_restart(old: &Spec, new: &Spec, place: &str) -> Vec<Entry> {
             "the state directory cannot move".to_owned(),
         );
     }
+    if old.memory_max != new.memory_max {
+        problem(
+            "limits.memory".to_owned(),
+            "the bound of memory cannot change".to_owned(),
+        );
+    }
     if old.log.level != new.log.level {
         problem(
             "log.level".to_owned(),
@@ -109,6 +115,7 @@ mod tests {
         );
         check(|spec| spec.admin = address, &["admin.address"]);
         check(|spec| spec.state_directory = "elsewhere".into(), &["state.directory"]);
+        check(|spec| spec.memory_max = Some(1 << 30), &["limits.memory"]);
         check(
             |spec| {
                 spec.log.level = "debug".into();

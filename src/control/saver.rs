@@ -277,6 +277,7 @@ mod tests {
     use crate::control::audit_log::Audit;
     use crate::control::fixture::spec;
     use crate::control::ground::Ground;
+    use crate::control::journal::{Happening, Kind};
     use crate::control::standing::Standing;
     use crate::control::store::{Saved, Store};
     use std::fs;
@@ -324,6 +325,37 @@ mod tests {
         assert!(saver.problem().is_some(), "too early to try again");
         saver.keep_up(&ground(), 7, false, now + RETRY);
         assert_eq!((saver.problem(), saver.generation), (None, 7));
+    }
+
+    #[test]
+    fn what_another_process_has_is_not_written_and_what_was_noted_meanwhile_follows_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let now = Instant::now();
+        let mut first = saver(temp.path(), now);
+        first.save(&ground(), 1, false, now).unwrap();
+        assert!(Store::open(temp.path()).is_err(), "it is held");
+        first.release();
+        assert!(first.is_released());
+        let refusal = first.save(&ground(), 2, false, now).unwrap_err();
+        assert!(refusal.contains("taking over") && first.problem().is_none());
+        let note = |saver: &mut Saver, what: &'static str| {
+            let happening = Happening::of_file(Kind::Start, what, String::new());
+            saver.note(&mut [happening], 1);
+        };
+        note(&mut first, "noted here");
+        {
+            let (store, found) = Store::open(temp.path()).expect("it is free");
+            let anchor = found.saved.and_then(|saved| saved.audit);
+            let mut second = Saver::new(store, Audit::open(temp.path(), anchor, false).0, now);
+            note(&mut second, "noted there");
+            second.save(&ground(), 50, false, now).unwrap();
+            assert!(first.take_again(temp.path()).is_err(), "it is held");
+        }
+        assert_eq!(first.take_again(temp.path()).unwrap(), 150);
+        first.save(&ground(), 151, false, now).unwrap();
+        let log = fs::read_to_string(temp.path().join("audit.jsonl")).unwrap();
+        let (there, here) = (log.find("noted there").unwrap(), log.find("noted here").unwrap());
+        assert!(there < here, "{log}");
     }
 
     #[test]

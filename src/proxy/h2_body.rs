@@ -77,7 +77,6 @@ impl StreamBody {
 
     /// The code with which the peer (or the engine, for a breach of the protocol) ended the stream or the
     /// connection under it; `None` while it lives, at its good end, and where the socket just broke.
-    #[allow(dead_code)] // asked by the backend's side
     pub(super) const fn reset(&self) -> Option<Reason> {
         self.reset
     }

@@ -6,6 +6,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
@@ -35,22 +36,49 @@ pub(super) async fn serve_http2(worker: &Rc<Worker>, stream: Stream, client: Rc<
         client,
     });
     let (io, sender) = gather(ClientIo::new(stream, worker, &shared.clock, &shared.account));
-    {
+    let end = {
         let mut driven = pin!(drive(&shared, io));
-        poll_fn(|cx| {
-            let ended = driven.as_mut().poll(cx);
-            match sender.poll_send(cx) {
-                Poll::Ready(Err(_)) => Poll::Ready(()),
-                _ => ended,
-            }
+        poll_fn(|cx| match driven.as_mut().poll(cx) {
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => match sender.poll_send(cx) {
+                Poll::Ready(Err(_)) => Poll::Ready(End::Lost),
+                _ => Poll::Pending,
+            },
         })
-        .await;
+        .await
+    };
+    drop(watched);
+    if end == End::Lost {
+        return;
     }
-    // What it was told last arrives only if nothing that it still sends meets a closed socket.
-    if let Some(io) = sender.into_stream().filter(|_| !shared.clock.is_stuck()) {
-        drop(watched);
-        Box::pin(linger(io.into_stream())).await;
-    }
+    let farewell = async {
+        if end == End::Flood {
+            // All that it held is free already but its socket. Told at once, it would only begin anew at once.
+            tokio::time::sleep(CALM).await;
+        }
+        poll_fn(|cx| sender.poll_send(cx)).await.ok()?;
+        // What it was told last arrives only if nothing that it still sends meets a closed socket.
+        linger(sender.into_stream()?.into_stream()).await;
+        Some(())
+    };
+    let _ = Box::pin(tokio::time::timeout(FAREWELL, farewell)).await; // or it does not take it
+}
+
+/// How long a client that floods waits to be told so.
+const CALM: Duration = Duration::from_millis(500);
+
+/// What the last words to a client may take in all.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// All is said, by either side.
+    Over,
+    /// It costs more than it asks for.
+    Flood,
+    /// Its socket is broken, or takes nothing.
+    Lost,
 }
 
 /// What the engine allows. Its own bounds against floods are those of small numbers: frames of one head, streams that
@@ -66,7 +94,7 @@ pub(super) fn builder(settings: &ListenerSettings) -> Builder {
         .max_send_buffer_size(64 * 1024)
         // What is on its way to a stream that was answered early is no error of the client's.
         .max_concurrent_reset_streams(256)
-        .max_pending_accept_reset_streams(20)
+        .max_pending_accept_reset_streams(400)
         .max_local_error_reset_streams(Some(256))
         .enable_connect_protocol();
     builder
@@ -75,7 +103,7 @@ pub(super) fn builder(settings: &ListenerSettings) -> Builder {
 type Engine = Connection<Gathering<ClientIo>, Bytes>;
 
 /// Drives the engine until the connection has ended.
-async fn drive(shared: &Rc<Shared>, io: Gathering<ClientIo>) {
+async fn drive(shared: &Rc<Shared>, io: Gathering<ClientIo>) -> End {
     let mut handshake = pin!(builder(&shared.client.settings).handshake(io));
     let begun = poll_fn(|cx| match handshake.as_mut().poll(cx) {
         Poll::Ready(begun) => Poll::Ready(begun.ok()),
@@ -83,10 +111,10 @@ async fn drive(shared: &Rc<Shared>, io: Gathering<ClientIo>) {
         Poll::Pending => Poll::Pending,
     });
     let Some(mut engine) = begun.await else {
-        return;
+        return End::Over;
     };
     let mut leaving = Leaving::Not;
-    poll_fn(|cx| poll(shared, &mut engine, &mut leaving, cx)).await;
+    poll_fn(|cx| poll(shared, &mut engine, &mut leaving, cx)).await
 }
 
 /// How far a connection is on its way out.
@@ -104,7 +132,7 @@ enum Leaving {
 /// How long a client that has been asked to leave an idle connection may take to say that it has heard.
 const FAREWELL_US: u64 = 1_000_000;
 
-fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mut Context<'_>) -> Poll<()> {
+fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mut Context<'_>) -> Poll<End> {
     let Shared {
         worker, clock, account, ..
     } = &**shared;
@@ -118,18 +146,27 @@ fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mu
                 continue;
             }
             Poll::Ready(Some(Err(error))) => {
-                if let Some(reason) = reject_reason(&error).filter(|_| *leaving != Leaving::Cut) {
+                if *leaving == Leaving::Cut {
+                    return Poll::Ready(End::Flood);
+                }
+                let reason = reject_reason(&error);
+                if let Some(reason) = reason {
                     worker.cells().reject(reason);
                 }
-                return Poll::Ready(());
+                return Poll::Ready(match reason {
+                    Some(RejectReason::Flood) => End::Flood,
+                    _ => End::Over,
+                });
             }
-            Poll::Ready(None) => return Poll::Ready(()),
+            Poll::Ready(None) if *leaving == Leaving::Cut => return Poll::Ready(End::Flood),
+            Poll::Ready(None) => return Poll::Ready(End::Over),
             Poll::Pending => {}
         }
         let late = clock.is_late(cx);
         // What is decided here is written when the engine is driven again.
         match *leaving {
-            Leaving::Cut => return if late { Poll::Ready(()) } else { Poll::Pending },
+            Leaving::Cut if late => return Poll::Ready(End::Lost),
+            Leaving::Cut => return Poll::Pending,
             _ if account.is_broke() => {
                 worker.cells().reject(RejectReason::Flood);
                 engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -137,13 +174,13 @@ fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mu
             }
             _ if late && clock.head_is_late() => {
                 worker.cells().reject(RejectReason::HeadTimeout);
-                return Poll::Ready(());
+                return Poll::Ready(End::Lost);
             }
-            _ if late && clock.is_stuck() => return Poll::Ready(()),
+            _ if late && clock.is_stuck() => return Poll::Ready(End::Lost),
             Leaving::Asked { at_us } => {
                 let patient = worker.recent_us().saturating_sub(at_us) < FAREWELL_US;
                 return if late && !patient {
-                    Poll::Ready(())
+                    Poll::Ready(End::Over)
                 } else {
                     Poll::Pending
                 };

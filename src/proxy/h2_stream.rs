@@ -16,6 +16,7 @@ use http::Request;
 use super::body::{AnswerBody, Broken, ClientBody, Frame, Outgoing, Source, Upload};
 use super::connection::{ConnectionClock, Offer, Phase};
 use super::fault::Fault;
+use super::grpc::is_grpc;
 use super::h2_answer as answer;
 use super::h2_body::{StreamBody, to_trailers};
 use super::h2_frames::Account;
@@ -66,10 +67,14 @@ enum End {
     Reset,
 }
 
-/// Serves one stream.
+/// Serves one stream. A panic on the way costs no other.
 pub(super) async fn serve(open: OpenStream, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let shared = Rc::clone(&open.0);
-    let end = exchange(&shared, request, respond).await;
+    let exchange = AssertUnwindSafe(exchange(&shared, request, respond)).catch_unwind();
+    let end = exchange.await.unwrap_or_else(|_| {
+        shared.worker.cells().reject(RejectReason::Panic);
+        End::Said
+    });
     if end == End::Reset {
         shared.account.charge_reset(|| shared.worker.now_us());
         // It may have been the last straw.
@@ -349,5 +354,5 @@ const fn fault_of(refused: Refused) -> Fault {
 
 fn speaks_grpc(parts: &http::request::Parts) -> bool {
     let kind = parts.headers.get(http::header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    kind.is_some_and(|kind| is_grpc(kind.as_bytes()))
 }

@@ -187,7 +187,7 @@ impl Ledger {
         if let Some(cohort) = exchange.cohort_recorder() {
             cohort.cell(worker.id).dispatched(COHORTS);
         }
-        let due = exchange.due_us(opening.start_us) / TICK_US + 1;
+        let due = exchange.due_us(opening.start_us).min(exchange.end_us()) / TICK_US + 1;
         let key = worker.begin_exchange(due, Timed::Exchange(exchange));
         Self {
             worker: Rc::clone(worker),

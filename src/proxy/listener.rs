@@ -29,7 +29,7 @@ use super::stream::Stream;
 use super::tunnel;
 use super::upstream::ClientAddresses;
 use super::worker::{Stage, Worker};
-use crate::measure::{RejectReason, Room};
+use crate::measure::{ProxyCells, RejectReason, Room};
 use crate::route::ListenerSettings;
 use crate::tls::ListenerTls;
 
@@ -141,7 +141,7 @@ impl Door {
         let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move {
             let _counted = counted;
-            one_at_most(&worker, greet(&worker, tls, tcp, client)).await;
+            one_at_most(worker.cells(), greet(&worker, tls, tcp, client)).await;
         });
     }
 
@@ -183,9 +183,9 @@ fn descriptors_max() -> i32 {
 }
 
 /// Serves a connection. A panic beside its requests costs this connection only, and is counted.
-async fn one_at_most(worker: &Worker, serving: impl Future<Output = ()>) {
+async fn one_at_most(cells: &ProxyCells, serving: impl Future<Output = ()>) {
     if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
-        worker.cells().reject(RejectReason::Panic);
+        cells.reject(RejectReason::Panic);
     }
 }
 
@@ -337,6 +337,15 @@ impl Drop for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_costs_one_connection_and_is_counted() {
+        let cells = ProxyCells::new(1);
+        one_at_most(&cells, async {}).await;
+        assert_eq!(cells.rejected(RejectReason::Panic), 0);
+        one_at_most(&cells, async { panic!("asked to") }).await;
+        assert_eq!(cells.rejected(RejectReason::Panic), 1);
+    }
 
     #[test]
     fn only_want_of_room_stops_accepting() {

@@ -205,3 +205,64 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
+    use super::pass;
+    use crate::proxy::buffers::Buffers;
+
+    /// Two ends of a tunnel, and what passes bytes between them.
+    async fn tunnel(ahead: &'static [u8], play: impl AsyncFnOnce(DuplexStream, DuplexStream), patience: Duration) {
+        let ((client, mut near), (backend, mut far)) = (duplex(1000), duplex(1000));
+        let buffers = RefCell::<Buffers>::default();
+        tokio::join!(play(client, backend), async move {
+            pass(&mut near, &mut far, Bytes::from_static(ahead), patience, &buffers).await;
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_way_ends_on_its_own() {
+        let play = async |mut client: DuplexStream, mut backend: DuplexStream| {
+            client.write_all(b"question").await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut all = Vec::new();
+            backend.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, b"question");
+            // More than fits into any buffer on the way.
+            let answer = vec![b'x'; 100_000];
+            let reading = async {
+                let mut all = Vec::new();
+                client.read_to_end(&mut all).await.unwrap();
+                all
+            };
+            let writing = async {
+                backend.write_all(&answer).await.unwrap();
+                backend.shutdown().await.unwrap();
+            };
+            let (all, ()) = tokio::join!(reading, writing);
+            assert!(all.starts_with(b"ahead") && all[5..] == answer);
+        };
+        tunnel(b"ahead", play, Duration::from_secs(60)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_in_both_directions_ends_it_and_a_word_in_one_does_not() {
+        let play = async |mut client: DuplexStream, mut backend: DuplexStream| {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(40)).await;
+                client.write_all(b"x").await.unwrap();
+                assert_eq!(backend.read_u8().await.unwrap(), b'x');
+            }
+            let silent = tokio::time::Instant::now();
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+            assert_eq!(silent.elapsed().as_secs(), 60);
+        };
+        tunnel(b"", play, Duration::from_secs(60)).await;
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::sockets::Giving;
 use super::{LAST_LINES, Server};
 use crate::proxy::Stage;
 
@@ -28,10 +29,7 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         // From here on there is nothing to take over; the workers have duplicates of their own.
-        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(sockets) = sockets {
-            sockets.refuse_handshakes();
-        }
+        self.give_up_sockets();
         self.drain.set(Stage::Closing);
         while Instant::now() < deadline && !self.workers.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -63,6 +61,15 @@ impl Server {
         };
         while is_writing(self) && self.workers.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn give_up_sockets(&self) {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        // Whoever may be about to serve them must not find them deaf.
+        let may_be_taken = !self.is_replaced && stock.giving == Giving::Passing;
+        if let Some(sockets) = stock.sockets.take().filter(|_| !may_be_taken) {
+            sockets.refuse_handshakes();
         }
     }
 }

@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::handover::Given;
+use super::sockets::Giving;
 use super::systemd::{OWN_VARIABLES, Supervisor};
 use super::{Options, Server, StartError, start_as};
 use crate::control::{Asked, Handle};
@@ -109,13 +109,19 @@ impl Server {
         }
         // What is half given is given first, or kept: never both drained and taken.
         let deadline = Instant::now() + self.drain_timeout;
-        while self.giving.load(Ordering::Acquire) && Instant::now() < deadline {
+        while !self.ends_by_itself() && Instant::now() < deadline {
             if let Ok(given) = given.try_recv() {
                 return Ok(Some(given));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         Ok(None)
+    }
+
+    /// Nobody may take over any more. False: somebody is about to.
+    fn ends_by_itself(&self) -> bool {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        stock.turn(Giving::Possible, Giving::Over)
     }
 
     /// Has control read the file again, and the supervisor know how long that takes.

@@ -30,7 +30,7 @@ use crate::proxy::{self, AccessLogWriter, Clients, Drain, LogPlace, OutcomeLogWr
 use handover::{Given, Giver, Takeover};
 use listeners::Listeners;
 use logging::init_logging;
-use sockets::Sockets;
+use sockets::{Sockets, Stock};
 use systemd::Supervisor;
 
 pub use life::run;
@@ -93,12 +93,10 @@ pub struct Server {
     stop_control: Option<oneshot::Sender<()>>,
     drain_timeout: Duration,
     state_directory: PathBuf,
-    /// Duplicates of all listening sockets; `None`: they are being closed.
-    sockets: Arc<Mutex<Option<Sockets>>>,
+    /// Duplicates of all listening sockets.
+    stock: Arc<Mutex<Stock>>,
     doors: watch::Sender<Doors>,
     supervisor: Arc<Supervisor>,
-    /// Another process is taking over, or has.
-    giving: Arc<AtomicBool>,
     is_replaced: bool,
 }
 
@@ -118,12 +116,12 @@ fn start_as(
     let server = build(options, supervisor)?;
     let (given, receive) = mpsc::unbounded_channel();
     let giver = Giver {
-        sockets: Arc::clone(&server.sockets),
+        stock: Arc::clone(&server.stock),
         handle: server.handle.clone(),
         doors: server.doors.clone(),
         supervisor: Arc::clone(supervisor),
         given,
-        busy: Arc::clone(&server.giving),
+        busy: AtomicBool::new(false),
     };
     if let Err(error) = giver.listen(&server.state_directory) {
         tracing::warn!(%error, "no other process will be able to take over from this one");
@@ -244,10 +242,9 @@ fn build(options: Options, supervisor: &Arc<Supervisor>) -> Result<Server, Start
         stop_control: Some(stop_control),
         drain_timeout: options.drain_timeout,
         state_directory,
-        sockets: Arc::new(Mutex::new(Some(sockets))),
+        stock: Arc::new(Mutex::new(Stock::new(sockets))),
         doors,
         supervisor: Arc::clone(supervisor),
-        giving: Arc::default(),
         is_replaced: false,
     })
 }

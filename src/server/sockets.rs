@@ -64,6 +64,43 @@ pub(super) struct Sockets {
     pub(super) groups: Vec<Group>,
 }
 
+/// The sockets of a running process, and whether they may be given away: a process either ends or is replaced.
+#[derive(Debug)]
+pub(super) struct Stock {
+    /// `None`: they are being closed.
+    pub(super) sockets: Option<Sockets>,
+    pub(super) giving: Giving,
+}
+
+/// How it stands with giving them away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Giving {
+    /// Whoever asks may have them.
+    Possible,
+    /// Another process is taking over, or has.
+    Passing,
+    /// The process ends by itself.
+    Over,
+}
+
+impl Stock {
+    pub(super) fn new(sockets: Sockets) -> Self {
+        Self {
+            sockets: Some(sockets),
+            giving: Giving::Possible,
+        }
+    }
+
+    /// From one to the other; false: it does not stand there.
+    pub(super) fn turn(&mut self, from: Giving, to: Giving) -> bool {
+        let stands = self.giving == from;
+        if stands {
+            self.giving = to;
+        }
+        stands
+    }
+}
+
 impl Sockets {
     /// What `spec` wants for so many workers: of `inherited` what fits, else new ones. What fits nobody is closed.
     ///

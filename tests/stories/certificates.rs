@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::common::tls::{Hello, OnDisk, Secure, certificate, install, issue, replace};
-use crate::common::{Backend, Metrics, Options, Serin, one, wait_until};
+use crate::common::{Backend, Client, Metrics, Options, Serin, one, wait_until};
 
 /// A Serin with these pairs, by the names of their files, and more keys in its `tls`.
 fn site(dir: TempDir, pairs: &[&str], more: &str) -> (Serin, Backend) {
@@ -123,6 +123,8 @@ fn a_new_pair_is_shown_from_then_on_and_what_is_open_goes_on() {
         .expect("an exchange on the connection of before");
     assert_eq!((&*body, open.shown()), ("in secret", old.der));
     assert_eq!(reloads(&serin, "success"), 1.0);
+    let audit = serin.api_text("/v1/audit");
+    assert!(audit.contains("other certificates are shown by public"), "{audit}");
     assert_eq!(
         certificates(&serin)[0]["names"],
         serde_json::json!(["shop.test", "more.test"])
@@ -251,6 +253,23 @@ fn a_session_is_resumed_by_every_worker_and_also_after_a_reload() {
         wait_until("the other one is shown", || is_shown(&serin, "other.test", &other));
         assert!(resumed(), "{version:?}");
     }
+}
+
+#[test]
+fn a_handshake_has_its_time() {
+    let dir = dir();
+    certificate(dir.path(), "shop", &["shop.test"]);
+    let app = Backend::ok("x");
+    let options = Options {
+        listener: format!("{}, timeouts: {{ handshake: 300ms }}", tls(&["shop"], "")),
+        ..Options::default()
+    };
+    let serin = Serin::in_dir(dir, options, &one(app.address()));
+    let mut silent = Client::connect(serin.address());
+    assert!(silent.closed());
+    wait_until("it is counted", || {
+        Metrics::of(&serin).sum("serin_rejected_total", &[("reason", "handshake")]) == 1.0
+    });
 }
 
 #[test]

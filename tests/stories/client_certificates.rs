@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, date_time_ymd};
 use tempfile::TempDir;
 
+use crate::common::tls::replace;
 use crate::common::{Backend, Options, Serin, binary, pair_with, wait_until};
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
@@ -41,6 +42,11 @@ struct Site {
 }
 
 fn site() -> Site {
+    site_with("")
+}
+
+/// With more keys in the listener's `tls`.
+fn site_with(more: &str) -> Site {
     let dir = TempDir::new().expect("a temporary directory");
     let at = dir.path();
     let server = rcgen::generate_simple_self_signed(["serin.test".to_owned()]).expect("a certificate");
@@ -48,6 +54,7 @@ fn site() -> Site {
     fs::write(at.join("cert.key"), server.signing_key.serialize_pem()).expect("it can be written");
     let (ours, others) = (ca("ours"), ca("others"));
     fs::write(at.join("clients.pem"), ours.pem()).expect("it can be written");
+    fs::write(at.join("others.pem"), others.pem()).expect("it can be written");
     client(at, "alice", &ours, "spiffe://example.com/staff/alice", false);
     client(at, "bob", &ours, "spiffe://example.com/customer/bob", false);
     client(at, "old", &ours, "spiffe://example.com/staff/old", true);
@@ -55,7 +62,9 @@ fn site() -> Site {
     let backends = ["v1", "v2"].map(Backend::ok);
     let [stable, canary] = backends.each_ref().map(Backend::address);
     let options = Options {
-        listener: "tls: { certificates: [{ certificate: cert.pem, key: cert.key }], clientCa: clients.pem }".to_owned(),
+        listener: format!(
+            "tls: {{ certificates: [{{ certificate: cert.pem, key: cert.key }}], clientCa: clients.pem{more} }}"
+        ),
         ..Options::default()
     };
     let body = pair_with(stable, canary, (1, 0), "", STAFF);
@@ -119,6 +128,55 @@ fn who_a_certificate_names_decides_and_bad_ones_end_in_the_handshake() {
             .api_text("/metrics")
             .contains("serin_rejected_total{reason=\"handshake\"} 4")
     });
+}
+
+#[test]
+fn where_a_certificate_is_required_nobody_comes_in_without_one() {
+    let site = site_with(", clientAuth: required");
+    for version in ["--http1.1", "--http2"] {
+        let Some(output) = site.curl(version, Some("bob")) else {
+            return;
+        };
+        assert_eq!(output.stdout, b"v1", "{version}");
+        for who in [None, Some("old"), Some("eve")] {
+            let Some(output) = site.curl(version, who) else { return };
+            assert!(
+                !output.status.success() && output.stdout.is_empty(),
+                "{version} {who:?}"
+            );
+        }
+    }
+    let status = site.serin.status();
+    assert_eq!(status["listeners"][0]["clientCa"]["required"], true, "{status}");
+}
+
+#[test]
+fn who_may_sign_for_clients_changes_with_the_file() {
+    let site = site_with(", clientAuth: required");
+    let Some(output) = site.curl("--http1.1", Some("bob")) else {
+        return;
+    };
+    assert!(output.status.success());
+    let file = site.serin.dir().join("clients.pem");
+    let problem = || site.serin.status()["listeners"][0]["clientCa"]["problem"].clone();
+    // Of no use: those of before still sign.
+    replace(&file, "nothing\n");
+    wait_until("the problem is told", || problem().is_string());
+    assert!(
+        site.curl("--http1.1", Some("bob"))
+            .is_some_and(|output| output.status.success())
+    );
+    let others = fs::read_to_string(site.serin.dir().join("others.pem")).expect("it can be read");
+    replace(&file, &others);
+    wait_until("eve comes in", || {
+        site.curl("--http1.1", Some("eve"))
+            .is_some_and(|output| output.status.success())
+    });
+    assert!(problem().is_null());
+    assert!(
+        site.curl("--http1.1", Some("bob"))
+            .is_some_and(|output| !output.status.success())
+    );
 }
 
 #[test]

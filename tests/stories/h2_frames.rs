@@ -5,6 +5,7 @@ mod cases;
 mod floods;
 mod heads;
 mod protocol;
+mod streams;
 mod wire;
 
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crate::common::{Metrics, Options, Serin, one, wait_for, wait_until};
 use crate::requests::recorder::Recorder;
 use cases::{Case, Reaches};
 use wire::Socket;
+
+/// Every host that a case asks for in earnest.
+const NAMES: [&str; 3] = ["serin.test", "other.test", "2001:db8::1"];
 
 /// A Serin, the backend behind it, and how its clients come.
 struct Site {
@@ -31,7 +35,7 @@ impl Site {
         let dir = TempDir::new().expect("a temporary directory");
         let (mut listener, mut tls) = (more.to_owned(), None);
         if secure {
-            let signed = rcgen::generate_simple_self_signed(["serin.test".to_owned()]).expect("a certificate");
+            let signed = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned)).expect("a certificate");
             std::fs::write(dir.path().join("cert.pem"), signed.cert.pem()).expect("it can be written");
             std::fs::write(dir.path().join("key.pem"), signed.signing_key.serialize_pem()).expect("it can be written");
             let comma = if more.is_empty() { "" } else { ", " };
@@ -222,10 +226,10 @@ fn a_head_that_never_ends_has_its_time() {
 
 #[test]
 fn an_old_connection_is_asked_to_leave_and_its_stream_is_served() {
-    let site = Site::start(false, "timeouts: { connectionAge: 200ms }");
+    let site = Site::start(false, "timeouts: { connectionAge: 1s }");
     let mut socket = site.connect();
     // It is older than that when its request comes; the pause is what is tested.
-    std::thread::sleep(Duration::from_millis(400));
+    std::thread::sleep(Duration::from_millis(1_300));
     socket.send(&cases::get(1, &[]));
     assert_eq!(socket.event(), "200");
     assert_eq!(socket.event(), "over");

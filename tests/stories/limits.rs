@@ -246,3 +246,45 @@ fn idle_connections_do_not_use_up_the_limit_of_connections() {
     }
     assert_eq!((app.requests(), other.requests()), (3, 3));
 }
+
+#[test]
+fn one_client_cannot_have_all_connections() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(
+        listener("limits: { connections: 100, connectionsPerClient: 2 }"),
+        &one(app.address()),
+    );
+    let mut first = Client::connect(serin.address());
+    let mut second = Client::connect(serin.address());
+    assert_eq!((first.get("/").status, second.get("/").status), (200, 200));
+    let mut third = Client::connect(serin.address());
+    third.send("GET / HTTP/1.1\r\nhost: serin.test\r\n\r\n");
+    third.response("GET").problem(503);
+    counted(&serin, "connections_per_client");
+    // Others are none of its business.
+    let mut other = Client::connect_from([127, 0, 0, 2], serin.address());
+    assert_eq!(other.get("/").status, 200);
+    drop(second);
+    wait_until("its place is free again", || {
+        Client::try_connect(serin.address())
+            .and_then(|mut client| client.try_request("GET", "/", &[("host", "serin.test")], b""))
+            .is_ok_and(|answer| answer.status == 200)
+    });
+}
+
+#[test]
+fn a_connection_that_is_old_enough_ends_with_an_answer_that_says_so() {
+    let app = Backend::ok("x");
+    let serin = Serin::with(listener("timeouts: { connectionAge: 1s }"), &one(app.address()));
+    let mut client = Client::connect(serin.address());
+    let mut answers = 0;
+    wait_until("an answer is the last one", || {
+        let answer = client.get("/");
+        assert_eq!(answer.status, 200);
+        answers += 1;
+        answer.head.get("connection").is_some_and(|value| value == "close")
+    });
+    assert!(answers > 1, "the first one was not");
+    assert!(client.closed());
+    assert_eq!(get(serin.address(), "/").status, 200);
+}

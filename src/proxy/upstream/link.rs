@@ -88,6 +88,16 @@ impl Link {
         max_streams: u32,
     ) -> io::Result<Rc<Self>> {
         let counted = Counted::new(Arc::clone(endpoint), worker.id);
+        Self::opened(socket, terms, counted, worker.recent_us(), max_streams).await
+    }
+
+    async fn opened(
+        socket: Socket,
+        terms: Terms,
+        counted: Counted,
+        now_us: u64,
+        max_streams: u32,
+    ) -> io::Result<Rc<Self>> {
         let wire = Rc::new(Wire {
             socket: RefCell::new(socket),
             heard: Cell::new(true),
@@ -113,7 +123,6 @@ impl Link {
             Poll::Pending => Poll::Pending,
         })
         .await?;
-        let now_us = worker.recent_us();
         counted.set_idle(true);
         let link = Rc::new(Self {
             sender: RefCell::new(Some(sender)),
@@ -363,5 +372,98 @@ impl AsyncWrite for Io {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|socket| socket.poll_shutdown(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{ASK_AGAIN_US, Counted, Link, PONG_US, SILENCE_US, Socket, Terms};
+    use crate::name::Name;
+    use crate::route::{Endpoint, EndpointId};
+
+    const IDLE_US: u64 = u64::MAX;
+
+    /// A link, its endpoint, and what serves on the other side; the socket there is open as long as the last is kept.
+    async fn link() -> (Rc<Link>, Arc<Endpoint>, (tokio::task::AbortHandle, std::net::TcpStream)) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let name = Name::new("app").expect("a name");
+        let endpoint = Arc::new(Endpoint::new(
+            EndpointId(0),
+            name,
+            address.to_string().into(),
+            Some(address),
+            1,
+        ));
+        let tcp = TcpStream::connect(address).await.expect("it listens");
+        let (theirs, _) = listener.accept().await.expect("it was connected");
+        let theirs = theirs.into_std().expect("a socket");
+        // Frozen, it takes and says nothing more, and does not close.
+        let copy = theirs.try_clone().expect("a copy");
+        let peer = tokio::task::spawn_local(async move {
+            let mut serving = h2::server::handshake(TcpStream::from_std(theirs).expect("a socket"))
+                .await
+                .expect("a preface");
+            while serving.accept().await.is_some() {}
+        });
+        let counted = Counted::new(Arc::clone(&endpoint), 0);
+        let opened = Link::opened(Socket::Clear(tcp), Terms::default(), counted, 0, 100).await;
+        (opened.expect("it speaks HTTP/2"), endpoint, (peer.abort_handle(), copy))
+    }
+
+    async fn settle() {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn who_lives_is_kept_and_who_is_silent_is_not() {
+        let (link, endpoint, (peer, _open)) = link().await;
+        assert_eq!((endpoint.connections(), endpoint.idle()), (1, 1));
+        assert!(link.has_room(100) && !link.has_room(0));
+        assert!(link.look(1, IDLE_US));
+        let mut now_us = SILENCE_US + 2;
+        link.used.set(true);
+        assert!(link.look(now_us, IDLE_US) && link.owes_pong.get(), "it is asked");
+        while !link.wire.heard.get() {
+            tokio::task::yield_now().await;
+        }
+        now_us += PONG_US;
+        assert!(link.look(now_us, IDLE_US) && !link.owes_pong.get(), "it lives");
+        now_us += SILENCE_US;
+        assert!(
+            link.look(now_us, IDLE_US) && !link.owes_pong.get(),
+            "one question in one silence"
+        );
+        peer.abort();
+        settle().await;
+        now_us += ASK_AGAIN_US;
+        assert!(link.look(now_us, IDLE_US) && link.owes_pong.get());
+        assert!(link.look(now_us + PONG_US - 1, IDLE_US));
+        assert!(!link.look(now_us + PONG_US, IDLE_US), "it does not answer");
+        assert_eq!((endpoint.connections(), endpoint.idle()), (0, 0));
+        assert!(!link.has_room(100));
+    }
+
+    #[tokio::test(flavor = "local")]
+    async fn a_stream_has_its_place_until_it_is_dropped() {
+        let (link, endpoint, _peer) = link().await;
+        let request = || http::Request::get("http://app/").body(()).expect("a request");
+        let (first, response, send) = link.begin(request(), true).expect("there is room");
+        assert_eq!((link.streams.get(), endpoint.idle(), link.is_idle()), (1, 0, false));
+        assert!(!link.has_room(1) && link.has_room(2));
+        assert!(link.look(1, 0), "what is in use is not idle");
+        drop((first, response, send));
+        assert_eq!((link.streams.get(), endpoint.idle()), (0, 1));
+        assert!(link.look(1, IDLE_US), "idle since now");
+        assert!(!link.look(2, 1), "idle for too long");
+        assert_eq!((endpoint.connections(), endpoint.idle()), (0, 0));
+        assert!(link.begin(request(), true).is_none());
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Upload {
     taken: bool,
     /// A part of a body that cannot be sent again has been taken.
     spent: bool,
+    /// The whole of the client's body, where it came in one part: that can be sent again.
+    only: Option<Bytes>,
     /// The engine has been told the end.
     ended: bool,
     /// The endpoint takes no more.
@@ -57,6 +59,7 @@ impl Upload {
             left,
             taken,
             spent: false,
+            only: None,
             ended: is_whole,
             failed: false,
             broken: false,
@@ -95,7 +98,10 @@ impl Upload {
 
     /// The body, for another try; `None` when a part of it is gone.
     pub(super) fn take_back(&mut self) -> Option<Outgoing> {
-        (!self.spent).then(|| std::mem::take(&mut self.body))
+        if self.spent {
+            return self.only.take().filter(|_| self.taken).map(Outgoing::Whole);
+        }
+        Some(std::mem::take(&mut self.body))
     }
 
     /// Ends the stream before its time.
@@ -133,16 +139,18 @@ impl Upload {
             return Poll::Ready(Ok(()));
         };
         let frame = ready!(body.poll_frame(cx)).transpose();
-        self.spent = true;
+        let is_first = !std::mem::replace(&mut self.spent, true);
         match frame? {
             Some(Frame::Data(data)) => {
                 if let Some(left) = &mut self.left {
                     *left = left.checked_sub(data.len() as u64).ok_or(Broken)?;
                 }
                 self.taken = body.is_end();
+                self.only = is_first.then(|| data.clone());
                 self.part = data;
             }
             Some(Frame::Trailers(trailers)) => {
+                self.only = None;
                 self.trailers = Some(to_trailers(&trailers));
                 self.taken = true;
             }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
@@ -16,7 +16,7 @@ use super::wire::{Tag, expect, peer, say};
 use super::{VERSION, place};
 use crate::admin::Doors;
 use crate::control::{Asked, Handle};
-use crate::server::sockets::{Owner, Sockets};
+use crate::server::sockets::{Giving, Owner, Stock};
 use crate::server::systemd::Supervisor;
 
 /// How long the other process may take: for a word, to read its file and bind, and to begin.
@@ -39,15 +39,14 @@ pub(in crate::server) struct Given {
 
 /// What can be given.
 pub(in crate::server) struct Giver {
-    /// `None`: the process is ending.
-    pub(in crate::server) sockets: Arc<Mutex<Option<Sockets>>>,
+    pub(in crate::server) stock: Arc<Mutex<Stock>>,
     pub(in crate::server) handle: Handle,
     pub(in crate::server) doors: watch::Sender<Doors>,
     pub(in crate::server) supervisor: Arc<Supervisor>,
     /// Is told of it when the place is given.
     pub(in crate::server) given: mpsc::UnboundedSender<Given>,
     /// True while somebody is asking, and for good once it is given.
-    pub(in crate::server) busy: Arc<AtomicBool>,
+    pub(in crate::server) busy: AtomicBool,
 }
 
 impl Giver {
@@ -125,6 +124,9 @@ impl Giver {
         within(stream, PREPARING);
         let taken = expect(stream, Tag::Taken)?;
         let taken: Vec<usize> = taken.text.split(' ').filter_map(|group| group.parse().ok()).collect();
+        if !self.stock().turn(Giving::Possible, Giving::Passing) {
+            return Err("it is ending".to_owned());
+        }
         self.doors.send_replace(Doors::Shut);
         let released = self.handle.ask_blocking(Asked::Release);
         let released = released.unwrap_or_else(|| Err("control has ended".to_owned()));
@@ -134,17 +136,17 @@ impl Giver {
                 within(stream, BEGINNING);
                 expect(stream, Tag::Live)
             });
-            begun.map_err(|why| {
-                refuse(stream, &why);
-                self.resume(&why);
-                why
+            begun.inspect_err(|why| {
+                refuse(stream, why);
+                self.resume(why);
             })
         });
         if let Err(why) = begun {
             self.doors.send_replace(Doors::Open);
+            self.stock().giving = Giving::Possible;
             return Err(why);
         }
-        if let Some(sockets) = &*self.sockets.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(sockets) = &self.stock().sockets {
             for index in taken {
                 if let Some(group) = sockets.groups.get(index) {
                     group.kept.store(true, Ordering::Release);
@@ -160,9 +162,14 @@ impl Giver {
         Ok(())
     }
 
+    fn stock(&self) -> MutexGuard<'_, Stock> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn pass_sockets(&self, stream: &mut UnixStream) -> Result<(), String> {
-        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        let sockets = sockets.as_ref().ok_or("it is ending")?;
+        let stock = self.stock();
+        let sockets = stock.sockets.as_ref().filter(|_| stock.giving == Giving::Possible);
+        let sockets = sockets.ok_or("it is ending")?;
         let mut say = |tag, text: &str, descriptor| {
             let said = say(stream, tag, text, descriptor);
             said.map_err(|error| format!("the sockets cannot be passed: {error}"))

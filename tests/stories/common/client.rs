@@ -87,6 +87,21 @@ impl Client {
         })
     }
 
+    /// From another loopback address than the usual one.
+    #[track_caller]
+    pub fn connect_from(from: [u8; 4], address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        socket
+            .bind(&SocketAddr::from((from, 0)).into())
+            .expect("a loopback address");
+        socket.connect(&address.into()).expect("it accepts");
+        let stream = TcpStream::from(socket);
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self {
+            wire: Wire::new(stream),
+        }
+    }
+
     pub fn wire(&mut self) -> &mut Wire<TcpStream> {
         &mut self.wire
     }
@@ -98,6 +113,14 @@ impl Client {
     #[track_caller]
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.wire.send(bytes.as_ref()).expect("the peer takes our bytes");
+    }
+
+    /// The same to a peer that may have had enough.
+    ///
+    /// # Errors
+    /// It has.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
+        self.wire.send(bytes.as_ref())
     }
 
     /// Says that nothing more will come.

@@ -3,6 +3,7 @@
 mod backend;
 mod client;
 mod h2;
+mod h2_backend;
 mod load;
 mod metrics;
 mod serin;
@@ -14,6 +15,7 @@ pub use backend::{
 };
 pub use client::{Client, Response, fetch, get};
 pub use h2::H2;
+pub use h2_backend::{Call, Pair, Peer, Stream, fields, send_all};
 pub use load::Load;
 pub use metrics::Metrics;
 pub use serin::{Options, Serin, binary, free_address};
@@ -55,6 +57,14 @@ pub fn one(address: SocketAddr) -> String {
     format!(
         "backends:\n{}routes:\n- name: app\n  match: {{ pathPrefix: / }}\n  split: {{ variants: [{{ name: stable, backend: app, weight: 1 }}] }}\n",
         backend("app", address)
+    )
+}
+
+/// [`one`] with further keys of the backend and of the route, in YAML's flow style.
+pub fn one_with(address: SocketAddr, backend: &str, route: &str) -> String {
+    format!(
+        "backends:\n- {{ name: app, endpoints: [\"{address}\"], {backend} }}\nroutes:\n- {{ name: app, match: {{ pathPrefix: / }}, \
+         split: {{ variants: [{{ name: stable, backend: app, weight: 1 }}] }}, {route} }}\n"
     )
 }
 

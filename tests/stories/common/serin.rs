@@ -19,6 +19,9 @@ pub fn binary() -> Command {
     command
         .env_remove("SERIN_ADMIN")
         .env_remove("SERIN_TOKEN")
+        .env_remove("SERIN_CA")
+        .env_remove("SERIN_CERTIFICATE")
+        .env_remove("SERIN_CERTIFICATE_KEY")
         .stdin(Stdio::null());
     command
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme, StreamOwned,
     SupportedProtocolVersion,
@@ -65,27 +65,18 @@ pub struct Hello {
 
 impl Hello {
     pub fn new(versions: &[&'static SupportedProtocolVersion]) -> Self {
-        Self::with(aws_lc_rs::default_provider(), versions, None, None)
+        Self::with(aws_lc_rs::default_provider(), versions, None)
     }
 
     /// One that can verify signatures of one kind only.
     pub fn verifying(schemes: &'static [SignatureScheme]) -> Self {
-        Self::with(aws_lc_rs::default_provider(), rustls::ALL_VERSIONS, Some(schemes), None)
-    }
-
-    /// One that shows a certificate.
-    pub fn showing(own: &OnDisk) -> Self {
-        use rustls::pki_types::pem::PemObject as _;
-        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).expect("a key");
-        let shown = Some((vec![own.der.clone()], key));
-        Self::with(aws_lc_rs::default_provider(), rustls::ALL_VERSIONS, None, shown)
+        Self::with(aws_lc_rs::default_provider(), rustls::ALL_VERSIONS, Some(schemes))
     }
 
     fn with(
         provider: CryptoProvider,
         versions: &[&'static SupportedProtocolVersion],
         schemes: Option<&'static [SignatureScheme]>,
-        shown: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
     ) -> Self {
         let verifier = Arc::new(Credulous {
             schemes,
@@ -96,10 +87,7 @@ impl Hello {
             .expect("versions that the provider knows")
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let config = match shown {
-            Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("a pair"),
-            None => builder.with_no_client_auth(),
-        };
+        let config = builder.with_no_client_auth();
         Self { config }
     }
 

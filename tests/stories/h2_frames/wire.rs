@@ -126,6 +126,23 @@ impl Socket {
         })
     }
 
+    /// So many bytes of the data that comes next.
+    pub fn data(&mut self, many: usize) -> Vec<u8> {
+        let mut data = Vec::new();
+        while data.len() < many {
+            let mut head = [0; 9];
+            self.fill(&mut head).expect("a frame");
+            let [a, b, c, kind, ..] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            self.fill(&mut payload).expect("a whole frame");
+            assert!(kind != RST_STREAM && kind != GOAWAY, "data, not {head:?} {payload:?}");
+            if kind == DATA {
+                data.extend(payload);
+            }
+        }
+        data
+    }
+
     /// The next thing that the cases ask about, as text: a status, with `over` behind it where the stream ends with it;
     /// `over` where it ends later; `rst` or `goaway` with its code; the `end` of the connection, or `silence`.
     pub fn event(&mut self) -> String {

@@ -12,6 +12,10 @@ TEST_TOOLS := nginx:nginx-light curl:curl python3:python3 h2load:nghttp2-client 
 # Where the stories find OpenFeature's SDKs.
 SDKS := target/openfeature
 
+# Third-party suites, and where their tools go. `make test` runs the quick one; `make suites` all, some 20 minutes.
+SUITES := target/suites
+SUITE_DRIVERS ?= httpwg interop clients scanners slow websocket
+
 # How long `make fuzz` spends on each target, and which ones it runs.
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= request_head request_hyper response_head response_hyper body round_trip path \
@@ -27,7 +31,7 @@ demo:
 	cargo run --release --bin serin -- demo --scenario $(SCENARIO) $(ARGS)
 
 # The tests come last, so that their summary is the end of the output.
-test: tools sdks lint
+test: tools sdks suite-tools lint
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 	cargo test --workspace --doc
 	cargo test --workspace --lib --bins --tests
@@ -97,3 +101,14 @@ $(SDKS)/web/installed: tests/openfeature/package.json tests/openfeature/watch.js
 	@rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
 	@cd $(@D) && npm install --silent --no-package-lock --no-audit --no-fund
 	@touch $@
+
+# What the quick one needs: gRPC's Python interoperability tests, from PyPI and Debian's source package.
+suite-tools: | tools
+	@tests/suites/install.sh grpc
+
+# All of them against the release build; each is told by its own last line.
+suites: build
+	@tests/suites/install.sh
+	@failed=""; for driver in $(SUITE_DRIVERS); do \
+	  PYTHONDONTWRITEBYTECODE=1 python3 tests/suites/$$driver.py || failed="$$failed $$driver"; \
+	done; [ -z "$$failed" ] || { echo "failed:$$failed"; exit 1; }

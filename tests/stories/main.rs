@@ -51,6 +51,7 @@ mod routing;
 mod staleness;
 mod state;
 mod sticky;
+mod suites;
 mod supervised;
 mod tls;
 mod tokens_jwt;

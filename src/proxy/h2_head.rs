@@ -9,6 +9,7 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use smallvec::SmallVec;
 
+use super::h2_body::is_name;
 use crate::h1::{METHOD_BYTES_MAX, is_host};
 use crate::head::{HeadBuilder, Method, RequestHead, Version};
 use crate::path::{PathPolicy, canonical};
@@ -107,6 +108,9 @@ fn read_fields(fields: &HeaderMap, tunnel: bool, fields_max: usize) -> Result<Sa
     let mut said = Said::default();
     for (name, value) in fields {
         let value = value.as_bytes();
+        if !is_name(name) {
+            return Err(Refused::Malformed("a field's name is no token"));
+        }
         // RFC 9113 §8.2.1. HTTP/1 would trim it, and another reader not.
         if matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
             return Err(Refused::Malformed("a field's value begins or ends with white space"));
@@ -245,7 +249,7 @@ mod tests {
                 ":authority" => uri.authority = Some(value.parse().expect("an authority")),
                 ":path" => uri.path_and_query = Some(value.parse().expect("a path")),
                 name => {
-                    let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+                    let name = HeaderName::from_lowercase(name.as_bytes()).expect("a name");
                     let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
                     request.headers_mut().append(name, value);
                 }
@@ -335,6 +339,7 @@ mod tests {
         ] {
             malformed(&[(name, "close")]);
         }
+        malformed(&[("x\"a", "1")]);
         malformed(&[("te", "gzip")]);
         malformed(&[("te", "Trailers")]);
         malformed(&[("x-a", " 1")]);

@@ -62,7 +62,7 @@ fn accept(key: &str) -> String {
 /// Asks for a WebSocket over HTTP/1.1; the status line.
 fn ask(serin: &Serin) -> (Client, String, Option<String>) {
     let mut client = Client::connect(serin.address());
-    client.send(&format!(
+    client.send(format!(
         "GET /chat HTTP/1.1\r\nhost: serin.test\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-key: {KEY}\r\nsec-websocket-version: 13\r\n\r\n"
     ));

@@ -9,7 +9,8 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use smallvec::SmallVec;
 
-use crate::h1::is_host;
+use super::h2_body::is_name;
+use crate::h1::{METHOD_BYTES_MAX, is_host};
 use crate::head::{HeadBuilder, Method, RequestHead, Version};
 use crate::path::{PathPolicy, canonical};
 
@@ -70,6 +71,10 @@ struct Said<'m> {
 /// # Errors
 /// When it is refused.
 pub(super) fn to_head(parts: &Parts, around: Around<'_>) -> Result<Asked, Refused> {
+    // The same in each version: what one lets in, the other must be able to say.
+    if parts.method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Refused::Malformed("the method is longer than any"));
+    }
     let method = Method::parse(parts.method.as_str());
     if method == Method::Connect && parts.uri.authority().is_none() {
         // RFC 9113 §8.5, where a Host field is nobody's name.
@@ -109,6 +114,9 @@ fn read_fields(fields: &HeaderMap, tunnel: bool, fields_max: usize) -> Result<Sa
     let mut said = Said::default();
     for (name, value) in fields {
         let value = value.as_bytes();
+        if !is_name(name) {
+            return Err(Refused::Malformed("a field's name is no token"));
+        }
         // RFC 9113 §8.2.1. HTTP/1 would trim it, and another reader not.
         if matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
             return Err(Refused::Malformed("a field's value begins or ends with white space"));
@@ -247,7 +255,7 @@ mod tests {
                 ":authority" => uri.authority = Some(value.parse().expect("an authority")),
                 ":path" => uri.path_and_query = Some(value.parse().expect("a path")),
                 name => {
-                    let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+                    let name = HeaderName::from_lowercase(name.as_bytes()).expect("a name");
                     let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
                     request.headers_mut().append(name, value);
                 }
@@ -311,6 +319,12 @@ mod tests {
     }
 
     #[test]
+    fn methods_are_as_long_as_in_http_1() {
+        check(&[(":method", &"A".repeat(METHOD_BYTES_MAX))], None);
+        malformed(&[(":method", &"A".repeat(METHOD_BYTES_MAX + 1))]);
+    }
+
+    #[test]
     fn lengths_are_said_once_and_plainly() {
         for value in ["+5", "-5", "5,5", "0x5", "5 5", "", "99999999999999999999"] {
             malformed(&[("content-length", value)]);
@@ -335,6 +349,7 @@ mod tests {
         ] {
             malformed(&[(name, "close")]);
         }
+        malformed(&[("x\"a", "1")]);
         malformed(&[("te", "gzip")]);
         malformed(&[("te", "Trailers")]);
         malformed(&[("x-a", " 1")]);

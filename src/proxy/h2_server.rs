@@ -15,8 +15,9 @@ use h2::{Error, Reason};
 use super::batch::{Gathering, gather};
 use super::client_io::ClientIo;
 use super::connection::{ConnectionClock, Phase, Watched};
+use super::h2_desks::Desks;
 use super::h2_frames::Account;
-use super::h2_stream::{self, OpenStream, Shared};
+use super::h2_stream::{OpenStream, Shared};
 use super::handle::Client;
 use super::listener::linger;
 use super::stream::Stream;
@@ -114,7 +115,8 @@ async fn drive(shared: &Rc<Shared>, io: Gathering<ClientIo>) -> End {
         return End::Over;
     };
     let mut leaving = Leaving::Not;
-    poll_fn(|cx| poll(shared, &mut engine, &mut leaving, cx)).await
+    let desks = Desks::default();
+    poll_fn(|cx| poll(shared, &mut engine, &desks, &mut leaving, cx)).await
 }
 
 /// How far a connection is on its way out.
@@ -132,7 +134,13 @@ enum Leaving {
 /// How long a client that has been asked to leave an idle connection may take to say that it has heard.
 const FAREWELL_US: u64 = 1_000_000;
 
-fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mut Context<'_>) -> Poll<End> {
+fn poll(
+    shared: &Rc<Shared>,
+    engine: &mut Engine,
+    desks: &Desks,
+    leaving: &mut Leaving,
+    cx: &mut Context<'_>,
+) -> Poll<End> {
     let Shared {
         worker, clock, account, ..
     } = &**shared;
@@ -140,9 +148,7 @@ fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mu
         match engine.poll_accept(cx) {
             Poll::Ready(Some(Ok((request, respond)))) => {
                 account.earn_request();
-                let open = OpenStream::new(shared);
-                // Boxed where it is made: the task that serves it is moved about, and stays small.
-                tokio::task::spawn_local(Box::pin(h2_stream::serve(open, request, respond)));
+                desks.serve(OpenStream::new(shared), request, respond);
                 continue;
             }
             Poll::Ready(Some(Err(error))) => {
@@ -163,6 +169,9 @@ fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mu
             Poll::Pending => {}
         }
         let late = clock.is_late(cx);
+        if clock.rests() {
+            desks.rest();
+        }
         // What is decided here is written when the engine is driven again.
         match *leaving {
             Leaving::Cut if late => return Poll::Ready(End::Lost),

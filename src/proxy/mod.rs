@@ -20,6 +20,7 @@ mod h1_send;
 mod h1_server;
 mod h2_answer;
 mod h2_body;
+mod h2_desks;
 mod h2_frames;
 mod h2_head;
 mod h2_io;

@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod admin_hostile;
 mod admin_tls;
 mod allowlists;
 mod answers;

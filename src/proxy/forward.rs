@@ -219,8 +219,15 @@ impl Sent<'_> {
             return Err(Fault::BadRequest("a WebSocket is asked for without a valid Sec-WebSocket-Key").into());
         }
         let mut refusals = 0;
+        let mut repeated = false;
+        // What refused the request twice.
+        let mut full: Option<Rc<Link>> = None;
         loop {
-            let link = self.link(idempotent).await?;
+            let link = match self.link(idempotent, full.as_ref()).await {
+                // It is not for want of connections.
+                Err(Fault::BackendFull) if full.is_some() => return Err(Fault::Closed.into()),
+                link => link?,
+            };
             if !ledger.is_admitted() {
                 return Err(Missed::Diverted(body));
             }
@@ -242,8 +249,20 @@ impl Sent<'_> {
                 Err(SendFault::Closed {
                     unsent,
                     body: Some(given_back),
-                }) if refusals < REFUSALS_MAX && (unsent || (reused && idempotent)) => {
+                }) if unsent && refusals < REFUSALS_MAX => {
                     refusals += 1;
+                    // Refused once, a connection may have room the next moment; another one costs both sides more.
+                    if refusals >= 2 {
+                        full = Some(link);
+                    }
+                    body = given_back;
+                }
+                // The connection has ended, as kept ones do.
+                Err(SendFault::Closed {
+                    unsent: false,
+                    body: Some(given_back),
+                }) if reused && idempotent && !repeated => {
+                    repeated = true;
                     body = given_back;
                 }
                 Err(fault) => return Err(self.fault_of(fault).into()),
@@ -298,9 +317,9 @@ impl Sent<'_> {
         }
     }
 
-    /// A connection with room for one more stream. One that is idle is looked at where the request must not be
+    /// A connection with room for one more stream, other than `full`. One that is idle is looked at where the request must not be
     /// repeated: its driver may not have heard yet that it was closed.
-    async fn link(self, repeatable: bool) -> Result<Rc<Link>, Fault> {
+    async fn link(self, repeatable: bool, full: Option<&Rc<Link>>) -> Result<Rc<Link>, Fault> {
         let (ledger, worker) = (self.ledger, self.ledger.worker());
         let client = self.forwarding.addresses;
         let mut looks = 0;
@@ -308,7 +327,7 @@ impl Sent<'_> {
             let open = worker
                 .pools
                 .borrow()
-                .link(self.endpoint, self.backend, client.source.ip());
+                .link(self.endpoint, self.backend, client.source.ip(), full);
             if let Some(link) = open {
                 if repeatable || looks == LOOKS_MAX || !link.is_idle() || link.is_quiet_now() {
                     return Ok(link);

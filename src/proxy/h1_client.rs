@@ -44,8 +44,8 @@ pub(super) struct Connection {
 
 /// Why a request got no response head.
 pub(super) enum SendFault {
-    /// Closed from the other side before any byte of a response; the body comes back when none of it is gone,
-    /// and `unsent` when not one byte of the request went out.
+    /// Closed from the other side before any byte of a response; the body comes back when none of it is gone and
+    /// the request may be repeated if it is one that bears it. `unsent`: it was certainly not worked on.
     Closed { unsent: bool, body: Option<Outgoing> },
     /// The response began and broke off.
     Truncated,

@@ -104,10 +104,18 @@ impl Pools {
         }
     }
 
-    /// An open connection to `endpoint` with room for one more stream, for a request of `client` to `backend`.
-    pub(super) fn link(&self, endpoint: &Endpoint, backend: &Backend, client: IpAddr) -> Option<Rc<Link>> {
+    /// An open connection to `endpoint` with room for one more stream, other than `full`, for a request of `client` to
+    /// `backend`.
+    pub(super) fn link(
+        &self,
+        endpoint: &Endpoint,
+        backend: &Backend,
+        client: IpAddr,
+        full: Option<&Rc<Link>>,
+    ) -> Option<Rc<Link>> {
         let links = self.links.get(endpoint.id.0 as usize)?;
-        let mut open = links.open.iter();
+        let others = |link: &&Rc<Link>| full.is_none_or(|full| !Rc::ptr_eq(link, full));
+        let mut open = links.open.iter().filter(others);
         open.find(|link| link.has_room(backend.max_streams) && link.terms().fit(backend, client))
             .map(Rc::clone)
     }

@@ -223,10 +223,97 @@ async fn what_was_refused_is_sent_again_and_what_may_have_been_done_is_not() {
     assert_eq!(peer.connections(), 2, "not on the connection that had no room");
     assert_eq!(client.exchange(post("/broken", "money")).await.0.status.as_u16(), 502);
     assert_eq!(done.load(Ordering::SeqCst), 1);
+    assert_eq!(client.exchange(get("/broken")).await.0.status.as_u16(), 502);
+    assert_eq!(
+        done.load(Ordering::SeqCst),
+        2,
+        "its reset is its answer, whatever the method"
+    );
     assert_eq!(client.exchange(get("/always")).await.0.status.as_u16(), 502);
     assert_eq!(client.exchange(post("/", "on")).await.0.status.as_u16(), 200);
     let (success, failure, none) = Metrics::of(&serin).attempts("app", "stable");
-    assert_eq!((success, failure, none), (2, 2, 0));
+    assert_eq!((success, failure, none), (2, 3, 0));
+}
+
+/// A canary that resets what it cannot do, and cannot do half of it, loses its trial.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reset_counts_and_costs_no_connection() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let peer = Peer::http2(None, builder(), move |mut call: Call| {
+        let nth = count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            match (nth % 2, call.request.uri().path()) {
+                (1, "/cancel") => call.respond.send_reset(Reason::CANCEL),
+                (1, "/broken") => call.respond.send_reset(Reason::INTERNAL_ERROR),
+                (1, "/refused") => call.respond.send_reset(Reason::REFUSED_STREAM),
+                _ => echo(call).await,
+            }
+        }
+    })
+    .await;
+    let options = Options {
+        workers: 1,
+        ..Options::default()
+    };
+    let serin = Serin::with(options, &one_with(peer.address(), HTTP2, ""));
+    let mut client = H2::connect(serin.address()).await;
+    for path in ["/cancel", "/broken"] {
+        for status in [200, 502].repeat(5) {
+            assert_eq!(client.exchange(get(path)).await.0.status.as_u16(), status);
+        }
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 20, "each was asked once");
+    for _ in 0..10 {
+        assert_eq!(client.exchange(post("/refused", "")).await.0.status.as_u16(), 200);
+    }
+    // The first, and two for each of the others.
+    assert_eq!(asked.load(Ordering::SeqCst), 39);
+    assert_eq!(Metrics::of(&serin).attempts("app", "stable"), (20, 10, 0));
+    assert_eq!(peer.connections(), 1);
+}
+
+/// Its connection ended under a request that may be repeated: once, and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_ends_costs_one_more_try() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let peer = Peer::start(None, move |stream, _| {
+        let count = Arc::clone(&count);
+        async move {
+            let mut serving = builder().handshake::<_, Bytes>(stream).await.expect("a preface");
+            while let Some(Ok((request, respond))) = serving.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                if request.uri().path() == "/cut" {
+                    return;
+                }
+                tokio::spawn(echo(Call {
+                    request,
+                    respond,
+                    connection: 0,
+                }));
+            }
+        }
+    })
+    .await;
+    let options = Options {
+        workers: 1,
+        ..Options::default()
+    };
+    let serin = Serin::with(options, &one_with(peer.address(), HTTP2, ""));
+    let mut client = H2::connect(serin.address()).await;
+    for (method, seen) in [("GET", 2), ("POST", 1)] {
+        assert_eq!(client.exchange(get("/")).await.0.status.as_u16(), 200);
+        let before = asked.load(Ordering::SeqCst);
+        let request = if method == "GET" {
+            get("/cut")
+        } else {
+            post("/cut", "money")
+        };
+        assert_eq!(client.exchange(request).await.0.status.as_u16(), 502);
+        assert_eq!(asked.load(Ordering::SeqCst) - before, seen, "{method}");
+    }
+    assert_eq!(Metrics::of(&serin).attempts("app", "stable"), (2, 2, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

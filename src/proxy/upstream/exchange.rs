@@ -198,12 +198,14 @@ fn closed(error: &h2::Error, link: &Link, written: u64, upload: &mut Upload) -> 
     if error.is_library() {
         return SendFault::Malformed("its frames break the rules of HTTP/2");
     }
-    if refused || beyond || !error.is_reset() {
-        // One that has no room, or no life left in it, is not tried again.
+    let ended = !error.is_reset();
+    if ended {
         link.retire();
     }
+    let unsent = refused || beyond || link.written() == written;
     SendFault::Closed {
-        unsent: refused || beyond || link.written() == written,
-        body: upload.take_back(),
+        unsent,
+        // Whoever resets a stream has seen its request: that is an answer, not an accident of the connection.
+        body: upload.take_back().filter(|_| unsent || ended),
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 11] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -14,6 +14,7 @@ const DOCUMENTS: [&str; 11] = [
     "docs/flags.md",
     "docs/notifications.md",
     "docs/operating.md",
+    "docs/protocols.md",
     "docs/rollouts.md",
     "docs/security.md",
     "docs/webhooks.md",

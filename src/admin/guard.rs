@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 use http::{HeaderMap, Method, header};
 
-use super::Admin;
 use super::caller::Caller;
 use super::problem::{Kind, Problem};
+use super::{Admin, BODY_BYTES_MAX};
 use crate::tls::ListenerTls;
 
 /// Lets a request pass, with who sends it, or answers 401, 403 or 421.
@@ -51,16 +51,30 @@ fn enter(admin: &Admin, request: &Request) -> Result<Caller, Problem> {
 }
 
 /// What asks for something says it in its target: a body of a GET or a HEAD means nothing (RFC 9110 §9.3.1), and is
-/// where requests are hidden from those who read it otherwise.
+/// where requests are hidden from those who read it otherwise. One that is too large is refused before it has come.
 fn check_body(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
-    let reads = [Method::GET, Method::HEAD].contains(method);
-    let empty = |length: &http::HeaderValue| length.as_bytes() == b"0";
-    if reads
-        && (headers.contains_key(header::TRANSFER_ENCODING) || !headers.get(header::CONTENT_LENGTH).is_none_or(empty))
-    {
-        return Err(Problem::new(Kind::Malformed, format!("a {method} has no body here")));
+    let malformed = |detail: String| Err(Problem::new(Kind::Malformed, detail));
+    let chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else {
+        return match chunked && reads(method) {
+            true => malformed(format!("a {method} has no body here")),
+            false => Ok(()),
+        };
+    };
+    let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
+    match length {
+        Some(0) => Ok(()),
+        _ if reads(method) => malformed(format!("a {method} has no body here")),
+        Some(length) if length <= BODY_BYTES_MAX as u64 => Ok(()),
+        _ => {
+            let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
+            Err(Problem::new(Kind::TooLarge, detail))
+        }
     }
-    Ok(())
+}
+
+fn reads(method: &Method) -> bool {
+    [Method::GET, Method::HEAD].contains(method)
 }
 
 /// What carries the mark of a proxy such as we are comes from that one's clients, by a backend that leads here: a
@@ -229,14 +243,16 @@ mod tests {
     }
 
     #[test]
-    fn what_reads_has_no_body() {
+    fn bodies_are_where_they_belong_and_bounded() {
         let check = |method: Method, field: (&'static str, &'static str), expected: bool| {
             let mut headers = HeaderMap::new();
             headers.insert(field.0, field.1.parse().unwrap());
             assert_eq!(check_body(&method, &headers).is_ok(), expected, "{method} {field:?}");
         };
         check(Method::GET, ("content-length", "1"), false);
-        check(Method::HEAD, ("content-length", "00"), false);
+        check(Method::HEAD, ("content-length", "7"), false);
+        check(Method::POST, ("content-length", "1048576"), true);
+        check(Method::POST, ("content-length", "1048577"), false);
         check(Method::GET, ("transfer-encoding", "chunked"), false);
         check(Method::GET, ("content-length", "0"), true);
         check(Method::GET, ("accept", "*/*"), true);

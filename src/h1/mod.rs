@@ -23,6 +23,6 @@ pub use encode::{
 };
 pub use host::is_host;
 pub use refusal::{Refusal, RefusalKind};
-pub use request::{Request, RequestDecoder};
+pub use request::{METHOD_BYTES_MAX, Request, RequestDecoder};
 pub use response::{Asked, Response, ResponseDecoder};
 pub use section::HeadLimits;

@@ -38,7 +38,7 @@ pub struct RequestDecoder {
 }
 
 /// A method longer than any that is registered, with room to spare.
-const METHOD_BYTES_MAX: usize = 32;
+pub const METHOD_BYTES_MAX: usize = 32;
 /// What follows the target: a space, the version, and the line end.
 const AFTER_TARGET: usize = " HTTP/1.1\r\n".len();
 

@@ -33,6 +33,8 @@ pub(super) struct AccessLine {
     pub(super) endpoint: Option<Arc<str>>,
     outcome: &'static str,
     status: u16,
+    /// How a call of gRPC ended, as its client was told; `None`: it is none, or it was told nothing.
+    pub(super) grpc_status: Option<u8>,
     /// `None`: no response head came.
     latency_us: Option<u64>,
     duration_us: u64,
@@ -68,6 +70,7 @@ impl AccessLine {
             endpoint: None,
             outcome: Outcome::NoEvidence.as_str(),
             status: 0,
+            grpc_status: None,
             latency_us: None,
             duration_us: 0,
         }
@@ -87,10 +90,14 @@ impl AccessLine {
         let endpoint = self.endpoint.as_deref().unwrap_or("");
         let request_id = String::from_utf8_lossy(&self.request_id);
         let text = json_text;
+        let grpc = |before: &str, after: &str| {
+            let status = self.grpc_status;
+            status.map_or(String::new(), |status| format!("{before}{status}{after}"))
+        };
         let _ = if json {
             writeln!(
                 out,
-                "{{\"access\":true,\"time\":{},\"client\":\"{}\",\"method\":{},\"host\":{},\"path\":{},\"status\":{},\
+                "{{\"access\":true,\"time\":{},\"client\":\"{}\",\"method\":{},\"host\":{},\"path\":{},\"status\":{},{}\
                  \"route\":\"{}\",\"variant\":\"{}\",\"cohort\":\"{}\",\"backend\":\"{}\",\"endpoint\":{},\
                  \"outcome\":\"{}\",\"latencyMs\":{},\"durationMs\":{:.3},\"requestId\":{}}}",
                 self.at_ms,
@@ -99,6 +106,7 @@ impl AccessLine {
                 text(&self.host),
                 text(&self.path),
                 self.status,
+                grpc("\"grpcStatus\":", ","),
                 name(&self.route),
                 name(&self.variant),
                 name(&self.cohort),
@@ -112,13 +120,14 @@ impl AccessLine {
         } else {
             writeln!(
                 out,
-                "access {} {} {} {}{} {} {} route={} variant={} endpoint={} latency={} duration={:.3}ms id={}",
+                "access {} {} {} {}{} {}{} {} route={} variant={} endpoint={} latency={} duration={:.3}ms id={}",
                 self.at_ms,
                 self.client,
                 self.method.escape_default(),
                 self.host.escape_default(),
                 self.path.escape_default(),
                 self.status,
+                grpc(" grpc=", ""),
                 self.outcome,
                 name(&self.route),
                 name(&self.variant),
@@ -195,6 +204,7 @@ fn write_all(lines: &Receiver<AccessLine>, json: bool) {
 mod tests {
     use super::AccessLine;
     use crate::head::{HeadBuilder, Method, Version};
+    use crate::measure::Outcome;
 
     /// The line of a request that says `text` wherever it may.
     fn line(text: &str, json: bool) -> String {
@@ -205,6 +215,22 @@ mod tests {
         let mut out = Vec::new();
         line.write(json, &mut out);
         String::from_utf8(out).expect("a line is text")
+    }
+
+    #[test]
+    fn a_call_of_grpc_says_how_it_ended() {
+        let head = HeadBuilder::default().request(Method::Post, Version::Http2, "shop", "/a.B/C");
+        let mut line = AccessLine::new(&head, [192, 0, 2, 1].into(), bytes::Bytes::new());
+        line.finish(Outcome::Failure, 200, None, 0);
+        line.grpc_status = Some(4);
+        let mut out = Vec::new();
+        line.write(true, &mut out);
+        let read: serde_json::Value = serde_json::from_slice(&out).expect("it is JSON");
+        assert_eq!((&read["status"], &read["grpcStatus"]), (&200.into(), &4.into()));
+        out.clear();
+        line.write(false, &mut out);
+        let text = String::from_utf8(out).expect("a line is text");
+        assert!(text.contains(" 200 grpc=4 failure "), "{text}");
     }
 
     #[test]

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::connection::ConnectionClock;
-use super::h2_frames::{Account, Frames};
+use super::h2_account::Account;
+use super::h2_frames::Frames;
 use super::stream::Stream;
 use super::worker::Worker;
 
@@ -41,17 +42,26 @@ impl ClientIo {
 }
 
 impl AsyncRead for ClientIo {
-    /// Pending for good once the account is overdrawn: what such a client sends is not even read.
+    /// Pending for good once the connection is over: what such a client sends is not even read. What came before the
+    /// frame that ended it is still passed on.
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.account.is_broke() {
+        if this.account.over().is_some() {
             return Poll::Pending;
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
-        let cost = this.frames.pass(&buf.filled()[before..]);
-        if cost > 0 {
-            this.account.charge(cost, || this.worker.now_us());
+        match this.frames.pass(&buf.filled()[before..]) {
+            Ok(0) => {}
+            Ok(cost) => this.account.charge(cost, || this.worker.now_us()),
+            Err(breach) => {
+                this.account.end(breach.reason);
+                buf.set_filled(before + breach.sound);
+                if breach.sound == 0 {
+                    // Nothing read would be the end of the stream.
+                    return Poll::Pending;
+                }
+            }
         }
         if this.frames.is_in_head() {
             this.clock.head_waits(|| this.worker.now_us());

@@ -20,6 +20,8 @@ pub(super) enum Fault {
     HeadTimeout,
     /// More connections than this listener takes.
     TooManyConnections,
+    /// This client has all the connections that one may have.
+    TooManyOfClient,
     /// CONNECT and TRACE.
     MethodNotAllowed,
     /// An extended CONNECT for another protocol than WebSocket (RFC 8441 §4).
@@ -95,6 +97,7 @@ impl Fault {
             | Self::HeadTooLarge
             | Self::HeadTimeout
             | Self::TooManyConnections
+            | Self::TooManyOfClient
             | Self::MethodNotAllowed
             | Self::Protocol
             | Self::ContentTooLarge
@@ -124,6 +127,7 @@ impl Fault {
             Self::HeadTooLarge => Some(RejectReason::Headers),
             Self::HeadTimeout => Some(RejectReason::HeadTimeout),
             Self::TooManyConnections | Self::Exhausted => Some(RejectReason::Connections),
+            Self::TooManyOfClient => Some(RejectReason::ConnectionsPerClient),
             Self::MethodNotAllowed | Self::Protocol | Self::Expectation => Some(RejectReason::Unsupported),
             Self::ClientBodyTimeout => Some(RejectReason::BodyTimeout),
             Self::BackendFull => Some(RejectReason::BackendLimit),
@@ -158,6 +162,7 @@ impl Fault {
             Self::ClientBodyTimeout | Self::HeadTimeout => 408,
             Self::BackendFull
             | Self::TooManyConnections
+            | Self::TooManyOfClient
             | Self::Exhausted
             | Self::Overloaded
             | Self::TooManyUpgrades
@@ -178,6 +183,7 @@ impl Fault {
                 | Self::HeadTooLarge
                 | Self::HeadTimeout
                 | Self::TooManyConnections
+                | Self::TooManyOfClient
                 | Self::MethodNotAllowed
                 | Self::ContentTooLarge
                 | Self::Expectation
@@ -196,6 +202,7 @@ impl Fault {
             Self::HeadTooLarge => "the request's header fields are more or larger than this listener takes",
             Self::HeadTimeout => "the request's head did not come in time",
             Self::TooManyConnections => "this listener has all the connections it may; try again",
+            Self::TooManyOfClient => "this client has all the connections that it may; try again",
             Self::MethodNotAllowed => "this method is not passed on",
             Self::Protocol => "no other protocol than websocket is passed on",
             Self::ContentTooLarge => "the request body has more chunk extensions than any sender needs",
@@ -253,7 +260,8 @@ impl Fault {
         const UNAVAILABLE: u8 = 14;
         const UNAUTHENTICATED: u8 = 16;
         match self.status() {
-            _ if matches!(self, Self::Deadline | Self::TotalTimeout) => DEADLINE_EXCEEDED,
+            // The call may have run: UNAVAILABLE would ask the client to try it again.
+            _ if matches!(self, Self::Deadline | Self::TotalTimeout | Self::ResponseTimeout) => DEADLINE_EXCEEDED,
             400 => INTERNAL,
             401 => UNAUTHENTICATED,
             403 => PERMISSION_DENIED,

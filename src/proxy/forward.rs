@@ -14,7 +14,7 @@ use super::h2_io::Duplex;
 use super::headers::Forwarding;
 use super::ledger::{Late, Ledger};
 use super::tunnel::Tunnel;
-use super::upstream::{self, Attempt, ClientAddresses, Link, OpenStream, Socket, Terms, dial};
+use super::upstream::{self, Attempt, ClientAddresses, Link, NOT_IN_TIME, OpenStream, Socket, Terms, dial};
 use super::websocket;
 use super::worker::Worker;
 use crate::head::{Fields, ResponseHead, Version};
@@ -195,7 +195,12 @@ impl Sent<'_> {
                     unsent,
                     body: Some(given_back),
                 }) if reused && (unsent || idempotent) => body = given_back,
-                Err(fault) => return Err(self.fault_of(fault).into()),
+                Err(fault) => {
+                    if !reused && matches!(fault, SendFault::Closed { .. }) {
+                        self.warn_of_close(connection.terms().is_tls());
+                    }
+                    return Err(self.fault_of(fault).into());
+                }
             }
         }
     }
@@ -276,9 +281,21 @@ impl Sent<'_> {
         }
     }
 
+    /// A connection that had just been made was closed without an answer, and not because the client broke its body.
+    fn warn_of_close(self, is_tls: bool) {
+        if self.upload.and_then(Upload::fault).is_none() {
+            let why = if is_tls {
+                CLOSED_AFTER_TLS
+            } else {
+                "it closed the connection without an answer"
+            };
+            self.ledger.worker().warn_of_endpoint(self.endpoint, &why);
+        }
+    }
+
     fn malformed(self, rule: &'static str) -> Fault {
         let worker = self.ledger.worker();
-        worker.warn_of_answer(&self.endpoint.authority, rule);
+        worker.warn_of_answer(self.endpoint, rule);
         blame_upload(self.upload, Fault::Malformed)
     }
 
@@ -342,6 +359,10 @@ impl Sent<'_> {
     }
 }
 
+/// Of TLS 1.3 the client's half of a handshake is the last: what a server says of it comes afterwards, if it does.
+const CLOSED_AFTER_TLS: &str = "TLS was up, and it closed the connection without an answer; \
+                                it may want a client certificate (`tls.certificate`)";
+
 /// So often a connection's driver is given time to take what has come on it.
 const LOOKS_MAX: u32 = 4;
 
@@ -377,8 +398,17 @@ async fn fresh_connection(
     };
     let mut connect = std::pin::pin!(tokio::time::timeout(backend.connect_timeout, connect));
     std::future::poll_fn(|cx| match connect.as_mut().poll(cx) {
-        Poll::Ready(done) => Poll::Ready(done.unwrap_or(Err(Fault::ConnectTimeout)).map(Box::new)),
-        Poll::Pending => ledger.poll_late(cx).map(|late| Err(fault_of_late(late))),
+        Poll::Ready(Ok(done)) => Poll::Ready(done.map(Box::new)),
+        Poll::Ready(Err(_)) => {
+            worker.warn_of_endpoint(endpoint, &NOT_IN_TIME);
+            Poll::Ready(Err(Fault::ConnectTimeout))
+        }
+        Poll::Pending => ledger.poll_late(cx).map(|late| {
+            if late == Late::Backend {
+                worker.warn_of_endpoint(endpoint, &"there was none when the request's `timeout` was over");
+            }
+            Err(fault_of_late(late))
+        }),
     })
     .await
 }
@@ -449,7 +479,7 @@ impl BackendBody {
             Poll::Ready(Some(Err(fault))) => {
                 let by_client = self.upload.as_ref().is_some_and(|upload| upload.is_broken());
                 if let BodyFault::Malformed(rule) = fault {
-                    ledger.worker().warn_of_answer(&self.endpoint.authority, rule);
+                    ledger.worker().warn_of_answer(&self.endpoint, rule);
                 }
                 ledger.blame(match fault {
                     BodyFault::Endpoint | BodyFault::Malformed(_) if !by_client => Outcome::Failure,
@@ -535,7 +565,7 @@ impl BackendBody {
         let mut told = Err(Broken);
         if let Some(ledger) = &self.ledger {
             ledger.blame_late(late);
-            if late == Late::Deadline && ledger.owes_status() {
+            if late == Late::Deadline && ledger.tells_deadline() {
                 told = Ok(Frame::Trailers(Box::new(grpc::deadline_exceeded())));
             }
         }

@@ -26,6 +26,11 @@ impl Status {
         Some(number.filter(|number| *number <= 16).map_or(Self::UNKNOWN, Self))
     }
 
+    /// As it is written.
+    pub(super) const fn number(self) -> u8 {
+        self.0
+    }
+
     /// What it shows about the backend, where the client gave it time.
     pub(super) const fn outcome(self) -> Outcome {
         match self.0 {

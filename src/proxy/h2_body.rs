@@ -55,6 +55,7 @@ impl StreamBody {
         let trailers = ready!(self.stream.poll_trailers(cx));
         self.ended = true;
         Poll::Ready(match trailers {
+            Ok(Some(map)) if !map.keys().all(is_name) => Some(Err(Broken)),
             Ok(Some(map)) if !map.is_empty() => Some(Ok(Frame::Trailers(Box::new(to_fields(&map))))),
             Ok(_) => None,
             Err(error) => Some(Err(self.broke(&error))),
@@ -95,6 +96,12 @@ impl StreamBody {
         self.reset = error.reason();
         Broken
     }
+}
+
+/// Whether `name` is a token (RFC 9110 §5.1). The engine takes each of them for one, but lets a quotation mark pass,
+/// which HTTP/1.1 has no place for.
+pub(super) fn is_name(name: &HeaderName) -> bool {
+    !name.as_str().as_bytes().contains(&b'"')
 }
 
 /// Fields of the engine as ours; names are in lower case, values without CR, LF and NUL already.

@@ -9,7 +9,8 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 use smallvec::SmallVec;
 
-use crate::h1::is_host;
+use super::h2_body::is_name;
+use crate::h1::{METHOD_BYTES_MAX, is_host};
 use crate::head::{HeadBuilder, Method, RequestHead, Version};
 use crate::path::{PathPolicy, canonical};
 
@@ -30,8 +31,10 @@ pub(super) struct Asked {
 /// Why a head is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Malformed (RFC 9113 §8.1.1); says how.
+    /// Malformed (RFC 9113 §8.1.1); says how. Its stream is reset.
     Malformed(&'static str),
+    /// Well formed, and more than we take; says why.
+    Bad(&'static str),
     /// More fields than the listener takes.
     TooManyFields,
     /// CONNECT without `:protocol`: we are no forward proxy.
@@ -68,7 +71,15 @@ struct Said<'m> {
 /// # Errors
 /// When it is refused.
 pub(super) fn to_head(parts: &Parts, around: Around<'_>) -> Result<Asked, Refused> {
+    // The same in each version: what one lets in, the other must be able to say.
+    if parts.method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Refused::Malformed("the method is longer than any"));
+    }
     let method = Method::parse(parts.method.as_str());
+    if method == Method::Connect && parts.uri.authority().is_none() {
+        // RFC 9113 §8.5, where a Host field is nobody's name.
+        return Err(Refused::Malformed("CONNECT without :authority"));
+    }
     let tunnel = match (&method, around.protocol) {
         (Method::Connect, Some("websocket")) => true,
         (Method::Connect, Some(_)) => return Err(Refused::Protocol),
@@ -78,11 +89,11 @@ pub(super) fn to_head(parts: &Parts, around: Around<'_>) -> Result<Asked, Refuse
     };
     // RFC 9113 §8.3.1: other schemes are for who resolves them.
     if !parts.uri.scheme_str().is_none_or(is_http) {
-        return Err(Refused::Malformed("the :scheme is neither http nor https"));
+        return Err(Refused::Bad("the :scheme is neither http nor https"));
     }
     let said = read_fields(&parts.headers, tunnel, around.fields_max)?;
     if tunnel && !around.more {
-        return Err(Refused::Malformed("a tunnel that has ended before it began"));
+        return Err(Refused::Bad("a tunnel that has ended before it began"));
     }
     if !around.more && said.length.is_some_and(|length| length > 0) {
         return Err(Refused::Malformed("a content-length without content"));
@@ -103,18 +114,21 @@ fn read_fields(fields: &HeaderMap, tunnel: bool, fields_max: usize) -> Result<Sa
     let mut said = Said::default();
     for (name, value) in fields {
         let value = value.as_bytes();
+        if !is_name(name) {
+            return Err(Refused::Malformed("a field's name is no token"));
+        }
         // RFC 9113 §8.2.1. HTTP/1 would trim it, and another reader not.
         if matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
             return Err(Refused::Malformed("a field's value begins or ends with white space"));
         }
         match name.as_str() {
             "cookie" => said.cookies.push(value),
-            "host" if said.host.is_some() => return Err(Refused::Malformed("more than one Host field")),
+            "host" if said.host.is_some() => return Err(Refused::Bad("more than one Host field")),
             "host" => said.host = Some(value),
             "content-length" if said.length.is_some() => {
-                return Err(Refused::Malformed("more than one content-length"));
+                return Err(Refused::Bad("more than one content-length"));
             }
-            "content-length" if tunnel => return Err(Refused::Malformed("a tunnel has no content-length")),
+            "content-length" if tunnel => return Err(Refused::Bad("a tunnel has no content-length")),
             "content-length" => said.length = Some(length(value)?),
             "expect" if said.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") => {
                 return Err(Refused::Expectation);
@@ -175,7 +189,7 @@ fn target<'r>(
         _ => return Err(Refused::Malformed("the :path does not begin with a slash")),
     }
     room.extend_from_slice(written.as_bytes());
-    let form = canonical(room, policy).map_err(|problem| Refused::Malformed(problem.detail()))?;
+    let form = canonical(room, policy).map_err(|problem| Refused::Bad(problem.detail()))?;
     Ok(std::str::from_utf8(&room[..form.len]).expect("a canonical target is ASCII"))
 }
 
@@ -241,7 +255,7 @@ mod tests {
                 ":authority" => uri.authority = Some(value.parse().expect("an authority")),
                 ":path" => uri.path_and_query = Some(value.parse().expect("a path")),
                 name => {
-                    let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+                    let name = HeaderName::from_lowercase(name.as_bytes()).expect("a name");
                     let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
                     request.headers_mut().append(name, value);
                 }
@@ -260,6 +274,10 @@ mod tests {
 
     fn check(fields: &[(&str, &str)], expected: Option<Refused>) {
         assert_eq!(ask(fields, true).err(), expected, "{fields:?}");
+    }
+
+    fn bad(fields: &[(&str, &str)]) {
+        assert!(matches!(ask(fields, true), Err(Refused::Bad(_))), "{fields:?}");
     }
 
     fn malformed(fields: &[(&str, &str)]) {
@@ -284,7 +302,7 @@ mod tests {
         malformed(&[("host", "other")]);
         malformed(&[("host", "shop:443")]);
         malformed(&[("host", "")]);
-        malformed(&[("host", "shop"), ("host", "shop")]);
+        bad(&[("host", "shop"), ("host", "shop")]);
         malformed(&[(":authority", "user@shop")]);
         malformed(&[(":authority", "shop,other")]);
         malformed(&[(":authority", "shop:99999")]);
@@ -295,9 +313,15 @@ mod tests {
     fn targets_have_one_form() {
         malformed(&[(":path", "*")]);
         malformed(&[(":path", "?x")]);
-        malformed(&[(":path", "/a/../b")]);
-        malformed(&[(":path", "/a%00")]);
-        malformed(&[(":scheme", "ftp")]);
+        bad(&[(":path", "/a/../b")]);
+        bad(&[(":path", "/a%00")]);
+        bad(&[(":scheme", "ftp")]);
+    }
+
+    #[test]
+    fn methods_are_as_long_as_in_http_1() {
+        check(&[(":method", &"A".repeat(METHOD_BYTES_MAX))], None);
+        malformed(&[(":method", &"A".repeat(METHOD_BYTES_MAX + 1))]);
     }
 
     #[test]
@@ -305,7 +329,7 @@ mod tests {
         for value in ["+5", "-5", "5,5", "0x5", "5 5", "", "99999999999999999999"] {
             malformed(&[("content-length", value)]);
         }
-        malformed(&[("content-length", "5"), ("content-length", "5")]);
+        bad(&[("content-length", "5"), ("content-length", "5")]);
         let ended = ask(&[("content-length", "5")], false);
         assert!(matches!(ended, Err(Refused::Malformed(_))));
         assert_eq!(
@@ -325,6 +349,7 @@ mod tests {
         ] {
             malformed(&[(name, "close")]);
         }
+        malformed(&[("x\"a", "1")]);
         malformed(&[("te", "gzip")]);
         malformed(&[("te", "Trailers")]);
         malformed(&[("x-a", " 1")]);
@@ -358,6 +383,7 @@ mod tests {
             Some(Refused::Protocol),
         );
         malformed(&[(":protocol", "websocket")]);
+        malformed(&[(":method", "CONNECT"), (":authority", ""), ("host", "shop")]);
         let socket = [
             (":method", "CONNECT"),
             (":protocol", "websocket"),
@@ -371,7 +397,7 @@ mod tests {
             (Some(&b"websocket"[..]), Some(&b"upgrade"[..]))
         );
         assert_eq!(fields.get("sec-websocket-key"), None);
-        malformed(&[socket[0], socket[1], ("content-length", "0")]);
+        bad(&[socket[0], socket[1], ("content-length", "0")]);
         assert!(ask(&socket, false).is_err());
     }
 }

@@ -15,8 +15,9 @@ use h2::{Error, Reason};
 use super::batch::{Gathering, gather};
 use super::client_io::ClientIo;
 use super::connection::{ConnectionClock, Phase, Watched};
-use super::h2_frames::Account;
-use super::h2_stream::{self, OpenStream, Shared};
+use super::h2_account::Account;
+use super::h2_desks::Desks;
+use super::h2_stream::{OpenStream, Shared};
 use super::handle::Client;
 use super::listener::linger;
 use super::stream::Stream;
@@ -114,7 +115,8 @@ async fn drive(shared: &Rc<Shared>, io: Gathering<ClientIo>) -> End {
         return End::Over;
     };
     let mut leaving = Leaving::Not;
-    poll_fn(|cx| poll(shared, &mut engine, &mut leaving, cx)).await
+    let desks = Desks::default();
+    poll_fn(|cx| poll(shared, &mut engine, &desks, &mut leaving, cx)).await
 }
 
 /// How far a connection is on its way out.
@@ -125,14 +127,20 @@ enum Leaving {
     Asked {
         at_us: u64,
     },
-    /// Its client is told why; nothing goes on.
-    Cut,
+    /// Its client is told why; nothing goes on. This is how it will have ended.
+    Cut(End),
 }
 
 /// How long a client that has been asked to leave an idle connection may take to say that it has heard.
 const FAREWELL_US: u64 = 1_000_000;
 
-fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mut Context<'_>) -> Poll<End> {
+fn poll(
+    shared: &Rc<Shared>,
+    engine: &mut Engine,
+    desks: &Desks,
+    leaving: &mut Leaving,
+    cx: &mut Context<'_>,
+) -> Poll<End> {
     let Shared {
         worker, clock, account, ..
     } = &**shared;
@@ -140,14 +148,12 @@ fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mu
         match engine.poll_accept(cx) {
             Poll::Ready(Some(Ok((request, respond)))) => {
                 account.earn_request();
-                let open = OpenStream::new(shared);
-                // Boxed where it is made: the task that serves it is moved about, and stays small.
-                tokio::task::spawn_local(Box::pin(h2_stream::serve(open, request, respond)));
+                desks.serve(OpenStream::new(shared), request, respond);
                 continue;
             }
             Poll::Ready(Some(Err(error))) => {
-                if *leaving == Leaving::Cut {
-                    return Poll::Ready(End::Flood);
+                if let Leaving::Cut(end) = *leaving {
+                    return Poll::Ready(end);
                 }
                 let reason = reject_reason(&error);
                 if let Some(reason) = reason {
@@ -158,19 +164,30 @@ fn poll(shared: &Rc<Shared>, engine: &mut Engine, leaving: &mut Leaving, cx: &mu
                     _ => End::Over,
                 });
             }
-            Poll::Ready(None) if *leaving == Leaving::Cut => return Poll::Ready(End::Flood),
-            Poll::Ready(None) => return Poll::Ready(End::Over),
+            Poll::Ready(None) => {
+                return Poll::Ready(match *leaving {
+                    Leaving::Cut(end) => end,
+                    Leaving::Not | Leaving::Asked { .. } => End::Over,
+                });
+            }
             Poll::Pending => {}
         }
         let late = clock.is_late(cx);
+        if clock.rests() {
+            desks.rest();
+        }
         // What is decided here is written when the engine is driven again.
         match *leaving {
-            Leaving::Cut if late => return Poll::Ready(End::Lost),
-            Leaving::Cut => return Poll::Pending,
-            _ if account.is_broke() => {
-                worker.cells().reject(RejectReason::Flood);
-                engine.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                *leaving = Leaving::Cut;
+            Leaving::Cut(_) if late => return Poll::Ready(End::Lost),
+            Leaving::Cut(_) => return Poll::Pending,
+            _ if let Some(reason) = account.over() => {
+                let (counted, end) = match reason {
+                    Reason::ENHANCE_YOUR_CALM => (RejectReason::Flood, End::Flood),
+                    _ => (RejectReason::BadRequest, End::Over),
+                };
+                worker.cells().reject(counted);
+                engine.abrupt_shutdown(reason);
+                *leaving = Leaving::Cut(end);
             }
             _ if late && clock.head_is_late() => {
                 worker.cells().reject(RejectReason::HeadTimeout);

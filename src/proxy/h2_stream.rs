@@ -17,9 +17,9 @@ use super::body::{AnswerBody, Broken, ClientBody, Frame, Outgoing, Source, Uploa
 use super::connection::{ConnectionClock, Offer, Phase};
 use super::fault::Fault;
 use super::grpc::is_grpc;
+use super::h2_account::Account;
 use super::h2_answer as answer;
 use super::h2_body::{StreamBody, to_trailers};
-use super::h2_frames::Account;
 use super::h2_head::{Around, Asked, Refused, to_head};
 use super::h2_io::Duplex;
 use super::handle::{Answer, Client, Stamp, handle};
@@ -105,8 +105,13 @@ async fn exchange(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond
                 grpc: speaks_grpc(&parts),
                 ..client.stamp()
             };
+            // To a client of gRPC the answer's end is the answer.
+            let reset = matches!(refused, Refused::Malformed(_)) && !stamp.grpc;
             let own = answer::of_fault(worker, fault, stamp, head_only);
-            return Sending::send(shared, respond, own, Poll::Pending).await;
+            return match reset {
+                true => tell_and_reset(respond, own).await,
+                false => Sending::send(shared, respond, own, Poll::Pending).await,
+            };
         }
     };
     drop(parts);
@@ -160,6 +165,25 @@ async fn exchange(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond
         Answer::Own(fault, stamp) => answer::of_fault(worker, fault, stamp, head_only),
     };
     Sending::send(shared, respond, own, first).await
+}
+
+/// Resets the stream of a malformed request (RFC 9113 §8.1.1); says before what is wrong with it, if the client has room
+/// for that now. The answer does not end the stream: nothing could be reset behind its end.
+async fn tell_and_reset(mut respond: SendResponse<Bytes>, (head, mut body): answer::Own) -> End {
+    let Ok(mut send) = respond.send_response(head, false) else {
+        return End::Reset;
+    };
+    if let Poll::Ready(Some(Ok(Frame::Data(text)))) = first_frame(&mut body).await {
+        send.reserve_capacity(text.len());
+        if send.capacity() >= text.len() {
+            // A stream that does not take it any more is met next.
+            let _ = send.send_data(text, false);
+        }
+    }
+    // The engine takes both at its next turn, which comes before ours. A reset throws away what it has not taken.
+    tokio::task::yield_now().await;
+    send.send_reset(Reason::PROTOCOL_ERROR);
+    End::Reset
 }
 
 /// Has a request handled; `None` when the client has reset it, or left. A panic on the way costs this request only.
@@ -344,7 +368,7 @@ impl End {
 
 const fn fault_of(refused: Refused) -> Fault {
     match refused {
-        Refused::Malformed(detail) => Fault::BadRequest(detail),
+        Refused::Malformed(detail) | Refused::Bad(detail) => Fault::BadRequest(detail),
         Refused::TooManyFields => Fault::HeadTooLarge,
         Refused::Method => Fault::MethodNotAllowed,
         Refused::Protocol => Fault::Protocol,

@@ -340,7 +340,10 @@ fn redirect(worker: &Worker, client: &Client, head: &RequestHead, port: u16) -> 
     if head.host().is_empty() {
         return refuse(worker, client, head, Fault::BadRequest(NO_HOST));
     }
-    log_own(worker, client, head, 308);
+    // As what goes well: a line is for those who want them all.
+    if worker.with_table(|table| table.access_log) == AccessLog::All {
+        log_own(worker, client, head, 308, None);
+    }
     Answer::Redirect(https_location(head.host(), port, head.target()))
 }
 
@@ -402,7 +405,7 @@ async fn answer_call(
     match ofrep::serve(worker, client, head, body, upload).await {
         Ok(answer) => {
             if worker.with_table(|table| table.access_log) == AccessLog::All || answer.status >= 400 {
-                log_own(worker, client, head, answer.status);
+                log_own(worker, client, head, answer.status, None);
             }
             Answer::Flags(answer, client.stamp())
         }
@@ -415,19 +418,22 @@ fn refuse(worker: &Worker, client: &Client, head: &RequestHead, fault: Fault) ->
     if let Some(reason) = fault.reject_reason() {
         worker.cells().reject(reason);
     }
-    log_own(worker, client, head, fault.status());
-    let stamp = Stamp {
-        grpc: grpc_call(head).is_some(),
-        ..client.stamp()
+    let grpc = grpc_call(head).is_some();
+    let (status, grpc_status) = match grpc {
+        true => (200, Some(fault.grpc_status())),
+        false => (fault.status(), None),
     };
+    log_own(worker, client, head, status, grpc_status);
+    let stamp = Stamp { grpc, ..client.stamp() };
     Answer::Own(fault, stamp)
 }
 
 /// The access line of an answer that no backend had part in.
-fn log_own(worker: &Worker, client: &Client, head: &RequestHead, status: u16) {
+fn log_own(worker: &Worker, client: &Client, head: &RequestHead, status: u16, grpc_status: Option<u8>) {
     if worker.with_table(|table| table.access_log) != AccessLog::Off {
         let mut line = AccessLine::new(head, client.peer, Bytes::new());
         line.finish(Outcome::NoEvidence, status, None, 0);
+        line.grpc_status = grpc_status;
         worker.log_access(line);
     }
 }

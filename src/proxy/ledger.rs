@@ -71,6 +71,10 @@ struct Call {
     is_answered: bool,
     /// What its head says of it already.
     status: Option<Status>,
+    /// The number that the client was told at the end.
+    told: Option<u8>,
+    /// It was told so by us, in an answer of ours: that is a 200, whatever the fault.
+    is_own: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,6 +155,8 @@ impl Ledger {
             due_us: deadline.map_or(u64::MAX, |time| opening.start_us.saturating_add(micros(time))),
             is_answered: false,
             status: None,
+            told: None,
+            is_own: false,
         });
         let exchange = Exchange {
             timeout_us: micros(opening.route.timeout),
@@ -205,6 +211,11 @@ impl Ledger {
         self.with(|exchange| exchange.variant().backend.max_connections)
     }
 
+    /// What its route says of silence between two parts of a body.
+    pub(super) fn body_timeout(&self) -> Option<Duration> {
+        self.with(|exchange| exchange.route.body_timeout)
+    }
+
     /// The endpoint that is tried.
     pub(super) fn set_endpoint(&self, endpoint: &Arc<Endpoint>) {
         self.with(|exchange| {
@@ -236,6 +247,9 @@ impl Ledger {
             };
             exchange.outcome.get_or_insert(outcome);
             exchange.status = fault.status();
+            if let Some(call) = &mut exchange.call {
+                (call.told, call.is_own) = (Some(fault.grpc_status()), true);
+            }
         });
     }
 
@@ -336,6 +350,10 @@ impl Ledger {
     pub(super) fn complete(&self, trailers: Option<&Fields>) {
         let now_us = self.worker.recent_us();
         self.with(|exchange| {
+            let said = trailers.and_then(Status::of);
+            if let Some(call) = exchange.call.as_mut().filter(|call| call.is_answered) {
+                call.told = said.or(call.status).map(Status::number);
+            }
             let Some(call) = exchange
                 .call
                 .filter(|call| call.is_answered && exchange.outcome.is_none())
@@ -343,7 +361,7 @@ impl Ledger {
                 exchange.outcome.get_or_insert(Outcome::Success);
                 return;
             };
-            let status = trailers.and_then(Status::of).or(call.status).unwrap_or(Status::UNKNOWN);
+            let status = said.or(call.status).unwrap_or(Status::UNKNOWN);
             let mut outcome = status.outcome();
             // A client must not speak against a release by giving it no time.
             let hurried = status == Status::DEADLINE_EXCEEDED && call.due_us != u64::MAX;
@@ -368,9 +386,15 @@ impl Ledger {
         self.blame(outcome);
     }
 
-    /// Whether the client is to be told by the status of gRPC how its call ended.
-    pub(super) fn owes_status(&self) -> bool {
-        self.with(|exchange| exchange.call.is_some_and(|call| call.is_answered))
+    /// Whether the client is to be told by the status of gRPC that its deadline is over. Then it is.
+    pub(super) fn tells_deadline(&self) -> bool {
+        self.with(|exchange| match &mut exchange.call {
+            Some(call) if call.is_answered => {
+                call.told = Some(Status::DEADLINE_EXCEEDED.number());
+                true
+            }
+            _ => false,
+        })
     }
 
     /// Ready when somebody was too slow.
@@ -643,7 +667,14 @@ impl Exchange {
             let mut line = AccessLine::new(&note.head, note.client, note.request_id.to_bytes());
             let latency_us = (self.stage != Stage::Head).then_some(self.latency_us);
             let duration_us = worker.now_us().saturating_sub(self.start_us);
-            line.finish(outcome, self.status, latency_us, duration_us);
+            let is_own_call = self.call.is_some_and(|call| call.is_own);
+            line.finish(
+                outcome,
+                if is_own_call { 200 } else { self.status },
+                latency_us,
+                duration_us,
+            );
+            line.grpc_status = self.call.and_then(|call| call.told);
             line.route = Some(self.route.name.clone());
             line.variant = Some(variant.name.clone());
             line.cohort = note.cohort.map(|index| self.route.flag.cohorts[index].name.clone());

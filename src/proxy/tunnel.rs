@@ -16,10 +16,10 @@ use tokio_util::io::poll_read_buf;
 use super::buffers::Buffers;
 use super::fault::Fault;
 use super::forward::{BackendBody, Far};
-use super::worker::{Stage, Worker};
+use super::worker::Worker;
 
-/// How long a tunnel may be silent in both directions: a hundred times the idle timeout of a
-/// connection between two requests, because WebSockets are quiet by nature.
+/// How long a tunnel may be silent in both directions, unless its route says so (`bodyTimeout`): a hundred times the
+/// idle timeout of a connection between two requests, because WebSockets are quiet by nature.
 const PATIENCE: u32 = 100;
 
 /// Counts a tunnel, from when it is asked for until it is over.
@@ -50,7 +50,9 @@ impl Drop for Tunnel {
     }
 }
 
-/// Passes bytes until both sides have ended, or we end it. However it ends, the backend has done its part.
+/// Passes bytes until both sides have ended, or we end it. However it ends, the backend has done its part. A drain is no
+/// end: tunnels have as long as other answers have, and then they end with the process. A WebSocket's close is for its
+/// two ends to say.
 pub(super) async fn run(
     worker: &Rc<Worker>,
     mut client: impl AsyncRead + AsyncWrite + Unpin,
@@ -60,7 +62,7 @@ pub(super) async fn run(
     let Some((far, ahead, ledger, _counted)) = body.into_tunnel() else {
         return;
     };
-    let patience = idle * PATIENCE;
+    let patience = ledger.body_timeout().unwrap_or(idle * PATIENCE);
     let passed = async {
         // What counts the connection or holds the place on it is kept until the end.
         match far {
@@ -72,7 +74,6 @@ pub(super) async fn run(
     };
     tokio::select! {
         () = passed => ledger.complete(None),
-        () = worker.drain.reached(Stage::Closing) => ledger.complete(None),
         // Nobody else is late in a tunnel: the variant was taken out of service, or its route gives it no more time.
         late = poll_fn(|cx| ledger.poll_late(cx)) => ledger.blame_late(late),
     }

@@ -1,6 +1,7 @@
 //! One worker thread's own things: its view of the table, its wheel, its pools, its counters.
 
 use std::cell::{Cell, RefCell};
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use super::wheel::{Key, TICK_US, Wheel};
 use crate::jwt::{self, Refused};
 use crate::live::{Live, Reader};
 use crate::measure::{Pressure, ProxyCells, RejectReason, Room, TokenRefusal};
-use crate::route::ListenerSettings;
+use crate::route::{Endpoint, ListenerSettings};
 use crate::values::Values;
 
 /// How far the process is on its way out, for all workers to see.
@@ -117,8 +118,6 @@ pub(super) struct Worker {
     /// The same at the start: the times of logged outcomes stay in order when the system's clock is set.
     log_epoch_us: u64,
     date: RefCell<Date>,
-    /// When an endpoint's answer was last warned of; 0: never.
-    warned_us: Cell<u64>,
 }
 
 impl Worker {
@@ -158,7 +157,6 @@ impl Worker {
             unix_epoch_us: Cell::new(epoch_us),
             log_epoch_us: epoch_us,
             date: RefCell::default(),
-            warned_us: Cell::new(0),
         }
     }
 
@@ -241,7 +239,7 @@ impl Worker {
             Some(seat) => Ok(Some(seat)),
             None => {
                 self.cells().reject(RejectReason::ConnectionsPerClient);
-                Err(Fault::TooManyConnections)
+                Err(Fault::TooManyOfClient)
             }
         }
     }
@@ -309,22 +307,20 @@ impl Worker {
         self.date.borrow_mut().value(self.unix_s(self.recent_us()))
     }
 
-    /// Logs which rule an endpoint's answer has broken, at most once a second: the client is told no more
-    /// than that it was no valid HTTP.
-    pub(super) fn warn_of_answer(&self, endpoint: &str, rule: &str) {
-        let now_us = self.recent_us();
-        if now_us.saturating_sub(self.warned_us.get()) >= 1_000_000 || self.warned_us.get() == 0 {
-            self.warned_us.set(now_us.max(1));
-            tracing::warn!(endpoint, rule, "an answer is not valid HTTP; the connection is closed");
+    /// Logs which rule an endpoint's answer has broken, at most once a second for each endpoint, together with why it
+    /// cannot be reached: the client is told no more than that it was no valid HTTP.
+    pub(super) fn warn_of_answer(&self, endpoint: &Endpoint, rule: &str) {
+        if endpoint.cell(self.id).may_warn(self.recent_us()) {
+            let (backend, address) = (&endpoint.backend, &*endpoint.authority);
+            tracing::warn!(%backend, endpoint = address, rule, "an answer is not valid HTTP; the connection is closed");
         }
     }
 
-    /// Logs why an endpoint cannot be used, at most once a second, together with bad answers.
-    pub(super) fn warn_of_endpoint(&self, endpoint: &str, why: &std::io::Error) {
-        let now_us = self.recent_us();
-        if now_us.saturating_sub(self.warned_us.get()) >= 1_000_000 || self.warned_us.get() == 0 {
-            self.warned_us.set(now_us.max(1));
-            tracing::warn!(endpoint, %why, "no connection to an endpoint");
+    /// Logs why an endpoint cannot be used, at most once a second for each endpoint.
+    pub(super) fn warn_of_endpoint(&self, endpoint: &Endpoint, why: &dyn Display) {
+        if endpoint.cell(self.id).may_warn(self.recent_us()) {
+            let (backend, address) = (&endpoint.backend, &*endpoint.authority);
+            tracing::warn!(%backend, endpoint = address, %why, "no connection to an endpoint");
         }
     }
 
@@ -370,7 +366,11 @@ impl Worker {
                 next_sweep_us = now_us + 1_000_000;
                 self.unix_epoch_us.set(unix_us().saturating_sub(now_us));
                 self.pools.borrow_mut().sweep(now_us);
-                self.buffers.borrow_mut().sweep();
+                match self.room() {
+                    Room::Ample => self.buffers.borrow_mut().sweep(),
+                    // What a burst left behind must not be what keeps the next one out.
+                    Room::Short | Room::None => *self.buffers.borrow_mut() = Buffers::default(),
+                }
                 if self.exchanges.get() == 0 {
                     self.reader.borrow_mut().rest();
                 }

@@ -58,6 +58,8 @@ pub struct EndpointCell {
     connections: AtomicU32,
     idle: AtomicU32,
     failures: AtomicU64,
+    /// When the log last had a warning of it, in worker microseconds; 0: never.
+    warned_us: AtomicU64,
 }
 
 impl Endpoint {
@@ -129,6 +131,9 @@ impl Endpoint {
     }
 }
 
+/// Between two warnings of one endpoint.
+const WARN_EVERY_US: u64 = 1_000_000;
+
 impl EndpointCell {
     /// Exchanges this worker has open there.
     #[must_use]
@@ -149,6 +154,18 @@ impl EndpointCell {
     /// A connection became idle (+1) or ceased to be (-1).
     pub fn add_idle(&self, change: i32) {
         add(&self.idle, change);
+    }
+
+    /// Whether the log may have one more warning of the endpoint from this worker: at most one each second. Then it
+    /// has had one. The endpoint's own, so that one that is bad all the time does not hide another.
+    #[must_use]
+    pub fn may_warn(&self, now_us: u64) -> bool {
+        let before_us = self.warned_us.load(Ordering::Relaxed);
+        let may = before_us == 0 || now_us.saturating_sub(before_us) >= WARN_EVERY_US;
+        if may {
+            self.warned_us.store(now_us.max(1), Ordering::Relaxed);
+        }
+        may
     }
 
     /// An exchange failed by the endpoint's fault.

@@ -88,6 +88,14 @@ impl Meter {
             .group
             .as_ref()
             .is_some_and(|group| bytes_max >= group.limit / 10 * 9);
+        if let Some(used) = self.used(with_group).filter(|used| is_tight(*used, bytes_max)) {
+            tracing::warn!(
+                used,
+                bytes_max,
+                "more than half of the memory that may be used is in use at the start; what a burst needs is given back \
+                 late and not as a whole, so requests may be refused long after it: raise limits.memory"
+            );
+        }
         let mut before = Room::Ample;
         while let Some(pressure) = pressure.upgrade() {
             if let Some(used) = self.used(with_group) {
@@ -106,6 +114,11 @@ impl Meter {
             std::thread::sleep(PAUSE);
         }
     }
+}
+
+/// Whether a process that begins with so much leaves too little room for what comes and goes.
+const fn is_tight(used: u64, bytes_max: u64) -> bool {
+    used > bytes_max / 2
 }
 
 impl Group {
@@ -258,6 +271,13 @@ mod tests {
             6000,
             700,
         );
+    }
+
+    #[test]
+    fn who_begins_with_more_than_half_of_it_is_warned() {
+        for (used, bytes_max, expected) in [(50, 100, false), (51, 100, true), (1, 1, true), (0, 0, false)] {
+            assert_eq!(is_tight(used, bytes_max), expected, "{used} of {bytes_max}");
+        }
     }
 
     #[test]

@@ -115,8 +115,9 @@ impl Sockets {
         groups.push(Group::acquire(Owner::Admin, spec.admin, 1, &mut inherited)?);
         for left in inherited.iter().filter(|left| left.kept) {
             let address = left.sockets.first().and_then(|socket| socket.local_addr().ok());
+            let address = address.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
             tracing::warn!(
-                ?address,
+                address,
                 "a socket that was handed to this process is of no listener, and not used"
             );
         }

@@ -173,6 +173,21 @@ async fn a_backend_that_was_given_time_and_did_not_answer_has_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_may_have_run_is_not_told_as_one_to_try_again() {
+    let mut site = Site::new("timeout: 200ms").await;
+    let text = std::fs::read_to_string(site.serin.file()).expect("it can be read");
+    std::fs::write(site.serin.file(), text.replace("access: off", "access: all")).expect("it can be written");
+    site.serin.reload();
+    // Its log says what the client was sent, ours and the backend's.
+    assert_eq!(site.call("Hang", None).await.as_deref(), Some("4"));
+    assert_eq!(site.call("13", None).await.as_deref(), Some("13"));
+    wait_until("both are in the log", || {
+        let log = site.serin.log();
+        log.contains("/a.B/Hang 200 grpc=4 failure ") && log.contains("/a.B/13 200 grpc=13 failure ")
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_exchange_ends_when_its_route_gives_it_no_more_time() {
     let mut site = Site::new("timeout: 200ms, totalTimeout: 300ms").await;
     let answer = site.client.send(Site::request("Begun", None)).await.expect("a head");

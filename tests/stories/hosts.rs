@@ -6,7 +6,7 @@ use http_body_util::{BodyExt, Empty};
 use tempfile::TempDir;
 
 use crate::common::tls::{Hello, Secure, certificate};
-use crate::common::{Backend, Client, H2, Metrics, Options, Serin, answer, one};
+use crate::common::{Backend, Client, H2, Metrics, Options, Serin, answer, one, wait_until};
 
 /// A Serin with certificates for `a.test` with its subdomains, and for `b.test`.
 fn site(more: &str, top: &str) -> (Serin, Backend) {
@@ -173,8 +173,17 @@ fn a_listener_in_clear_sends_clients_to_https() {
     client.response("GET").problem(400);
     assert_eq!(app.requests(), 0);
     let (default, _app) = clear("redirectToHttps: true", "");
-    let answer = Client::connect(default.address()).get("/");
+    // That is no failure, and among those it has no line.
+    let text = std::fs::read_to_string(default.file()).expect("it is there");
+    std::fs::write(default.file(), text.replace("access: off", "access: errors")).expect("it can be written");
+    assert_eq!(default.reload().status, 200);
+    let mut client = Client::connect(default.address());
+    let answer = client.get("/");
     assert_eq!(answer.head.get("location"), Some("https://serin.test/"));
+    client.send("GET /refused HTTP/1.0\r\n\r\n");
+    client.response("GET").problem(400);
+    wait_until("a refusal has one", || default.log().contains("/refused 400 "));
+    assert!(!default.log().contains(" 308 "), "{}", default.log());
 }
 
 #[test]

@@ -259,7 +259,11 @@ fn one_client_cannot_have_all_connections() {
     assert_eq!((first.get("/").status, second.get("/").status), (200, 200));
     let mut third = Client::connect(serin.address());
     third.send("GET / HTTP/1.1\r\nhost: serin.test\r\n\r\n");
-    third.response("GET").problem(503);
+    let told = third.response("GET").problem(503);
+    assert!(
+        told["detail"].as_str().expect("a text").starts_with("this client"),
+        "{told}"
+    );
     counted(&serin, "connections_per_client");
     // Others are none of its business.
     let mut other = Client::connect_from([127, 0, 0, 2], serin.address());

@@ -8,6 +8,7 @@
 mod common;
 
 mod admin;
+mod admin_hostile;
 mod admin_tls;
 mod allowlists;
 mod answers;
@@ -61,4 +62,5 @@ mod upstream_tls;
 mod verbs;
 mod verdict;
 mod votes;
+mod warnings;
 mod websocket;

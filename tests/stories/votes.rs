@@ -143,8 +143,8 @@ fn upload(path: &str, end: oneshot::Receiver<()>) -> Request<BoxBody<Bytes, Infa
 async fn broken_uploads_over_http2_are_the_clients_fault() {
     let app = Backend::ok("x");
     let serin = Serin::start(&one(app.address()));
-    let mut client = H2::connect(serin.address()).await;
-    let mut begin = |path: &'static str| {
+    let client = H2::connect(serin.address()).await;
+    let begin = |path: &'static str| {
         let (end, ended) = oneshot::channel();
         let mut client = client.clone();
         let waiting = tokio::spawn(async move { client.send(upload(path, ended)).await });

@@ -1,9 +1,12 @@
 //! WebSockets from either protocol to either protocol. What passes is bytes: their frames are for both ends to read.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use h2::ext::Protocol;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
+use rustix::process::Signal;
 use tokio::net::TcpStream;
 
 use crate::common::{Act, Backend, Call, Client, Metrics, Options, Peer, Serin, one, one_with, wait_until};
@@ -186,4 +189,63 @@ fn tunnels_are_counted_and_bounded() {
     );
     drop(first);
     wait_until("there is room again", || ask(&serin).1.starts_with("HTTP/1.1 101"));
+}
+
+#[test]
+fn a_drain_leaves_tunnels_until_they_end() {
+    let app = http1_echo(true);
+    let mut serin = Serin::start(&one(app.address()));
+    let (mut client, start, _) = ask(&serin);
+    assert!(start.starts_with("HTTP/1.1 101"), "{start}");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (_, mut send, mut body) = runtime.block_on(ask_http2(&serin));
+    serin.signal(Signal::TERM);
+    wait_until("nothing new is taken", || Client::try_connect(serin.address()).is_err());
+    // What is said goes both ways, however long after the idle connections were closed.
+    for _ in 0..20 {
+        client.send("ping");
+        assert_eq!(client.wire().exactly(4).expect("an echo"), b"ping");
+        // The pause between two words.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    runtime.block_on(echoes_http2(&mut send, &mut body));
+    drop((client, send, body));
+    let exit = serin.exit();
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    assert!(!exit.log.contains("cut off"), "{}", exit.log);
+}
+
+#[test]
+fn a_tunnel_that_does_not_end_is_cut_at_the_end_of_the_drain() {
+    let app = http1_echo(true);
+    let options = Options {
+        drain_timeout: Some("1s"),
+        ..Options::default()
+    };
+    let mut serin = Serin::with(options, &one(app.address()));
+    let (mut client, start, _) = ask(&serin);
+    assert!(start.starts_with("HTTP/1.1 101"), "{start}");
+    serin.signal(Signal::TERM);
+    assert_eq!(client.wire().rest().unwrap_or_default(), b"", "nothing is said");
+    let exit = serin.exit();
+    assert_eq!(exit.code, Some(0), "{}", exit.log);
+    assert!(exit.log.contains("cut off"), "{}", exit.log);
+}
+
+#[test]
+fn its_route_says_how_long_a_tunnel_may_be_silent() {
+    let app = http1_echo(true);
+    let serin = Serin::start(&one_with(app.address(), "", "bodyTimeout: 300ms"));
+    let (mut client, start, _) = ask(&serin);
+    assert!(start.starts_with("HTTP/1.1 101"), "{start}");
+    client.send("ping");
+    assert_eq!(client.wire().exactly(4).expect("an echo"), b"ping");
+    let silent = Instant::now();
+    // Without the route's word it would be longer than anybody waits here.
+    assert!(client.closed());
+    assert!(silent.elapsed() >= Duration::from_millis(250), "{silent:?}");
+    assert_eq!(Metrics::of(&serin).attempts("app", "stable"), (1, 0, 0));
 }

@@ -127,6 +127,14 @@ fn path_match(written: &file::Match, paths: PathPolicy, reader: &mut Reader<'_>)
     }
     if let Some(prefix) = prefix.get() {
         check_canonical(written.path_prefix.at, prefix, paths, reader);
+        if prefix.0.ends_with('*') {
+            reader.refuse(
+                written.path_prefix.at,
+                "ends with `*`, which would be a character of the path; a prefix is whole segments and all that is below \
+                 them: leave the `*` out, or take pathRegex",
+            );
+            return None;
+        }
         // `/api/` and `/api` say the same: whole segments.
         let trimmed = prefix.0.trim_end_matches('/');
         return Some(PathMatch::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.into()));

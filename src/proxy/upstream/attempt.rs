@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::connect::{ClientAddresses, Terms, dial};
+use super::connect::{ClientAddresses, NOT_IN_TIME, Terms, dial};
 use super::link::Link;
 use crate::proxy::fault::Fault;
 use crate::proxy::worker::Worker;
@@ -93,10 +93,13 @@ async fn make(
         let terms = Terms::of(backend, client.source.ip());
         let opened = Link::open(socket, terms, endpoint, worker, backend.max_streams).await;
         opened.map_err(|error| {
-            worker.warn_of_endpoint(&endpoint.authority, &error);
+            worker.warn_of_endpoint(endpoint, &error);
             Fault::Connect
         })
     };
     let made = tokio::time::timeout(backend.connect_timeout, making).await;
-    made.unwrap_or(Err(Fault::ConnectTimeout))
+    made.unwrap_or_else(|_| {
+        worker.warn_of_endpoint(endpoint, &NOT_IN_TIME);
+        Err(Fault::ConnectTimeout)
+    })
 }

@@ -17,6 +17,9 @@ use crate::proxy_protocol::{self, ProxyVersion};
 use crate::route::{Backend, BackendProtocol, Endpoint, is_admin, is_link_local};
 use crate::tls;
 
+/// Why there is no connection, where the time for it was over.
+pub(in crate::proxy) const NOT_IN_TIME: &str = "it was not there within `limits.connectTimeout`";
+
 /// What a connection was made for: it serves nobody who asks for something else. By default: clear, for everybody.
 #[derive(Default)]
 pub(in crate::proxy) struct Terms {
@@ -83,16 +86,17 @@ pub(in crate::proxy) async fn dial(
         None => connect_by_name(&endpoint.authority, Guard::of(backend), worker.descriptors).await,
     };
     let mut tcp = connected.map_err(|error| {
-        if error.kind() == io::ErrorKind::PermissionDenied {
-            worker.warn_of_endpoint(&endpoint.authority, &error);
-        }
+        worker.warn_of_endpoint(endpoint, &error);
         no_connection(&error)
     })?;
     let _ = tcp.set_nodelay(true); // without it only slower
     if let Some(version) = backend.proxy_protocol {
         let mut header = Vec::new();
         proxy_protocol::put(version, client.source, client.destination, &mut header);
-        tcp.write_all(&header).await.map_err(|error| no_connection(&error))?;
+        tcp.write_all(&header).await.map_err(|error| {
+            worker.warn_of_endpoint(endpoint, &error);
+            no_connection(&error)
+        })?;
     }
     let Some(tls) = &backend.tls else {
         return Ok(Socket::Clear(tcp));
@@ -110,7 +114,7 @@ pub(in crate::proxy) async fn dial(
         Ok(stream) => Ok(Socket::Tls(Box::new(stream))),
         // It is not tried in clear, and not with less care: whoever answers may not be the backend.
         Err(error) => {
-            worker.warn_of_endpoint(&endpoint.authority, &error);
+            worker.warn_of_endpoint(endpoint, &format_args!("TLS: {error}"));
             Err(Fault::Connect)
         }
     }

@@ -8,7 +8,7 @@ use http::{Request, Uri};
 
 use crate::head::{Fields, ResponseHead, Version};
 use crate::proxy::body::{Length, Outgoing};
-use crate::proxy::h2_body::to_fields;
+use crate::proxy::h2_body::{is_name, to_fields};
 use crate::proxy::headers::{self, FieldSink, Forwarding};
 
 /// Fields in an answer: as many as over HTTP/1.1.
@@ -95,6 +95,9 @@ pub(super) fn response(
     }
     if parts.headers.len() > FIELDS_MAX {
         return Err("there are more fields than any server sends");
+    }
+    if !parts.headers.keys().all(is_name) {
+        return Err("a name is no token (RFC 9110, 5.1)");
     }
     let padded = |value: &HeaderValue| {
         let is_pad = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));

@@ -77,6 +77,20 @@ pub(in crate::proxy) struct OpenStream {
     link: Rc<Link>,
 }
 
+/// Why there is no HTTP/2 on a connection that ended before the endpoint's settings came.
+fn not_spoken(is_tls: bool, error: Option<&h2::Error>) -> String {
+    let why = error.map_or("no error".to_owned(), ToString::to_string);
+    match error {
+        // It agreed to speak it when TLS was made, and of TLS 1.3 the client's half of a handshake is the last.
+        _ if is_tls && error.is_none_or(h2::Error::is_io) => format!(
+            "TLS was up, and it closed the connection before its settings of HTTP/2 came ({why}); it may want a client \
+             certificate (`tls.certificate`)"
+        ),
+        None => "it does not speak HTTP/2: it closed the connection".to_owned(),
+        Some(_) => format!("it does not speak HTTP/2: {why}"),
+    }
+}
+
 impl Link {
     /// Speaks HTTP/2 on `socket`. Ready when the endpoint has said what it allows: whoever speaks something else is
     /// found out here. The caller brings the clock.
@@ -113,12 +127,10 @@ impl Link {
             // None until the endpoint has said how many.
             .initial_max_send_streams(0)
             .handshake(Io(Rc::clone(&wire)));
-        let (sender, mut connection) = handshake.await.map_err(io::Error::other)?;
+        let ended = |error: Option<&h2::Error>| io::Error::other(not_spoken(terms.is_tls(), error));
+        let (sender, mut connection) = handshake.await.map_err(|error| ended(Some(&error)))?;
         std::future::poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Err(match ended {
-                Ok(()) => io::Error::other("it does not speak HTTP/2: it closed the connection"),
-                Err(error) => io::Error::other(format!("it does not speak HTTP/2: {error}")),
-            })),
+            Poll::Ready(done) => Poll::Ready(Err(ended(done.as_ref().err()))),
             Poll::Pending if sender.current_max_send_streams() > 0 => Poll::Ready(Ok(())),
             Poll::Pending => Poll::Pending,
         })

@@ -9,7 +9,7 @@ mod socket;
 mod upload;
 
 pub(super) use attempt::Attempt;
-pub(super) use connect::{ClientAddresses, Terms, dial};
+pub(super) use connect::{ClientAddresses, NOT_IN_TIME, Terms, dial};
 pub(super) use exchange::Exchange;
 pub(super) use link::{Link, OpenStream};
 pub(super) use socket::Socket;

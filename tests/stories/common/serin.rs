@@ -41,6 +41,8 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// The token that the story's own calls show. With one the configuration names `tokens.yaml`.
     pub token: Option<&'static str>,
+    /// How long a drain may take, as `--drain-timeout` takes it.
+    pub drain_timeout: Option<&'static str>,
     /// How many files and sockets it may have open, at most.
     pub descriptors: Option<u32>,
 }
@@ -55,6 +57,7 @@ impl Default for Options {
             file: "serin.yaml".to_owned(),
             env: Vec::new(),
             token: None,
+            drain_timeout: None,
             descriptors: None,
         }
     }
@@ -457,6 +460,7 @@ fn spawn(dir: &Path, options: &Options, more: &[&str]) -> Child {
     };
     command
         .args(["run", "-c", &options.file, "--workers", &options.workers.to_string()])
+        .args(options.drain_timeout.iter().flat_map(|time| ["--drain-timeout", time]))
         .args(more)
         .stdin(Stdio::null())
         .envs(options.env.iter().cloned())

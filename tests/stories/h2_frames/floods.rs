@@ -57,6 +57,12 @@ pub fn cases() -> Vec<Case> {
                 .collect(),
         ),
         flood(
+            "malformed-heads-that-are-answered",
+            streams(MANY)
+                .flat_map(|stream| get(stream, &[("host", "other.test")]))
+                .collect(),
+        ),
+        flood(
             "continuations",
             [
                 frame(HEADERS, END_STREAM, 1, &block(&fields(&[]))),

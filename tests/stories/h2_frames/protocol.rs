@@ -1,10 +1,10 @@
 //! Frames that break the protocol itself (RFC 9113 §3 to §6): the stream or the connection ends, with a code. The engine
-//! says PROTOCOL_ERROR also where the RFC has a narrower word (COMPRESSION_ERROR, FRAME_SIZE_ERROR, STREAM_CLOSED).
+//! says PROTOCOL_ERROR also where the RFC has a narrower word (COMPRESSION_ERROR; the others we say ourselves).
 
 use super::cases::{Case, data, fields, get, post};
 use super::wire::{
-    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
-    RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, number, setting,
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HAS_PRIORITY, HEADERS, PADDED, PING, PRIORITY,
+    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, number, setting,
 };
 
 /// The client gives a stream up.
@@ -101,8 +101,52 @@ pub fn cases() -> Vec<Case> {
         ends("reset-of-an-idle-stream", reset(3, 8), "goaway 1"),
         ends("reset-of-no-stream", reset(0, 8), "goaway 1"),
         ends("window-of-an-idle-stream", window(3, 1), "goaway 1"),
-        after("data-behind-the-end", &[get(1, &[]), data(1, false, b"x")], "goaway 1"),
-        after("head-behind-the-end", &[get(1, &[]), get(1, &[])], "goaway 1"),
+        after("data-behind-the-end", &[get(1, &[]), data(1, false, b"x")], "goaway 5"),
+        after("head-behind-the-end", &[get(1, &[]), get(1, &[])], "goaway 5"),
+        after(
+            "trailers-behind-the-end",
+            &[
+                post(1, &[]),
+                data(1, true, b"x"),
+                super::cases::trailers(1, &[("x-sum", "1")]),
+            ],
+            "goaway 5",
+        ),
+        after(
+            "data-behind-trailers",
+            &[
+                post(1, &[]),
+                super::cases::trailers(1, &[("x-sum", "1")]),
+                data(1, true, b"x"),
+            ],
+            "goaway 5",
+        ),
+        after(
+            "head-behind-a-reset",
+            &[post(1, &[]), reset(1, 8), get(1, &[])],
+            "goaway 5",
+        ),
+        Case {
+            sends: vec![get(1, &[]), Vec::new(), data(1, false, b"x")],
+            told: "200, over, goaway 5",
+            ..after("data-behind-the-answer", &[], "")
+        },
+        Case {
+            sends: vec![get(1, &[]), Vec::new(), get(1, &[])],
+            told: "200, over, goaway 5",
+            ..after("head-behind-the-answer", &[], "")
+        },
+        after(
+            "data-on-its-way-behind-a-reset",
+            &[post(1, &[]), reset(1, 8), data(1, true, b"x"), get(3, &[])],
+            "rst 5, 200, over",
+        ),
+        // §8.4: also where the rest of it never comes.
+        ends(
+            "a-promise-that-is-not-whole",
+            frame(PUSH_PROMISE, 0, 1, &[&[0, 0, 0, 2][..], &whole].concat()),
+            "goaway 1",
+        ),
         ends(
             "a-promise-of-the-client",
             frame(PUSH_PROMISE, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &whole].concat()),
@@ -114,7 +158,7 @@ pub fn cases() -> Vec<Case> {
             &[post(1, &[]), frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 16])],
             "rst 1",
         ),
-        ends("priority-cut", frame(PRIORITY, 0, 1, &[0; 4]), "goaway 1"),
+        ends("priority-cut", frame(PRIORITY, 0, 1, &[0; 4]), "goaway 6"),
         ends(
             "priority-of-no-stream",
             frame(PRIORITY, 0, 0, &[0, 0, 0, 3, 16]),
@@ -123,19 +167,19 @@ pub fn cases() -> Vec<Case> {
         after(
             "reset-cut",
             &[post(1, &[]), frame(RST_STREAM, 0, 1, &[0; 3])],
-            "goaway 1",
+            "goaway 6",
         ),
         ends("settings-of-a-stream", frame(SETTINGS, 0, 1, &[]), "goaway 1"),
-        ends("settings-cut", frame(SETTINGS, 0, 0, &[0; 5]), "goaway 1"),
+        ends("settings-cut", frame(SETTINGS, 0, 0, &[0; 5]), "goaway 6"),
         ends(
             "settings-heard-and-more",
             frame(SETTINGS, ACK, 0, &setting(3, 1)),
-            "goaway 1",
+            "goaway 6",
         ),
         ends(
             "window-setting-too-large",
             frame(SETTINGS, 0, 0, &setting(4, MOST + 1)),
-            "goaway 1",
+            "goaway 3",
         ),
         ends(
             "frame-setting-too-small",
@@ -148,11 +192,37 @@ pub fn cases() -> Vec<Case> {
             "goaway 1",
         ),
         ends("push-setting-of-two", frame(SETTINGS, 0, 0, &setting(2, 2)), "goaway 1"),
-        ends("ping-cut", frame(PING, 0, 0, &[0; 7]), "goaway 1"),
+        ends("ping-cut", frame(PING, 0, 0, &[0; 7]), "goaway 6"),
+        ends("farewell-cut", frame(GOAWAY, 0, 0, &[0; 7]), "goaway 6"),
+        ends(
+            "head-without-its-priority",
+            frame(HEADERS, END_HEADERS | HAS_PRIORITY, 1, &[0; 4]),
+            "goaway 6",
+        ),
+        ends(
+            "head-without-its-padding",
+            frame(HEADERS, END_HEADERS | PADDED, 1, &[]),
+            "goaway 6",
+        ),
+        after(
+            "data-without-its-padding",
+            &[post(1, &[]), frame(DATA, PADDED, 1, &[])],
+            "goaway 6",
+        ),
+        ends(
+            "window-setting-too-large-among-others",
+            frame(
+                SETTINGS,
+                0,
+                0,
+                &[setting(3, 7), setting(4, u32::MAX), setting(4, 1)].concat(),
+            ),
+            "goaway 3",
+        ),
         ends("ping-of-a-stream", frame(PING, 0, 1, &[0; 8]), "goaway 1"),
         ends("farewell-of-a-stream", frame(GOAWAY, 0, 1, &[0; 8]), "goaway 1"),
         ends("window-by-nothing", window(0, 0), "goaway 1"),
-        ends("window-cut", frame(WINDOW_UPDATE, 0, 0, &[0; 3]), "goaway 1"),
+        ends("window-cut", frame(WINDOW_UPDATE, 0, 0, &[0; 3]), "goaway 6"),
         ends(
             "window-too-large",
             [window(0, MOST), window(0, MOST)].concat(),

@@ -6,7 +6,7 @@ mod flag;
 
 use std::collections::HashMap;
 use std::iter::zip;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -161,15 +161,16 @@ fn backends(spec: &Spec, book: &mut Book, last: Option<Last<'_>>) -> Arc<[Arc<Ba
         .flat_map(|last| zip(&last.spec.backends, last.table.backends.iter()))
         .map(|(spec, backend)| (&spec.name, (spec, backend)))
         .collect();
+    let admin = spec.admin;
     let backend = |(spec, tls): (&config::Backend, &Option<Arc<tls::Upstream>>)| match before.get(&spec.name) {
         Some((before, backend)) if is_same_backend(before, spec) && backend.tls == *tls => Arc::clone(backend),
-        _ => Arc::new(new_backend(spec, tls.clone(), book)),
+        _ => Arc::new(new_backend(spec, tls.clone(), admin, book)),
     };
     let tls = spec.upstream_tls.iter().chain(std::iter::repeat(&None));
     zip(&spec.backends, tls).map(backend).collect()
 }
 
-fn new_backend(spec: &config::Backend, tls: Option<Arc<tls::Upstream>>, book: &mut Book) -> Backend {
+fn new_backend(spec: &config::Backend, tls: Option<Arc<tls::Upstream>>, admin: SocketAddr, book: &mut Book) -> Backend {
     let endpoints = spec.endpoints.iter().map(|address| book.endpoint(&spec.name, address));
     let settings = BackendSettings {
         load_balancing: spec.load_balancing,
@@ -181,6 +182,7 @@ fn new_backend(spec: &config::Backend, tls: Option<Arc<tls::Upstream>>, book: &m
         tls,
         proxy_protocol: spec.proxy_protocol,
         allow_internal: spec.allow_internal,
+        admin: Some(admin),
     };
     Backend::new(spec.name.clone(), endpoints.collect(), settings, book.workers)
 }

@@ -29,6 +29,10 @@ pub(super) async fn guard(State(admin): State<Arc<Admin>>, mut request: Request,
 
 fn enter(admin: &Admin, request: &Request) -> Result<Caller, Problem> {
     check_body(request.method(), request.headers())?;
+    check_path(request.headers(), || {
+        let backends = &admin.context.live.table().backends;
+        backends.iter().any(|backend| backend.allow_internal)
+    })?;
     let uri = request.uri();
     let caller = admin.caller(request.headers(), uri.path())?;
     match caller {
@@ -71,6 +75,19 @@ fn check_body(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
 
 fn reads(method: &Method) -> bool {
     [Method::GET, Method::HEAD].contains(method)
+}
+
+/// What carries the mark of a proxy such as we are comes from that one's clients, by a backend that leads here: a
+/// second lock besides the look at where backends lead. `allowed`: a backend says that it may.
+fn check_path(headers: &HeaderMap, allowed: impl FnOnce() -> bool) -> Result<(), Problem> {
+    if headers.contains_key("x-serin-route") && !allowed() {
+        return Err(Problem::new(
+            Kind::Proxied,
+            "this request came through a route of Serin, and clients of a proxy have no business here; ask the admin \
+             address itself, or write `allowInternal: true` at the backend",
+        ));
+    }
+    Ok(())
 }
 
 /// How people reach us.
@@ -140,7 +157,7 @@ fn is_ours(host: &str, bound: SocketAddr) -> bool {
 mod tests {
     use http::{HeaderMap, HeaderName, Method};
 
-    use super::{Us, check, check_body};
+    use super::{Us, check, check_body, check_path};
 
     fn us(bound: &str, https: bool) -> Us {
         let bound = bound.parse().unwrap();
@@ -153,6 +170,18 @@ mod tests {
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .collect();
         check(us(bound, false), None, &method, &headers).is_ok()
+    }
+
+    #[test]
+    fn what_came_through_a_route_is_refused_unless_a_backend_may_lead_here() {
+        let through = |name: &str, allowed| {
+            let name = name.parse::<HeaderName>().unwrap();
+            check_path(&HeaderMap::from_iter([(name, "shop".parse().unwrap())]), || allowed).is_ok()
+        };
+        assert!(!through("x-serin-route", false));
+        assert!(!through("X-Serin-Route", false));
+        assert!(through("x-serin-route", true));
+        assert!(through("x-request-id", false));
     }
 
     fn host(host: &str, expected: bool) {

@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::DefaultBodyLimit;
@@ -87,6 +87,9 @@ const HEAD_BYTES_MAX: usize = 32 << 10;
 
 /// For a request's head, and how long a connection may stay idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often it is said that nothing can be accepted.
+const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// How long exchanges may go on after the shutdown.
 const LINGER: Duration = Duration::from_secs(1);
@@ -177,6 +180,7 @@ pub async fn serve(
     let tls = context.tls.clone();
     let app = router(handle, context, listener.local_addr()?, ending.clone());
     let seats = Seats::new(CONNECTIONS_MAX);
+    let mut warned: Option<Instant> = None;
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -190,7 +194,10 @@ pub async fn serve(
             }
             Err(error) => {
                 // Out of file descriptors, most often: some are free again in a moment.
-                tracing::warn!(%error, "the admin listener cannot accept");
+                if warned.is_none_or(|last| last.elapsed() >= WARN_EVERY) {
+                    warned = Some(Instant::now());
+                    tracing::warn!(%error, "the admin listener cannot accept; trying again ten times a second");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }

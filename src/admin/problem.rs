@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Forbidden,
     /// 403: a browser sent it from a page of another origin.
     ForeignOrigin,
+    /// 403: a client of a proxy sent it.
+    Proxied,
     /// 404: no such path, route, rollout or backend.
     NotFound,
     /// 405
@@ -55,6 +57,7 @@ impl Kind {
             Self::Malformed => (StatusCode::BAD_REQUEST, "malformed", "Malformed request"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized", "Who are you?"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "Not with these roles"),
+            Self::Proxied => (StatusCode::FORBIDDEN, "proxied", "Not through the proxy"),
             Self::ForeignOrigin => (StatusCode::FORBIDDEN, "foreign-origin", "Foreign origin"),
             Self::NotFound => (StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::MethodNotAllowed => (

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd as _;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +12,6 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -44,9 +42,6 @@ const TURNED_AWAY_MAX: usize = 64;
 /// How long nothing is accepted after the system had no room for it.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// Descriptors that are kept back at most.
-const KEPT_BACK_MAX: i32 = 1024;
-
 /// How long handshakes that have begun may take to end once no other begins.
 const HANDSHAKES: Duration = Duration::from_millis(250);
 
@@ -66,10 +61,7 @@ pub(crate) struct Listening {
 /// Accepts until the process is closing; then takes what is still in the queue, and ends.
 pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Result<()> {
     let socket = TcpListener::from_std(listening.socket)?;
-    let door = Door {
-        index: listening.index,
-        descriptors_max: descriptors_max(),
-    };
+    let door = Door { index: listening.index };
     for stage in [Stage::Announcing, Stage::Closing] {
         tokio::select! {
             () = door.serve(&worker, &socket) => {}
@@ -95,8 +87,6 @@ pub(super) async fn accept(worker: Rc<Worker>, listening: Listening) -> io::Resu
 /// Where connections of one listener come in.
 struct Door {
     index: usize,
-    /// A connection whose descriptor is not below it is turned away: the rest is for those to backends, and files.
-    descriptors_max: i32,
 }
 
 impl Door {
@@ -160,8 +150,7 @@ impl Door {
         if worker.connections(self.index) >= u64::from(settings.connections) {
             return refused(RejectReason::Connections, Fault::TooManyConnections);
         }
-        // The system hands out the lowest number that is free.
-        if tcp.as_raw_fd() >= self.descriptors_max {
+        if !worker.descriptors.has_room_for_client(tcp) {
             return refused(RejectReason::Connections, Fault::Exhausted);
         }
         if worker.room() == Room::None {
@@ -173,13 +162,6 @@ impl Door {
         }
         worker.seat(self.index, peer, settings)
     }
-}
-
-/// The first descriptor that no client's connection gets: an eighth of them all is kept for what they cost further on.
-fn descriptors_max() -> i32 {
-    let all = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let all = i32::try_from(all).unwrap_or(i32::MAX);
-    all - (all / 8).min(KEPT_BACK_MAX)
 }
 
 /// Serves a connection. A panic beside its requests costs this connection only, and is counted.
@@ -198,10 +180,10 @@ fn is_of_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a client in clear text why it cannot be served; others, and those who come while many are
-/// being told, are closed without a word.
+/// being told or descriptors run out, are closed without a word.
 fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool, fault: Fault) {
     let (worker, told) = (Rc::clone(worker), Rc::clone(&worker.turned_away));
-    if tls || Rc::strong_count(&told) > TURNED_AWAY_MAX {
+    if tls || Rc::strong_count(&told) > TURNED_AWAY_MAX || !worker.descriptors.has_room(&tcp) {
         return;
     }
     tokio::task::spawn_local(async move {

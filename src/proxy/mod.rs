@@ -10,6 +10,7 @@ mod clients;
 mod connection;
 mod course;
 mod date;
+mod descriptors;
 mod fault;
 mod forward;
 mod greeting;

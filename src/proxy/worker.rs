@@ -15,6 +15,7 @@ use super::buffers::Buffers;
 use super::clients::{Clients, Seat};
 use super::connection::ConnectionClock;
 use super::date::Date;
+use super::descriptors::Descriptors;
 use super::fault::Fault;
 use super::ledger::Exchange;
 use super::outcome_log::{OutcomeLine, OutcomeLogWriter};
@@ -91,6 +92,7 @@ pub(super) struct Worker {
     pub(super) pools: RefCell<Pools>,
     pub(super) buffers: RefCell<Buffers>,
     pub(super) drain: Arc<Drain>,
+    pub(super) descriptors: Descriptors,
     /// Its clones are the connections that are being turned away.
     pub(super) turned_away: Rc<()>,
     /// Bodies of calls for flags that are being gathered.
@@ -137,6 +139,7 @@ impl Worker {
             pools: RefCell::new(Pools::default()),
             buffers: RefCell::default(),
             drain,
+            descriptors: Descriptors::of_process(),
             turned_away: Rc::new(()),
             gathering: Cell::new(0),
             clients,

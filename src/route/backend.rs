@@ -198,8 +198,10 @@ pub struct Backend {
     pub tls: Option<Arc<tls::Upstream>>,
     /// Each connection begins with the client's address, and serves that client alone.
     pub proxy_protocol: Option<ProxyVersion>,
-    /// Its names may lead to link-local addresses.
+    /// It may lead to link-local addresses, and to `admin`.
     pub allow_internal: bool,
+    /// Where the admin API of this process listens; `None`: nowhere.
+    pub admin: Option<SocketAddr>,
     desks: Box<[Desk]>,
     /// How many workers bear more than their part of `max_in_flight`.
     crowded: AtomicU32,
@@ -224,8 +226,10 @@ pub struct BackendSettings {
     pub tls: Option<Arc<tls::Upstream>>,
     /// Each connection begins with the client's address, and serves that client alone.
     pub proxy_protocol: Option<ProxyVersion>,
-    /// Its names may lead to link-local addresses.
+    /// It may lead to link-local addresses, and to `admin`.
     pub allow_internal: bool,
+    /// Where the admin API of this process listens; `None`: nowhere.
+    pub admin: Option<SocketAddr>,
 }
 
 impl Default for BackendSettings {
@@ -241,6 +245,7 @@ impl Default for BackendSettings {
             tls: None,
             proxy_protocol: None,
             allow_internal: false,
+            admin: None,
         }
     }
 }
@@ -286,6 +291,7 @@ impl Backend {
             tls: settings.tls,
             proxy_protocol: settings.proxy_protocol,
             allow_internal: settings.allow_internal,
+            admin: settings.admin,
             desks,
             endpoints: endpoints.into(),
         }

@@ -1,6 +1,8 @@
 //! Memory and descriptors are bounded: new work is refused before they run out, what is open goes on, and it ends by itself.
 
-use crate::common::{Backend, Client, Metrics, Options, Response, Serin, ok, one, wait_until};
+use crate::common::{
+    Backend, Client, Metrics, Options, Response, Serin, hang, ok, one, pair_with, rollout, wait_until,
+};
 
 /// Heads so large, and never ended: what a slow client may cost most.
 const HEAD: usize = 900 * 1024;
@@ -78,4 +80,37 @@ fn without_descriptors_what_is_open_goes_on_and_nobody_else_is_let_in() {
     assert!(complaints <= 4, "{complaints} lines");
     serin.signal(rustix::process::Signal::TERM);
     assert_eq!(serin.exit().code, Some(0));
+}
+
+#[test]
+fn clients_that_hang_do_not_keep_people_from_the_admin_api() {
+    let app = Backend::start(|_| hang());
+    let options = Options {
+        descriptors: Some(128),
+        ..Options::default()
+    };
+    let body = pair_with(app.address(), app.address(), (100, 0), "  timeout: 60s\n", "")
+        + &rollout(
+            "{ minRequests: 20 }",
+            "[{ setWeight: 50%, bakeTime: 1h }, { setWeight: 100% }]",
+        );
+    let serin = Serin::with(options, &body);
+    let mut hanging = Vec::new();
+    for _ in 0..200 {
+        let mut client = Client::connect(serin.address());
+        // Who is refused may be closed already.
+        let _ = client.try_send("GET / HTTP/1.1\r\nhost: serin.test\r\n\r\n");
+        hanging.push(client);
+    }
+    wait_until("no more are let in", || {
+        Metrics::of(&serin).sum("serin_rejected_total", &[("reason", "connections")]) >= 50.0
+    });
+    for _ in 0..10 {
+        assert_eq!(serin.admin("GET", "/livez", "").status, 200);
+    }
+    serin.tell("abort");
+    assert_eq!(serin.phase(), "aborted");
+    let (success, failure, _) = Metrics::of(&serin).attempts("shop", "stable");
+    assert_eq!((success, failure), (0, 0), "want of descriptors is nobody's evidence");
+    assert!(serin.log().matches("cannot accept").count() <= 3);
 }

@@ -162,3 +162,31 @@ fn a_log_line_is_one_line_whatever_a_client_sends() {
         assert!(!log.contains("s3cr3t") && !log.contains("forged"), "{log}");
     }
 }
+
+#[test]
+fn the_admin_api_is_not_reached_through_a_backend_whatever_it_is_called() {
+    let app = Backend::ok("x");
+    let serin = Serin::start(&one(app.address()));
+    let port = serin.admin_address().port();
+    let livez = |host: &str, more: &str| {
+        serin.write(
+            &one(app.address())
+                .replace(&app.address().to_string(), &format!("{host}:{port}"))
+                .replace("\"] }", &format!("\"]{more} }}")),
+        );
+        assert_eq!(serin.reload().status, 200, "{host}: a name, as far as the file says");
+        let mut client = Client::connect(serin.address());
+        client.request("GET", "/livez", &[("host", "localhost")], b"").status
+    };
+    assert_eq!(livez("0x7f000001", ""), 502);
+    assert_eq!(livez("0x7f000001", ", allowInternal: true"), 200);
+    // The second lock, for ways that nobody thought of.
+    let through = [("x-serin-route", "app")];
+    assert_eq!(
+        serin.admin_with("GET", "/v1/status", &through, "").status,
+        200,
+        "it is allowed"
+    );
+    assert_eq!(livez("0x7f000001", ""), 502);
+    serin.admin_with("GET", "/v1/status", &through, "").problem(403);
+}

@@ -1,7 +1,7 @@
 //! Backends: their endpoints, what is spoken to them, and which of them nobody means.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::config::file::{self, Balancing, Protocol, ProxyProtocol};
 use crate::config::read::Reader;
 use crate::config::spec::{Backend, BackendLimits, Endpoint};
 use crate::proxy_protocol::ProxyVersion;
-use crate::route::{BackendProtocol, LoadBalancing};
+use crate::route::{self, BackendProtocol, LoadBalancing};
 
 /// The backend that is `written`; `None` when a part is missing, which is then reported.
 pub(super) fn backend(
@@ -89,8 +89,8 @@ fn check_unique(written: &file::Backend, reader: &mut Reader<'_>) {
 fn check_internal(written: &file::Backend, admin: SocketAddr, reader: &mut Reader<'_>) {
     for slot in written.endpoints.items() {
         let Some(endpoint) = slot.get() else { continue };
-        let ip = endpoint.host.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
-        let what = if ip.is_some_and(is_link_local) {
+        let ip = endpoint.host.parse::<IpAddr>().ok();
+        let what = if ip.is_some_and(route::is_link_local) {
             "is a link-local address, where clouds keep their credentials"
         } else if is_admin(endpoint, ip, admin) {
             "is the admin API of this process"
@@ -104,25 +104,18 @@ fn check_internal(written: &file::Backend, admin: SocketAddr, reader: &mut Reade
     }
 }
 
-/// RFC 3927 and RFC 4291 §2.5.6; an IPv4 address in an IPv6 one was made plain before.
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
-}
-
 /// Whether `endpoint` is where `admin` listens. An unspecified address is every address of this machine; of those only
 /// the loopback ones are known here.
 fn is_admin(endpoint: &Endpoint, ip: Option<IpAddr>, admin: SocketAddr) -> bool {
-    let bound = admin.ip().to_canonical();
-    let here = match ip {
-        None => endpoint.host == "localhost" && (bound.is_loopback() || bound.is_unspecified()),
-        // The system takes 0.0.0.0 for this machine, too.
-        Some(ip) if ip.is_loopback() || ip.is_unspecified() => bound.is_loopback() || bound.is_unspecified(),
-        Some(ip) => ip == bound,
-    };
-    admin.port() != 0 && endpoint.port == admin.port() && here
+    match ip {
+        // The system knows this name without asking anybody.
+        None if endpoint.host == "localhost" => {
+            let ours = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), endpoint.port);
+            route::is_admin(ours, admin, |_| false)
+        }
+        None => false,
+        Some(ip) => route::is_admin(SocketAddr::new(ip, endpoint.port), admin, |_| false),
+    }
 }
 
 #[cfg(test)]
@@ -134,7 +127,7 @@ mod tests {
     #[track_caller]
     fn check(endpoint: &str, admin: &str, expected: bool) {
         let parsed = Endpoint::parse(endpoint).expect("an endpoint");
-        let ip = parsed.host.parse().ok().map(|ip: std::net::IpAddr| ip.to_canonical());
+        let ip = parsed.host.parse().ok();
         let admin = admin.parse().expect("an address");
         assert_eq!(is_admin(&parsed, ip, admin), expected, "{endpoint} for {admin}");
     }

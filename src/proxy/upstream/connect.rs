@@ -1,19 +1,20 @@
 //! From an endpoint to a byte stream that leads there: look-up, connect, PROXY header, handshake.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::socket::Socket;
+use crate::proxy::descriptors::Descriptors;
 use crate::proxy::fault::Fault;
 use crate::proxy::worker::Worker;
 use crate::proxy_protocol::{self, ProxyVersion};
-use crate::route::{Backend, BackendProtocol, Endpoint};
+use crate::route::{Backend, BackendProtocol, Endpoint, is_admin, is_link_local};
 use crate::tls;
 
 /// Why there is no connection, where the time for it was over.
@@ -81,8 +82,8 @@ pub(in crate::proxy) async fn dial(
     client: ClientAddresses,
 ) -> Result<Socket, Fault> {
     let connected = match endpoint.address {
-        Some(address) => TcpStream::connect(address).await,
-        None => connect_by_name(&endpoint.authority, backend.allow_internal).await,
+        Some(address) => connect(&[address], Guard::of(backend), worker.descriptors).await,
+        None => connect_by_name(&endpoint.authority, Guard::of(backend), worker.descriptors).await,
     };
     let mut tcp = connected.map_err(|error| {
         worker.warn_of_endpoint(endpoint, &error);
@@ -146,40 +147,85 @@ fn no_connection(error: &io::Error) -> Fault {
     }
 }
 
-/// Looks the name up and tries its addresses in turn. Who answers for a name must not lead us to the services that a
-/// machine has for itself, such as the metadata of its cloud.
-async fn connect_by_name(authority: &str, allow_internal: bool) -> io::Result<TcpStream> {
-    let mut refused = None;
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(authority)
-        .await?
-        .filter(|address| {
-            let is_fit = allow_internal || !is_link_local(address.ip());
-            if !is_fit {
-                refused = Some(address.ip());
-            }
-            is_fit
-        })
-        .collect();
-    match refused {
-        Some(address) if addresses.is_empty() => Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            format!("its name leads to {address}, a link-local address; `allowInternal: true` allows it"),
-        )),
-        _ => TcpStream::connect(addresses.as_slice()).await,
+/// What keeps clients from where a backend must not lead.
+#[derive(Clone, Copy)]
+struct Guard {
+    allow_internal: bool,
+    admin: Option<SocketAddr>,
+}
+
+impl Guard {
+    const fn of(backend: &Backend) -> Self {
+        Self {
+            allow_internal: backend.allow_internal,
+            admin: backend.admin,
+        }
+    }
+
+    /// What `address` is that is refused.
+    fn refusal(self, address: SocketAddr) -> Option<&'static str> {
+        if self.allow_internal {
+            None
+        } else if is_link_local(address.ip()) {
+            Some("a link-local address")
+        } else if self.admin.is_some_and(|admin| is_admin(address, admin, is_own)) {
+            Some("the admin API of this process")
+        } else {
+            None
+        }
     }
 }
 
-/// RFC 3927 and RFC 4291 §2.5.6, also where the former is written as the latter's kind.
-fn is_link_local(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
+/// Whether an address is this machine's: only then can a socket have it. Asked for the admin's port alone.
+fn is_own(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+/// Looks the name up and tries its addresses in turn.
+async fn connect_by_name(authority: &str, guard: Guard, descriptors: Descriptors) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host(authority).await?.collect();
+    connect(&addresses, guard, descriptors).await
+}
+
+/// Tries addresses in turn, but those that `guard` refuses: who answers for a name must not lead us to the services
+/// that a machine has for itself, such as the metadata of its cloud.
+async fn connect(addresses: &[SocketAddr], guard: Guard, descriptors: Descriptors) -> io::Result<TcpStream> {
+    let mut last = None;
+    let mut refused = None;
+    for &address in addresses {
+        if let Some(what) = guard.refusal(address) {
+            refused = Some(format!(
+                "it leads to {address}, {what}; `allowInternal: true` allows it"
+            ));
+            continue;
+        }
+        match connect_to(address, descriptors).await {
+            Ok(tcp) => return Ok(tcp),
+            Err(error) => last = Some(error),
+        }
     }
+    Err(match (last, refused) {
+        (Some(error), _) => error,
+        (None, Some(why)) => io::Error::new(io::ErrorKind::PermissionDenied, why),
+        (None, None) => io::Error::new(io::ErrorKind::NotFound, "its name has no address"),
+    })
+}
+
+/// Connects, unless the last descriptors would go: those are not for clients and what they cost.
+async fn connect_to(address: SocketAddr, descriptors: Descriptors) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    if !descriptors.has_room(&socket) {
+        return Err(rustix::io::Errno::MFILE.into());
+    }
+    socket.connect(address).await
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, connect_by_name, is_link_local, no_connection, server_name};
+    use super::{Descriptors, Fault, Guard, connect_by_name, is_own, no_connection, server_name};
     use crate::tls;
     use rustix::io::Errno;
 
@@ -197,29 +243,48 @@ mod tests {
         check(Errno::ADDRNOTAVAIL, Fault::Exhausted);
     }
 
-    #[test]
-    fn link_local_addresses_are_known_in_every_spelling() {
-        for (address, expected) in [
-            ("169.254.169.254", true),
-            ("::ffff:169.254.169.254", true),
-            ("fe80::1", true),
-            ("febf::1", true),
-            ("fec0::1", false),
-            ("127.0.0.1", false),
-            ("::1", false),
-            ("10.0.0.1", false),
-            ("169.253.0.1", false),
-        ] {
-            assert_eq!(is_link_local(address.parse().unwrap()), expected, "{address}");
-        }
+    const GUARD: Guard = Guard {
+        allow_internal: false,
+        admin: None,
+    };
+
+    /// A name's address, as an address in its place is its own answer, is refused as what is said.
+    async fn refused(authority: &str, guard: Guard, what: &str) {
+        let connected = connect_by_name(authority, guard, Descriptors::of_process()).await;
+        let error = connected.expect_err("it is refused");
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+        assert!(error.to_string().contains(what), "{error}");
     }
 
     #[tokio::test]
     async fn a_name_that_leads_to_a_link_local_address_is_refused() {
-        // An address in the place of a name is its own answer.
-        let error = connect_by_name("169.254.1.1:80", false).await.unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
-        assert!(error.to_string().contains("169.254.1.1"), "{error}");
+        refused("169.254.1.1:80", GUARD, "169.254.1.1:80, a link-local").await;
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_the_admin_api_is_refused() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = listener.local_addr().unwrap();
+        let guard = |admin, allow_internal| Guard { allow_internal, admin };
+        let port = admin.port();
+        let every = std::net::SocketAddr::from(([0, 0, 0, 0], port));
+        for bound in [admin, every] {
+            for host in ["127.0.0.1", "localhost", "0x7f000001", "2130706433", "127.1", "0.0.0.0"] {
+                refused(&format!("{host}:{port}"), guard(Some(bound), false), "the admin API").await;
+            }
+        }
+        let descriptors = Descriptors::of_process();
+        for passes in [guard(Some(admin), true), guard(None, false)] {
+            let connected = connect_by_name(&admin.to_string(), passes, descriptors).await;
+            connected.expect("it may be reached");
+        }
+    }
+
+    #[test]
+    fn an_address_is_our_own_if_we_can_have_it() {
+        assert!(is_own([127, 0, 0, 2].into()));
+        // Kept for documentation (RFC 5737).
+        assert!(!is_own([192, 0, 2, 1].into()));
     }
 
     #[test]

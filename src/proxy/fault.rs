@@ -221,7 +221,7 @@ impl Fault {
             Self::Misdirected => "this connection's certificate is not for this host; open another one",
             Self::Overloaded => "there is no room for more at the moment; try again",
             Self::TooManyUpgrades => "this listener has all the tunnels that it may; try again",
-            Self::NoTunnel => "the backend takes no WebSockets over HTTP/2 (RFC 8441)",
+            Self::NoTunnel => "the backend opens no WebSocket",
             Self::TotalTimeout => "the exchange took longer than it may in all",
             Self::Deadline => "the deadline that came with the request is over",
             Self::Panic => "an internal error; it has been counted and logged",

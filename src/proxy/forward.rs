@@ -189,6 +189,9 @@ impl Sent<'_> {
                     {
                         return Err(self.malformed("the switch to WebSocket does not answer our key").into());
                     }
+                    if is_false_grant(forwarding, head.status) {
+                        return Err(Fault::NoTunnel.into());
+                    }
                     return Ok((head, Carrier::Http1(connection)));
                 }
                 Err(SendFault::Closed {
@@ -242,6 +245,9 @@ impl Sent<'_> {
                         && let Some(key) = key.filter(|_| forwarding.head.version() != Version::Http2)
                     {
                         websocket::grant(&mut head, key);
+                    }
+                    if is_false_grant(forwarding, head.status) {
+                        return Err(Fault::NoTunnel.into());
                     }
                     let head = worker.buffers.borrow_mut().head(head);
                     return Ok((head, Carrier::Http2(Box::new(exchange))));
@@ -590,4 +596,10 @@ impl BackendBody {
         }
         fault
     }
+}
+
+/// Whether an answer would be taken for the grant of a tunnel that is none: to a client of HTTP/2 every 2xx is one
+/// (RFC 9110 §9.3.6, RFC 8441 §5).
+fn is_false_grant(forwarding: &Forwarding<'_>, status: u16) -> bool {
+    forwarding.upgrade && forwarding.head.version() == Version::Http2 && (200..300).contains(&status)
 }

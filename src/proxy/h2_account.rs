@@ -5,6 +5,7 @@
 //! Who runs out asks for more than they are worth (RFC 9113 §10.5).
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use h2::Reason;
 
@@ -20,10 +21,15 @@ const POINTS_PER_SECOND: u64 = 200;
 /// What a request earns: its head costs a point, the rest is for what goes with it.
 const REQUEST: i64 = 4;
 
-/// What a reset costs: to the client that sends one, and again to the connection whose stream it ends before its answer
-/// was complete, whoever has reset it. With what the request earned it is 7 for each: 28 may be each second. A rapid
-/// reset (CVE-2023-44487) and its sisters need thousands.
-pub(super) const RESET: i64 = 5;
+/// What a stream costs that ends before its answer is complete, whoever has reset it, by its age. With its frames (a head
+/// and a reset, a point each) and what its request earned, one that is reset as it comes costs 7: 28 may be each second.
+/// A rapid reset (CVE-2023-44487) and its sisters need thousands. A person who types or scrolls gives up dozens each
+/// second, a little older, for 3. An older one has held one of the places of its connection all that time, which bounds
+/// their number, and costs nothing: deadlines end as many as there are calls.
+const RESETS: [(Duration, i64); 2] = [(Duration::from_millis(10), 9), (Duration::from_millis(50), 5)];
+
+/// The same for one that is older.
+const RESET_LATE: i64 = 2;
 
 /// Bytes sent that earn a point: the client tells us as often that it has read.
 const BYTES_PER_POINT: usize = 2_048;
@@ -69,9 +75,11 @@ impl Account {
         }
     }
 
-    /// A stream ended before its answer was complete.
-    pub(super) fn charge_reset(&self, now_us: impl FnOnce() -> u64) {
-        self.charge(RESET, now_us);
+    /// A stream that was opened at `opened_us` has ended before its answer was complete.
+    pub(super) fn charge_reset(&self, opened_us: u64, now_us: u64) {
+        let age = Duration::from_micros(now_us.saturating_sub(opened_us));
+        let cost = RESETS.iter().find(|(most, _)| age < *most);
+        self.charge(cost.map_or(RESET_LATE, |&(_, points)| points), || now_us);
     }
 
     /// A request has come.
@@ -126,14 +134,29 @@ mod tests {
 
     #[test]
     fn many_resets_at_once_are_a_flood() {
+        let resets = resets(Duration::ZERO, 10_000);
+        assert!((128..200).contains(&resets), "{resets}");
+    }
+
+    #[test]
+    fn clients_that_give_up_are_no_flood() {
+        let minute = |each_second: u64| each_second * 60;
+        assert_eq!(resets(Duration::from_millis(20), 40), minute(40), "a person who types");
+        assert_eq!(resets(Duration::from_millis(500), 1_000), minute(1_000), "deadlines");
+        assert!(resets(Duration::ZERO, 60) < minute(10), "as they come");
+    }
+
+    /// How many of the streams that come in a minute, so many each second, and are reset at that age, pass.
+    fn resets(age: Duration, each_second: u64) -> u64 {
         let account = Account::new(0);
-        let resets = (0..1_000).take_while(|_| {
-            account.charge(1 + RESET, || 0);
+        let resets = (0..each_second * 60).take_while(|n| {
+            let opened_us = n * 1_000_000 / each_second;
+            let now_us = opened_us + age.as_micros() as u64;
+            account.charge(2, || now_us);
             account.earn_request();
-            account.charge_reset(|| 0);
+            account.charge_reset(opened_us, now_us);
             account.over().is_none()
         });
-        let resets = resets.count();
-        assert!((128..200).contains(&resets), "{resets}");
+        resets.count() as u64
     }
 }

@@ -55,7 +55,7 @@ impl StreamBody {
         let trailers = ready!(self.stream.poll_trailers(cx));
         self.ended = true;
         Poll::Ready(match trailers {
-            Ok(Some(map)) if !map.keys().all(is_name) => Some(Err(Broken)),
+            Ok(Some(map)) if !map.iter().all(|(name, value)| is_name(name) && is_value(value)) => Some(Err(Broken)),
             Ok(Some(map)) if !map.is_empty() => Some(Ok(Frame::Trailers(Box::new(to_fields(&map))))),
             Ok(_) => None,
             Err(error) => Some(Err(self.broke(&error))),
@@ -102,6 +102,11 @@ impl StreamBody {
 /// which HTTP/1.1 has no place for.
 pub(super) fn is_name(name: &HeaderName) -> bool {
     !name.as_str().as_bytes().contains(&b'"')
+}
+
+/// Whether `value` neither begins nor ends with white space (RFC 9113 §8.2.1). The engine lets it pass.
+fn is_value(value: &HeaderValue) -> bool {
+    !matches!(value.as_bytes(), [b' ' | b'\t', ..] | [.., b' ' | b'\t'])
 }
 
 /// Fields of the engine as ours; names are in lower case, values without CR, LF and NUL already.

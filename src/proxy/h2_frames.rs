@@ -5,7 +5,6 @@
 
 use h2::Reason;
 
-use super::h2_account::RESET;
 use super::h2_ended::{Ended, Over};
 
 /// What comes before the first frame (RFC 9113 §3.4).
@@ -43,6 +42,8 @@ enum Reading {
     Head,
     /// A setting, with so many behind it.
     Setting { more: u32 },
+    /// How much of the so many bytes behind it is padding.
+    Padding { behind: u32 },
     /// How trailers begin, in a frame with these flags, and so many bytes behind it.
     Trailers { flags: u8, more: u32 },
 }
@@ -117,6 +118,12 @@ impl Frames {
                 }
                 self.expect_settings(more);
             }
+            Reading::Padding { behind } => {
+                self.left = behind;
+                self.expect(Reading::Head, HEAD);
+                // Of more padding than there is room for, the engine says what it is.
+                return Ok(i64::from(behind <= 2 * u32::from(self.piece[0])));
+            }
             Reading::Trailers { flags, more } => {
                 let prefix = usize::from(flags & PADDED != 0) + if flags & PRIORITISED != 0 { 5 } else { 0 };
                 if begins_with_pseudo(self.piece.get(prefix..self.wanted).unwrap_or_default()) {
@@ -152,7 +159,13 @@ impl Frames {
                     Some(Over::Reset) => {}
                     None => self.note(stream, flags),
                 }
-                i64::from(length == 0 || (flags & PADDED != 0 && length < 256))
+                if flags & PADDED != 0 && self.left < 2 * PADDING_MAX {
+                    let behind = self.left - 1;
+                    self.left = 0;
+                    self.expect(Reading::Padding { behind }, 1);
+                    return Ok(0);
+                }
+                i64::from(length == 0)
             }
             HEADERS => {
                 if !self.ended.opens(stream) {
@@ -173,8 +186,11 @@ impl Frames {
                 if self.ended.find(stream).is_none() {
                     self.ended.note(stream, Over::Reset);
                 }
-                RESET
+                // What it does to its stream is charged where that ends.
+                1
             }
+            // We ask once for the one, and at most once for the other: more answer nothing.
+            SETTINGS | PING if flags & ACK != 0 => UNASKED,
             SETTINGS => {
                 self.expect_settings(self.left / 6);
                 // Each is looked at.
@@ -256,6 +272,9 @@ const fn begins_with_pseudo(block: &[u8]) -> bool {
 /// The code of a colon (RFC 7541, appendix B), in seven bits.
 const HUFFMAN_COLON: u8 = 0x5c;
 
+/// Bytes of padding that a frame may have, and the byte that counts them (RFC 9113 §6.1).
+const PADDING_MAX: u32 = 256;
+
 /// The largest window that there can be (RFC 9113 §6.9.1).
 const WINDOW_MAX: u32 = 0x7fff_ffff;
 
@@ -264,6 +283,9 @@ const INITIAL_WINDOW_SIZE: u8 = 4;
 
 /// The bits of a stream's number; the one above is reserved.
 const STREAM: u32 = 0x7fff_ffff;
+
+/// What an acknowledgement costs.
+const UNASKED: i64 = 10;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
@@ -320,13 +342,22 @@ mod tests {
         check(DATA, 0, 16_384, 0);
         check(DATA, END_STREAM, 0, 1);
         check(DATA, PADDED, 9, 1);
+        check(DATA, PADDED, 256, 1);
+        check(DATA, PADDED, 16_384, 0);
+        let padded = |padding: u8, length| {
+            let payload = [&[padding][..], &vec![0; length + usize::from(padding)]].concat();
+            begun().pass(&on(1, DATA, PADDED, &payload)).expect("nothing is broken")
+        };
+        assert_eq!((padded(0, 1), padded(4, 5), padded(4, 4), padded(0, 0)), (0, 0, 1, 1));
+        assert_eq!((padded(255, 0), padded(255, 255), padded(255, 256)), (1, 1, 0));
         check(HEADERS, END_HEADERS, 40, 1);
         check(HEADERS, END_HEADERS, 16_000, 16);
         check(PRIORITY, 0, 5, 1);
-        check(RST_STREAM, 0, 4, RESET);
+        check(RST_STREAM, 0, 4, 1);
         check(SETTINGS, 0, 0, 1);
         check(SETTINGS, 0, 4_800, 101);
-        check(SETTINGS, ACK, 0, 1);
+        check(SETTINGS, ACK, 0, UNASKED);
+        check(PING, ACK, 8, UNASKED);
         check(PING, 0, 8, 1);
         check(GOAWAY, 0, 20, 1);
         check(WINDOW_UPDATE, 0, 4, 1);

@@ -2,11 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::h2_account::Account;
 
 /// Bytes that are taken of one write: a frame.
 const WRITE_MAX: usize = 16 * 1024;
@@ -16,6 +19,8 @@ const WRITE_MAX: usize = 16 * 1024;
 pub(super) struct Duplex {
     send: SendStream<Bytes>,
     receive: RecvStream,
+    /// Of a client: what it is sent lets it tell that it has taken it.
+    account: Option<Rc<Account>>,
     /// Come, and not read yet.
     ahead: Bytes,
     /// The peer's side has ended.
@@ -30,10 +35,17 @@ impl Duplex {
         Self {
             send,
             receive,
+            account: None,
             ahead: Bytes::new(),
             read_over: false,
             shut: false,
         }
+    }
+
+    /// The same, where what is sent earns points for the connection.
+    pub(super) fn earning(mut self, account: &Rc<Account>) -> Self {
+        self.account = Some(Rc::clone(account));
+        self
     }
 }
 
@@ -77,6 +89,9 @@ impl AsyncWrite for Duplex {
             let room = this.send.capacity().min(wanted);
             if room > 0 {
                 let sent = this.send.send_data(Bytes::copy_from_slice(&buf[..room]), false);
+                if let Some(account) = &this.account {
+                    account.earn_frame(room);
+                }
                 return Poll::Ready(sent.map(|()| room).map_err(|error| broken(&error)));
             }
             match ready!(this.send.poll_capacity(cx)) {

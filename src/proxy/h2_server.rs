@@ -82,6 +82,13 @@ enum End {
     Lost,
 }
 
+/// Bytes that a stream may send before its backend takes them.
+const WINDOW: u32 = 128 * 1024;
+
+/// What small frames that nobody has taken yet may cost, in bytes: each of fewer than 256 costs what it lacks of them,
+/// about what it takes to remember it. A whole window in frames of 5, the smallest message of gRPC, has room.
+const SMALL_FRAMES: usize = WINDOW.div_ceil(5) as usize * 251;
+
 /// What the engine allows. Its own bounds against floods are those of small numbers: frames of one head, streams that
 /// are reset before we have seen them, streams that are reset for what they break, small frames that nobody has taken.
 pub(super) fn builder(settings: &ListenerSettings) -> Builder {
@@ -90,12 +97,13 @@ pub(super) fn builder(settings: &ListenerSettings) -> Builder {
         .max_concurrent_streams(settings.streams)
         .max_header_list_size(settings.header_bytes)
         .max_frame_size(16 * 1024)
-        .initial_window_size(256 * 1024)
+        .initial_window_size(WINDOW)
+        .data_frame_budget(SMALL_FRAMES)
         .initial_connection_window_size(1024 * 1024)
         .max_send_buffer_size(64 * 1024)
         // What is on its way to a stream that was answered early is no error of the client's.
         .max_concurrent_reset_streams(256)
-        .max_pending_accept_reset_streams(400)
+        .max_pending_accept_reset_streams((settings.streams as usize).max(400))
         .max_local_error_reset_streams(Some(256))
         .enable_connect_protocol();
     builder
@@ -217,5 +225,83 @@ fn reject_reason(error: &Error) -> Option<RejectReason> {
         Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => Some(RejectReason::Flood),
         Some(_) if error.is_library() => Some(RejectReason::BadRequest),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::{WINDOW, builder};
+    use crate::path::PathPolicy;
+    use crate::route::ListenerSettings;
+
+    fn settings() -> ListenerSettings {
+        let clock = Duration::from_secs(1);
+        ListenerSettings {
+            handshake: clock,
+            request_head: clock,
+            body: clock,
+            idle: clock,
+            connection_age: None,
+            connections: 1,
+            connections_per_client: 1,
+            streams: 1,
+            upgrades: 1,
+            headers: 10,
+            header_bytes: 1024,
+            uri_bytes: 1024,
+            paths: PathPolicy::Strict,
+            ofrep: false,
+            proxy_protocol: false,
+            redirect_to_https: None,
+            hsts: None,
+        }
+    }
+
+    /// A window full of frames of that size, of which nobody takes any: the connection goes on.
+    async fn check(size: usize) {
+        let (mut client, server) = duplex(1024 * 1024);
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+        // Our settings count from when they are acknowledged.
+        bytes.extend_from_slice(b"\0\0\0\x04\x01\0\0\0\0");
+        // RFC 7541 appendix A: POST, https, the path /, and an authority.
+        bytes.extend_from_slice(b"\0\0\x09\x01\x04\0\0\0\x01\x83\x87\x84\x41\x04shop");
+        let piece = [&[0, 0, size as u8, 0, 0, 0, 0, 0, 1][..], &vec![0; size]].concat();
+        bytes.extend(piece.repeat(WINDOW as usize / size));
+        bytes.extend_from_slice(b"\0\0\x08\x06\0\0\0\0\0whatever");
+        client.write_all(&bytes).await.expect("there is room");
+        let mut engine = builder(&settings())
+            .handshake::<_, bytes::Bytes>(server)
+            .await
+            .expect("a handshake");
+        let held = engine.accept().await.expect("it goes on").expect("a request");
+        let answered = async {
+            loop {
+                let mut head = [0; 9];
+                client.read_exact(&mut head).await.expect("a frame");
+                let mut payload = vec![0; usize::from(head[1]) * 256 + usize::from(head[2])];
+                client.read_exact(&mut payload).await.expect("a whole one");
+                match head[3] {
+                    7 => panic!("{size}: it was told to leave"),
+                    6 => break,
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = answered => {}
+            more = engine.accept() => panic!("{size}: {:?}", more.map(|more| more.is_ok())),
+        }
+        drop(held);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_window_of_small_messages_may_wait() {
+        for size in [5, 15, 50, 255] {
+            check(size).await;
+        }
     }
 }

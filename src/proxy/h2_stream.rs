@@ -38,19 +38,26 @@ pub(super) struct Shared {
 }
 
 /// Counts a stream among the open ones; the last to close makes the connection idle.
-pub(super) struct OpenStream(Rc<Shared>);
+pub(super) struct OpenStream {
+    shared: Rc<Shared>,
+    /// Since when, to the worker's last look at the clock.
+    since_us: u64,
+}
 
 impl OpenStream {
     pub(super) fn new(shared: &Rc<Shared>) -> Self {
         shared.open.set(shared.open.get() + 1);
         shared.clock.enter(Phase::Busy, 0);
-        Self(Rc::clone(shared))
+        Self {
+            shared: Rc::clone(shared),
+            since_us: shared.worker.recent_us(),
+        }
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        let shared = &self.0;
+        let shared = &self.shared;
         shared.open.set(shared.open.get() - 1);
         if shared.open.get() == 0 {
             shared.clock.enter(Phase::Idle, shared.worker.now_us());
@@ -69,14 +76,14 @@ enum End {
 
 /// Serves one stream. A panic on the way costs no other.
 pub(super) async fn serve(open: OpenStream, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let shared = Rc::clone(&open.0);
+    let shared = Rc::clone(&open.shared);
     let exchange = AssertUnwindSafe(exchange(&shared, request, respond)).catch_unwind();
     let end = exchange.await.unwrap_or_else(|_| {
         shared.worker.cells().reject(RejectReason::Panic);
         End::Said
     });
     if end == End::Reset {
-        shared.account.charge_reset(|| shared.worker.now_us());
+        shared.account.charge_reset(open.since_us, shared.worker.now_us());
         // It may have been the last straw.
         shared.clock.wake();
     }
@@ -153,7 +160,7 @@ async fn exchange(shared: &Rc<Shared>, request: Request<RecvStream>, mut respond
             shared.account.earn_frame(0);
             Box::pin(tunnel::run(
                 worker,
-                Duplex::new(send, receive),
+                Duplex::new(send, receive).earning(&shared.account),
                 tunnel,
                 client.settings.idle,
             ))

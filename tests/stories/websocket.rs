@@ -9,7 +9,7 @@ use http::{Request, Response};
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 
-use crate::common::{Act, Backend, Call, Client, Metrics, Options, Peer, Serin, one, one_with, wait_until};
+use crate::common::{Act, Backend, Call, Client, Metrics, Options, Peer, Serin, answer, one, one_with, wait_until};
 
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
@@ -169,6 +169,43 @@ async fn a_backend_that_takes_none_is_not_to_blame() {
     let serin = Serin::start(&one_with(peer.address(), "protocol: http2", ""));
     assert_eq!(ask_http2(&serin).await.0.status.as_u16(), 502);
     assert_eq!(Metrics::of(&serin).attempts("app", "stable"), (0, 0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_switches_nothing_grants_nothing() {
+    for (status, told) in [(200, 502), (204, 502), (302, 302), (403, 403), (503, 503)] {
+        let app = Backend::start(move |_| answer(status, &[], ""));
+        let serin = Serin::start(&one(app.address()));
+        assert_eq!(ask_http2(&serin).await.0.status.as_u16(), told, "{status}");
+        if told == 502 {
+            // Anybody may ask for a tunnel where there is none.
+            assert_eq!(Metrics::of(&serin).attempts("app", "stable"), (0, 0, 1));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_sent_much_may_say_that_it_has_taken_it() {
+    const MUCH: usize = 24 * 1024 * 1024;
+    let app = Backend::start(|request| {
+        let accept = accept(request.head.get("sec-websocket-key").unwrap_or_default());
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-accept: {accept}\r\n\r\n"
+        );
+        vec![Act::Send(head.into_bytes()), Act::Send(vec![b'x'; MUCH]), Act::Close]
+    });
+    let serin = Serin::start(&one(app.address()));
+    let (head, _send, mut body) = ask_http2(&serin).await;
+    assert_eq!(head.status.as_u16(), 200);
+    let mut came = 0;
+    while let Some(data) = body.data().await {
+        let data = data.expect("it is no flood");
+        came += data.len();
+        // Twice for each half of the first window: for the stream, and for the connection.
+        body.flow_control().release_capacity(data.len()).expect("it has come");
+    }
+    assert_eq!(came, MUCH);
 }
 
 #[test]

@@ -115,3 +115,19 @@ fn a_window_of_nothing_holds_up_one_stream_for_its_time() {
         Metrics::of(&serin).attempts("app", "stable") == (1, 0, 2)
     });
 }
+
+#[test]
+fn who_asks_for_much_and_gives_it_up_at_once_is_served_on() {
+    let app = Backend::start(|request| match request.head.start.starts_with("GET /last ") {
+        true => ok("last"),
+        false => vec![Act::Hang],
+    });
+    let serin = Serin::start(&one(app.address()));
+    let mut client = connect(&serin);
+    let streams = || (0..100).map(|n| 2 * n + 1);
+    let asked: Vec<_> = streams().flat_map(|stream| get(stream, &[])).collect();
+    let given_up: Vec<_> = streams().flat_map(|stream| reset(stream, 8)).collect();
+    client.send(&[asked, given_up].concat());
+    client.send(&get(201, &[(":path", "/last")]));
+    assert_eq!(client.event(), "200");
+}

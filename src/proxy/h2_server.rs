@@ -269,15 +269,17 @@ mod tests {
         bytes.extend_from_slice(b"\0\0\0\x04\x01\0\0\0\0");
         // RFC 7541 appendix A: POST, https, the path /, and an authority.
         bytes.extend_from_slice(b"\0\0\x09\x01\x04\0\0\0\x01\x83\x87\x84\x41\x04shop");
-        let piece = [&[0, 0, size as u8, 0, 0, 0, 0, 0, 1][..], &vec![0; size]].concat();
-        bytes.extend(piece.repeat(WINDOW as usize / size));
-        bytes.extend_from_slice(b"\0\0\x08\x06\0\0\0\0\0whatever");
         client.write_all(&bytes).await.expect("there is room");
         let mut engine = builder(&settings())
             .handshake::<_, bytes::Bytes>(server)
             .await
             .expect("a handshake");
         let held = engine.accept().await.expect("it goes on").expect("a request");
+        let mut bytes = Vec::new();
+        let piece = [&[0, 0, size as u8, 0, 0, 0, 0, 0, 1][..], &vec![0; size]].concat();
+        bytes.extend(piece.repeat(WINDOW as usize / size));
+        bytes.extend_from_slice(b"\0\0\x08\x06\0\0\0\0\0whatever");
+        client.write_all(&bytes).await.expect("there is room");
         let answered = async {
             loop {
                 let mut head = [0; 9];

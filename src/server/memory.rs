@@ -76,8 +76,11 @@ impl Meter {
     /// Bytes in use: by this process, or by its control group, where that is more; `None`: it cannot be seen now.
     /// Without a limit of the group the others in it are none of our business.
     fn used(&self, with_group: bool) -> Option<u64> {
-        let pages = number(read(&self.statm)?.split_whitespace().nth(1)?)?;
-        let own = pages * self.page_bytes;
+        let statm = read(&self.statm)?;
+        let mut fields = statm.split_whitespace().skip(1).map(number);
+        let (resident, shared) = (fields.next()??, fields.next()??);
+        // Of the program's own file the kernel takes back what it wants.
+        let own = resident.saturating_sub(shared) * self.page_bytes;
         let group = self.group.as_ref().filter(|_| with_group);
         Some(group.and_then(Group::used).map_or(own, |all| all.max(own)))
     }
@@ -199,7 +202,7 @@ mod tests {
         let root = tempfile::tempdir().expect("a directory");
         let all = [
             ("proc/meminfo", "MemTotal:  1000 kB\nMemFree: 1 kB\n"),
-            ("proc/self/statm", "90 10 5 1 0 9 0\n"),
+            ("proc/self/statm", "90 15 5 1 0 9 0\n"),
         ];
         for (name, text) in all.iter().chain(files) {
             let path = root.path().join(name);

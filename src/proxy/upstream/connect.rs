@@ -26,6 +26,8 @@ pub(in crate::proxy) struct Terms {
     tls: Option<Arc<tls::Upstream>>,
     /// The endpoint was told that the connection is this client's.
     client: Option<(ProxyVersion, IpAddr)>,
+    /// It may lead where only an internal backend may.
+    internal: bool,
 }
 
 impl Terms {
@@ -34,6 +36,7 @@ impl Terms {
         Self {
             tls: backend.tls.clone(),
             client: backend.proxy_protocol.map(|version| (version, client)),
+            internal: backend.allow_internal,
         }
     }
 
@@ -49,7 +52,9 @@ impl Terms {
 
     /// Whether the connection can serve some request to `backend`.
     pub(in crate::proxy) fn are_of(&self, backend: &Backend) -> bool {
-        self.tls == backend.tls && self.client.map(|(version, _)| version) == backend.proxy_protocol
+        self.tls == backend.tls
+            && self.client.map(|(version, _)| version) == backend.proxy_protocol
+            && self.internal == backend.allow_internal
     }
 }
 

@@ -183,7 +183,7 @@ fn is_of_connection(error: &io::Error) -> bool {
 /// being told or descriptors run out, are closed without a word.
 fn turn_away(worker: &Rc<Worker>, tcp: TcpStream, tls: bool, fault: Fault) {
     let (worker, told) = (Rc::clone(worker), Rc::clone(&worker.turned_away));
-    if tls || Rc::strong_count(&told) > TURNED_AWAY_MAX || !worker.descriptors.has_room(&tcp) {
+    if tls || Rc::strong_count(&told) > TURNED_AWAY_MAX || !worker.descriptors.has_room_for_client(&tcp) {
         return;
     }
     tokio::task::spawn_local(async move {

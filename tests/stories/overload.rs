@@ -59,13 +59,13 @@ fn without_descriptors_what_is_open_goes_on_and_nobody_else_is_let_in() {
     let mut first = Client::connect(serin.address());
     assert_eq!(first.get("/").status, 200);
     let mut others: Vec<Client> = (0..120).map(|_| Client::connect(serin.address())).collect();
-    // Those that were let in are served, the others are told why not; nobody hangs.
+    // Those that were let in are served, the others are closed at once; nobody hangs.
     let mut refused = 0;
     for client in &mut others {
         match client.try_request("GET", "/", &[("host", "serin.test")], b"") {
             Ok(answer) if answer.status == 503 => refused += 1,
             Ok(answer) => assert_eq!(answer.status, 200),
-            // Closed without a word: many are being told.
+            // What they would be told with is for those who were let in.
             Err(_) => refused += 1,
         }
     }

@@ -229,7 +229,7 @@ fn reject_reason(error: &Error) -> Option<RejectReason> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -238,7 +238,8 @@ mod tests {
     use crate::path::PathPolicy;
     use crate::route::ListenerSettings;
 
-    fn settings() -> ListenerSettings {
+    /// Of a listener with small bounds.
+    pub(in crate::proxy) fn settings() -> ListenerSettings {
         let clock = Duration::from_secs(1);
         ListenerSettings {
             handshake: clock,

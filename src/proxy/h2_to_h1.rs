@@ -173,26 +173,7 @@ mod tests {
         let mut input = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
         // RFC 7541 appendix A: GET, https, the path /, and an authority.
         input.extend_from_slice(b"\0\0\x09\x01\x05\0\0\0\x01\x82\x87\x84\x41\x04shop");
-        let clock = std::time::Duration::from_secs(1);
-        let settings = crate::route::ListenerSettings {
-            handshake: clock,
-            request_head: clock,
-            body: clock,
-            idle: clock,
-            connection_age: None,
-            connections: 1,
-            connections_per_client: 1,
-            streams: 1,
-            upgrades: 1,
-            headers: 10,
-            header_bytes: 1024,
-            uri_bytes: 1024,
-            paths: PathPolicy::Strict,
-            ofrep: false,
-            proxy_protocol: false,
-            redirect_to_https: None,
-            hsts: None,
-        };
+        let settings = crate::proxy::h2_server::tests::settings();
         let found = super::translate(&input, &settings, PathPolicy::Strict);
         let [request] = found.as_slice() else {
             panic!("{found:?}")
